@@ -1,0 +1,51 @@
+"""Typed settings, from the environment (`TASKJOBS_...`); the defaults run a development cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PostgresDsn, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CommonSettings(BaseSettings):
+    """What the operator and the API both need to know."""
+
+    model_config = SettingsConfigDict(env_prefix="TASKJOBS_", extra="ignore")
+
+    database_url: SecretStr = Field(description="PostgreSQL, as postgresql://user:password@host:port/name.")
+    kubeconfig: Path | None = Field(None, description="A kubeconfig file; absent: the pod's own service account.")
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+
+class OperatorSettings(CommonSettings):
+    """The operator's settings."""
+
+    namespaces: tuple[str, ...] = Field((), description="Namespaces that are watched; none named: all.")
+    lease_namespace: str = Field("default", description="Where the operator's Lease stands.")
+    lease_name: str = "taskjobs-operator"
+    admin_host: str = "127.0.0.1"
+    admin_port: int = Field(8081, ge=0, le=65535, description="Probes and metrics; 0 takes a free port.")
+    writes_in_flight: int = Field(48, ge=1, le=1000, description="Requests to the API server at once.")
+    request_timeout_seconds: float = Field(15, gt=0, le=300)
+    tick_seconds: float = Field(0.005, ge=0, le=1, description="Events within this time share one cycle.")
+    relist_seconds: float = Field(300, ge=5, description="How often TaskJobs are listed anew.")
+    ttl_seconds_after_finished: int = Field(3600, ge=0, description="For TaskJobs that do not say it themselves.")
+    log_limit_bytes: int = Field(10 * 2**20, ge=1024, description="Kept of one container's log.")
+    history_flush_seconds: float = Field(0.1, gt=0, le=10)
+    history_buffer: int = Field(200_000, ge=1000, description="Entries kept while PostgreSQL is away.")
+
+
+class ApiSettings(CommonSettings):
+    """The API's settings. Until it authenticates its callers, it binds to loopback only."""
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8080, ge=0, le=65535)
+
+
+def check_dsn(settings: CommonSettings) -> str:
+    """The database URL, checked; raises `pydantic.ValidationError` that never shows the password."""
+    url = settings.database_url.get_secret_value()
+    PostgresDsn(url)
+    return url

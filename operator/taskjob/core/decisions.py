@@ -1,0 +1,96 @@
+"""What a cycle decides: frozen values, each carried out by one function of `taskjob.control.apply`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+from taskjob.core.model import AttemptId, Entry, Job, Pod, Queue, Status
+
+
+class Urgency(IntEnum):
+    """The order in which waiting status writes are sent: smaller first."""
+
+    TERMINAL = 0  # dependents and people wait for it
+    STOP = 1  # a pod is ended only after its reason stands in the status
+    RETRY = 2  # the next attempt waits for it
+    PROGRESS = 3  # Starting, Running
+    HOLD = 4  # why it waits
+
+
+class EndBy(StrEnum):
+    """How a pod is ended."""
+
+    DEADLINE = "Deadline"  # lower activeDeadlineSeconds: the kubelet ends it with grace, outcome and log stay
+    DELETE = "Delete"  # it is not on a working node: nobody would lower anything
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Create the pod of this attempt; its quota is already reserved in the state."""
+
+    job: Job
+    attempt: AttemptId
+    active_deadline_seconds: int | None  # the least of the attempt's timeout and what is left of the deadline
+
+
+@dataclass(frozen=True, slots=True)
+class SetStatus:
+    """Write this status over `job` (the observation it was decided from, with its version)."""
+
+    job: Job
+    status: Status
+    urgency: Urgency
+
+
+@dataclass(frozen=True, slots=True)
+class EndPod:
+    """End a live pod; its reason already stands in the job's status (or its TaskJob is gone)."""
+
+    pod: Pod
+    by: EndBy
+    why: str  # for the log
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLog:
+    """Capture the log of an attempt that ended into history."""
+
+    pod: Pod
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePod:
+    """Delete an ended pod: status and history hold its outcome and log."""
+
+    pod: Pod
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveJob:
+    """Delete a finished TaskJob whose time to live is over: history has its final row, nobody live names it."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class SetQueueStatus:
+    """Write a TaskQueue's figures; amounts as in `model.Amounts`."""
+
+    queue: Queue
+    pending: int
+    admitted: int
+    usage: tuple[tuple[str, int], ...]
+
+
+Decision = Launch | SetStatus | EndPod | KeepLog | RemovePod | RemoveJob
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The outcome of one cycle: what to do, what to tell history, and when to look again without an event."""
+
+    decisions: tuple[Decision, ...]
+    entries: tuple[Entry, ...]
+    wake_at: datetime | None

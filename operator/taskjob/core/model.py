@@ -1,0 +1,196 @@
+"""What the core knows of a job, a pod and a queue: frozen values, as last observed in the cluster.
+
+Made by `taskjob.kube.schema` (TaskJobs, TaskQueues) and `taskjob.kube.pods` (pods), kept by `state.State`.
+Instants are aware UTC datetimes, durations end in `_seconds`, amounts are integers (see `amounts`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple, NewType
+
+from taskjob.core.phases import (
+    Condition,
+    FailureClass,
+    OnDependencyFailure,
+    Phase,
+    PodPhase,
+    PodRetention,
+    Reason,
+    Stopping,
+)
+
+Uid = NewType("Uid", str)
+PodUid = NewType("PodUid", str)
+Namespace = NewType("Namespace", str)
+JobName = NewType("JobName", str)
+QueueName = NewType("QueueName", str)
+
+Amounts = tuple[tuple[str, int], ...]
+"""Resource amounts as pairs sorted by resource name: milli-CPU for `cpu`, otherwise bytes or whole units."""
+
+PodTemplate = NewType("PodTemplate", bytes)
+"""The pod template as compact JSON, `{"metadata": ..., "spec": ...}`; the core carries it and never looks in."""
+
+
+class JobKey(NamedTuple):
+    """A TaskJob by name: what dependencies refer to."""
+
+    namespace: Namespace
+    name: JobName
+
+
+class AttemptId(NamedTuple):
+    """The identity of one attempt, and so of one pod: `run` grows with a rerun, `attempt` counts from 1."""
+
+    uid: Uid
+    run: int
+    member: int  # of an array; 0 for a job that is none
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """One edge: the job waits until the job of that name, in its namespace, satisfies the condition."""
+
+    name: JobName
+    condition: Condition = Condition.SUCCEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and how soon a failed attempt is followed by another; `limit` counts retries, not attempts."""
+
+    limit: int = 0
+    initial_seconds: int = 10
+    factor: int = 2
+    max_seconds: int = 600
+    jitter_percent: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`status` of a TaskJob, as observed or as it should become. `epoch` is stamped by the writer."""
+
+    phase: Phase = Phase.PENDING
+    reason: Reason = Reason.QUEUED
+    message: str = ""
+    run: int = 0
+    attempt: int = 0  # the current or last attempt of this run, 0 before the first
+    retries: int = 0  # charged retries of this run
+    transition: int = 0  # how many transitions so far
+    epoch: int = 0
+    stopping: Stopping | None = None
+    queued_at: datetime | None = None  # when it last became Pending
+    admitted_at: datetime | None = None  # when the current attempt was admitted; kept as a condition
+    started_at: datetime | None = None  # when the container of the current or last attempt started
+    finished_at: datetime | None = None  # when it became terminal
+    not_before: datetime | None = None  # backing off until
+    pod_name: str | None = None
+    node_name: str | None = None
+    exit_code: int | None = None
+    observed_generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A TaskJob as last observed. `problem` says in a sentence why it cannot be used, if it cannot."""
+
+    uid: Uid
+    namespace: Namespace
+    name: JobName
+    version: int  # resourceVersion; comparable
+    generation: int
+    created_at: datetime
+    queue: QueueName
+    priority: int
+    request: Amounts  # the pod's effective request, `pods: 1` included
+    template: PodTemplate
+    labels: tuple[tuple[str, str], ...] = ()
+    depends_on: tuple[Dependency, ...] = ()
+    on_dependency_failure: OnDependencyFailure = OnDependencyFailure.SKIP
+    retry: Retry = field(default_factory=Retry)
+    timeout_seconds: int | None = None
+    deadline_seconds: int | None = None
+    suspend: bool = False
+    cancel: bool = False
+    ttl_seconds: int | None = None  # None: the installation's default
+    pod_retention: PodRetention = PodRetention.DELETE
+    grace_seconds: int = 30  # the pod's terminationGracePeriodSeconds
+    deleting: bool = False  # has a deletionTimestamp
+    problem: str | None = None
+    status: Status = field(default_factory=Status)
+
+    @property
+    def key(self) -> JobKey:
+        """Its name as dependents know it."""
+        return JobKey(self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of ours as last observed: what its labels say it is, and what became of it."""
+
+    uid: PodUid
+    name: str
+    namespace: Namespace
+    version: int
+    attempt: AttemptId
+    queue: QueueName  # by its label, so that it stays charged when its TaskJob is gone
+    request: Amounts  # of the pod as created: admission may have changed it
+    phase: PodPhase
+    created_at: datetime
+    epoch: int = 0
+    job_name: JobName = JobName("")  # by its label; for messages about pods whose TaskJob is gone
+    node: str | None = None
+    started_at: datetime | None = None  # the main container's start
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    failure: FailureClass | None = None  # set if and only if the phase is FAILED
+    message: str = ""  # why it failed, for people
+    deleting: bool = False
+    active_deadline_seconds: int | None = None
+    grace_seconds: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A TaskQueue. A resource that `quota` does not name is not limited."""
+
+    name: QueueName
+    version: int = 0
+    generation: int = 0
+    quota: Amounts = ()
+    problem: str | None = None  # why its spec cannot be used; its jobs wait
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One row of history: the `n`-th transition of a job.
+
+    (uid, run, member, attempt, from_phase, to_phase, n) is its key: told twice it changes nothing. `from_phase`
+    is None for the first, when the TaskJob appeared. `pod` is the attempt's pod as known then, if there is one.
+    """
+
+    attempt: AttemptId
+    from_phase: Phase | None
+    to_phase: Phase
+    n: int
+    at: datetime
+    reason: Reason
+    message: str = ""
+    pod: Pod | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What history is told of a job: the job as it now stands and what newly happened, oldest first.
+
+    `gone_at` is set once the TaskJob has left the cluster. An entry without transitions refreshes the job's row
+    (reason and message of a waiting job).
+    """
+
+    job: Job
+    transitions: tuple[Transition, ...] = ()
+    gone_at: datetime | None = None

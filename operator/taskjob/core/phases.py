@@ -1,0 +1,138 @@
+"""The closed sets of words about a job, and the legal transitions as a table.
+
+`docs/architecture.md` draws `TRANSITIONS` as a picture; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Phase(StrEnum):
+    """Where a job stands. What it waits for is a `Reason` of `PENDING`, not a phase of its own."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"  # the attempt's pod exists, its container has not started
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    SKIPPED = "Skipped"
+
+    @property
+    def terminal(self) -> bool:
+        """The run is over."""
+        return self in TERMINAL
+
+    @property
+    def active(self) -> bool:
+        """An attempt is under way."""
+        return self in ACTIVE
+
+
+TERMINAL: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED})
+ACTIVE: Final = frozenset({Phase.STARTING, Phase.RUNNING})
+
+# A path is canonical: an attempt always goes through STARTING, and through RUNNING if its container ever
+# started, however late the operator looks. So a replay after a crash counts the same transitions.
+TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
+    Phase.PENDING: frozenset({Phase.STARTING, Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED}),
+    Phase.STARTING: frozenset({Phase.RUNNING, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.PENDING}),
+    Phase.RUNNING: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.PENDING}),
+    Phase.SUCCEEDED: frozenset(),
+    Phase.FAILED: frozenset(),
+    Phase.CANCELLED: frozenset(),
+    Phase.SKIPPED: frozenset(),
+}
+
+
+class Reason(StrEnum):
+    """Why a job is in its phase: `status.reason`, one typed word; the figures stand in the message."""
+
+    # Pending: what it waits for
+    QUEUED = "Queued"  # nothing is known against it: the next cycle looks at it
+    WAITING_FOR_DEPENDENCIES = "WaitingForDependencies"
+    WAITING_FOR_QUOTA = "WaitingForQuota"
+    EXCEEDS_QUOTA = "ExceedsQuota"  # can never fit its queue as the queue is now
+    QUEUE_NOT_FOUND = "QueueNotFound"
+    BACKING_OFF = "BackingOff"
+    SUSPENDED = "Suspended"
+    POD_REFUSED = "PodRefused"  # the API server refused the pod; tried again with backoff, up to a cap
+    INVALID_SPEC = "InvalidSpec"  # written past the schema; waits for the spec to be corrected
+    # active
+    LAUNCHED = "Launched"
+    STARTED = "Started"
+    STOPPING = "Stopping"
+    # terminal
+    COMPLETED = "Completed"
+    ATTEMPT_FAILED = "AttemptFailed"  # the last allowed attempt failed
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    DEPENDENCY_CYCLE = "DependencyCycle"
+    DEPENDENCY_NOT_SATISFIED = "DependencyNotSatisfied"
+    CANCELLED_BY_USER = "CancelledByUser"
+    DELETED = "Deleted"  # the TaskJob was deleted before its end
+    OUTCOME_UNKNOWN = "OutcomeUnknown"  # a third party removed pod or TaskJob before any operator saw the end
+
+
+class FailureClass(StrEnum):
+    """What kind of failure ended an attempt, read from its pod."""
+
+    EXIT_CODE = "ExitCode"
+    OOM_KILLED = "OOMKilled"
+    TIMEOUT = "Timeout"
+    EVICTED = "Evicted"
+    POD_DELETED = "PodDeleted"
+    POD_REFUSED = "PodRefused"
+    START_ERROR = "StartError"
+
+
+class Stopping(StrEnum):
+    """Why the current attempt is being stopped: `status.stopping`, written before the pod is touched."""
+
+    CANCELLED = "Cancelled"
+    SUSPENDED = "Suspended"
+    TIMEOUT = "Timeout"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+
+
+class Condition(StrEnum):
+    """What a dependent asks of a dependency."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    FINISHED = "Finished"
+
+
+class OnDependencyFailure(StrEnum):
+    """What becomes of a job whose dependency can no longer satisfy its condition."""
+
+    SKIP = "Skip"
+    FAIL = "Fail"
+    WAIT = "Wait"
+
+
+class PodRetention(StrEnum):
+    """Which ended pods stay."""
+
+    DELETE = "Delete"
+    KEEP_FAILED = "KeepFailed"
+    KEEP = "Keep"
+
+
+class PodPhase(StrEnum):
+    """The phase of a pod; Kubernetes' `Unknown` is read as `RUNNING`: it is charged until it is gone."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+    @property
+    def ended(self) -> bool:
+        """All containers are done: the pod no longer counts against a quota."""
+        return self in (PodPhase.SUCCEEDED, PodPhase.FAILED)
+
+
+PRIORITIES: Final[dict[str, int]] = {"Critical": 1000, "High": 100, "Normal": 0, "Low": -100}
+"""The named priorities; larger starts first. The gaps leave room for integers between them."""

@@ -1,0 +1,181 @@
+"""The seams of the operator: small protocols, each with a shipped fake in `tests/fakes.py`.
+
+The control loop speaks to the cluster, to history and to the clock through these, in values of the core, and
+never sees a vendor's type. `taskjob.kube` and `taskjob.history` hold the real adapters; `taskjob.main` wires them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from taskjob.core.decisions import EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
+from taskjob.core.model import AttemptId, Entry, Job, Pod
+
+
+# ---------------------------------------------------------------- the cluster
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """The pod exists and is ours: newly created, or found under its name with our labels and owner."""
+
+    pod: Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A definite no: the pod was not created. `code` is the HTTP status, `message` the server's sentence."""
+
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The API server's reply to a status write: the TaskJob as it now is."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The object had changed (409): `job` is what a fresh read gave, None if that uid is gone."""
+
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deposed:
+    """A newer epoch has written here: this process must stop."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The object no longer exists (or another uid has its name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """No definite answer within the time allowed; it may or may not have been done. Ask again."""
+
+    message: str
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The request was carried out. `pod` is the pod's new observation where the reply holds one."""
+
+    pod: Pod | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The captured log of one container. `body` is plain bytes; `cut_bytes` were left out of the middle."""
+
+    attempt: AttemptId
+    container: str
+    body: bytes
+    size: int  # of what the container wrote, as far as known
+    cut_bytes: int = 0
+    note: str = ""  # why it is missing or incomplete, for people
+
+
+class KubePort(Protocol):
+    """All that the control loop asks of the API server. Every call is bounded in time and never raises for
+    an answer of the server; `asyncio.CancelledError` passes."""
+
+    async def launch(self, launch: Launch, epoch: int) -> Launched | Refused | Gone | Unreachable:
+        """Create the attempt's pod, once: a name already taken is ours only if owner uid and labels match."""
+
+    async def set_status(
+        self, decision: SetStatus, epoch: int
+    ) -> Written | Stale | Deposed | Refused | Gone | Unreachable:
+        """Write a TaskJob's status, with the resourceVersion that it was decided from."""
+
+    async def end_pod(self, decision: EndPod) -> Done | Gone | Refused | Unreachable:
+        """Lower the pod's deadline or delete it, with its uid as a precondition."""
+
+    async def remove_pod(self, decision: RemovePod) -> Done | Gone | Refused | Unreachable:
+        """Delete an ended pod, with its uid as a precondition."""
+
+    async def remove_job(self, decision: RemoveJob) -> Done | Gone | Stale | Refused | Unreachable:
+        """Delete a TaskJob, with uid and resourceVersion as preconditions."""
+
+    async def set_queue_status(self, decision: SetQueueStatus) -> Done | Gone | Refused | Unreachable:
+        """Write a TaskQueue's figures."""
+
+    async def read_logs(self, pod: Pod, limit_bytes: int) -> tuple[Log, ...] | Gone | Unreachable:
+        """The logs of all containers of a pod, each bounded: head and tail kept, the cut counted."""
+
+
+# ---------------------------------------------------------------- history
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one flush writes. Told twice, it changes nothing."""
+
+    entries: tuple[Entry, ...] = ()
+    logs: tuple[Log, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A job that history believes to be in the cluster."""
+
+    job: Job  # as last recorded; spec fields that history does not keep have their defaults
+    recorded: int  # the greatest `n` of its transitions
+    terminal: bool
+
+
+class FlushOutcome(StrEnum):
+    """What became of a flush."""
+
+    WRITTEN = "Written"
+    DEPOSED = "Deposed"  # a newer epoch owns history: this process must stop
+
+
+class HistoryUnavailableError(Exception):
+    """PostgreSQL cannot be reached, or did not answer in time. The same call may be made again."""
+
+
+class HistoryPort(Protocol):
+    """The operator's side of history: one writer, in batches."""
+
+    async def open(self, epoch: int) -> Sequence[OpenJob]:
+        """Claim history for `epoch`; every job that has not been told gone.
+
+        Raises `HistoryUnavailableError`. An older epoch than the one on record raises `DeposedError`.
+        """
+
+    async def flush(self, epoch: int, batch: Batch) -> FlushOutcome:
+        """Write a batch in one transaction. Raises `HistoryUnavailableError`: nothing was written, or all."""
+
+    async def kept_logs(self, attempts: Sequence[AttemptId]) -> frozenset[AttemptId]:
+        """Those of these attempts whose logs are kept. Raises `HistoryUnavailableError`."""
+
+
+class DeposedError(Exception):
+    """A newer epoch has taken over: the only right thing left is to stop."""
+
+
+# ---------------------------------------------------------------- time and leadership
+class Clock(Protocol):
+    """The time of the cluster, as well as it is known here."""
+
+    def now(self) -> datetime:
+        """The current instant, aware, in UTC."""
+
+    def elapsed(self) -> float:
+        """Seconds since an arbitrary start; never runs backwards, goes on while the machine sleeps."""
+
+
+class Leader(Protocol):
+    """Whether this process may act, and as whom."""
+
+    @property
+    def epoch(self) -> int:
+        """The fencing number of this process's leadership; larger than any before it."""
