@@ -1,0 +1,443 @@
+"""Pods, purely: an attempt's manifest out, what became of a pod in.
+
+On the data path: `manifest` makes the body that `client` sends; `parse_pod` reads what `informer` and `client`
+received, decoding only the fields that are needed (a pod has some 200). Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from taskjob.core.decisions import Launch
+from taskjob.core.model import Amounts, AttemptId, Job, JobName, Namespace, Pod, PodUid, QueueName, Uid
+from taskjob.core.phases import FailureClass, PodPhase
+from taskjob.kube.requests import Container, Quantities, RequestError, Resources, effective_request
+from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError, cut, whole
+
+JOB_UID: Final = f"{GROUP}/job-uid"
+JOB_NAME: Final = f"{GROUP}/job-name"
+RUN: Final = f"{GROUP}/run"
+MEMBER: Final = f"{GROUP}/member"
+ATTEMPT: Final = f"{GROUP}/attempt"
+QUEUE: Final = f"{GROUP}/queue"
+GROUP_LABEL: Final = f"{GROUP}/group"
+EPOCH: Final = f"{GROUP}/epoch"
+MAIN_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
+
+_LONGEST_NAME: Final = 63  # a pod's name is its hostname
+_LONGEST_LABEL: Final = 63
+_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"  # as Kubernetes': no vowels, so no words
+_NOT_DNS: Final = re.compile(r"[^a-z0-9-]+")
+
+
+# ---------------------------------------------------------------- out
+def pod_name(job_name: str, attempt: AttemptId) -> str:
+    """`<job>-<5 of a hash of uid, run, member>-<attempt>`: a DNS label, the job's name cut where it must be."""
+    digest = int.from_bytes(
+        hashlib.blake2s(f"{attempt.uid}/{attempt.run}/{attempt.member}".encode(), digest_size=8).digest()
+    )
+    letters = []
+    for _ in range(5):
+        digest, letter = divmod(digest, len(_ALPHABET))
+        letters.append(_ALPHABET[letter])
+    tail = f"-{''.join(letters)}-{attempt.attempt}"
+    stem = _NOT_DNS.sub("-", job_name.lower())[: _LONGEST_NAME - len(tail)].strip("-")
+    return f"{stem or 'job'}{tail}"
+
+
+def manifest(launch: Launch, epoch: int) -> bytes:
+    """The pod of an attempt, as JSON: the job's template with our name, labels, owner and environment.
+
+    Labels of ours win over the template's; variables that a container defines itself win over ours.
+    Raises `ValueError` for a template that is no pod template (the job then has a `problem`).
+    """
+    job, attempt = launch.job, launch.attempt
+    template = msgspec.json.decode(job.template)
+    spec = template.get("spec")
+    if not isinstance(spec, dict) or not isinstance(spec.get("containers"), list):
+        raise ValueError("the pod template has no containers")
+    meta = template.get("metadata") or {}
+    labels, annotations = _marks(job, attempt, epoch)
+    spec["restartPolicy"] = "Never"
+    limits = [
+        limit for limit in (spec.get("activeDeadlineSeconds"), launch.active_deadline_seconds) if isinstance(limit, int)
+    ]
+    if limits:
+        spec["activeDeadlineSeconds"] = min(limits)
+    variables = {
+        "TASKJOB_NAME": job.name,
+        "TASKJOB_NAMESPACE": job.namespace,
+        "TASKJOB_UID": job.uid,
+        "TASKJOB_RUN": str(attempt.run),
+        "TASKJOB_ATTEMPT": str(attempt.attempt),
+    }
+    for container in (*spec["containers"], *(spec.get("initContainers") or ())):
+        _add_variables(container, variables)
+    return msgspec.json.encode(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": pod_name(job.name, attempt),
+                "namespace": job.namespace,
+                "labels": (meta.get("labels") or {}) | labels,
+                "annotations": (meta.get("annotations") or {}) | annotations,
+                "ownerReferences": [
+                    {
+                        "apiVersion": f"{GROUP}/{VERSION}",
+                        "kind": "TaskJob",
+                        "name": job.name,
+                        "uid": job.uid,
+                        "controller": True,
+                        "blockOwnerDeletion": False,
+                    }
+                ],
+            },
+            "spec": spec,
+        }
+    )
+
+
+def _marks(job: Job, attempt: AttemptId, epoch: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Labels carry the identity in clear. A name too long for a label stands as an annotation instead."""
+    labels = {
+        JOB_UID: str(attempt.uid),
+        RUN: str(attempt.run),
+        MEMBER: str(attempt.member),
+        ATTEMPT: str(attempt.attempt),
+    }
+    annotations = {EPOCH: str(epoch)}
+    for key, name in ((JOB_NAME, job.name), (QUEUE, job.queue)):
+        (labels if len(name) <= _LONGEST_LABEL else annotations)[key] = name
+    for key, value in job.labels:
+        if key == GROUP_LABEL:
+            labels[key] = value
+    return labels, annotations
+
+
+def _add_variables(container: dict[str, Any], variables: dict[str, str]) -> None:
+    given = container.get("env") or []
+    if not isinstance(given, list):
+        return  # the API server will say what is wrong with it
+    defined = {item.get("name") for item in given if isinstance(item, dict)}
+    # Ours go first: a variable may refer to those before it, as $(TASKJOB_NAME).
+    ours = [{"name": name, "value": value} for name, value in variables.items() if name not in defined]
+    container["env"] = [*ours, *given]
+
+
+# ---------------------------------------------------------------- in: the needed fields
+class OwnerReference(msgspec.Struct, frozen=True):
+    """One owner of a pod."""
+
+    uid: str = ""
+    controller: bool | None = None
+
+
+class PodMeta(msgspec.Struct, frozen=True, rename="camel"):
+    """The needed part of a pod's metadata."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: Sequence[OwnerReference] | None = None
+
+
+class PodContainer(Container, frozen=True, rename="camel"):
+    """A container of a pod's spec."""
+
+    name: str = ""
+
+
+class PodSpecRead(msgspec.Struct, frozen=True, rename="camel"):
+    """The needed part of a pod's spec."""
+
+    node_name: str | None = None
+    containers: Sequence[PodContainer] | None = None
+    init_containers: Sequence[PodContainer] | None = None
+    resources: Resources | None = None
+    overhead: Quantities | None = None
+    active_deadline_seconds: int | None = None
+    termination_grace_period_seconds: int | None = None
+
+
+class Running(msgspec.Struct, frozen=True, rename="camel"):
+    """The state of a running container."""
+
+    started_at: datetime | None = None
+
+
+class Terminated(msgspec.Struct, frozen=True, rename="camel"):
+    """The state of a container that ended."""
+
+    exit_code: int = 0
+    reason: str | None = None
+    message: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """The state of a container that has not started."""
+
+    reason: str | None = None
+    message: str | None = None
+
+
+class ContainerState(msgspec.Struct, frozen=True):
+    """One of three."""
+
+    running: Running | None = None
+    terminated: Terminated | None = None
+    waiting: Waiting | None = None
+
+
+class ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of one container."""
+
+    name: str = ""
+    state: ContainerState | None = None
+    last_state: ContainerState | None = None
+
+
+class PodCondition(msgspec.Struct, frozen=True, rename="camel"):
+    """One condition of a pod."""
+
+    type: str = ""
+    status: str = ""
+    reason: str | None = None
+    message: str | None = None
+    last_transition_time: datetime | None = None
+
+
+class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """The needed part of a pod's status."""
+
+    phase: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    conditions: Sequence[PodCondition] | None = None
+    container_statuses: Sequence[ContainerStatus] | None = None
+    init_container_statuses: Sequence[ContainerStatus] | None = None
+
+
+class PodObject(msgspec.Struct, frozen=True):
+    """A pod as decoded: the needed fields, and nothing else."""
+
+    metadata: PodMeta
+    spec: PodSpecRead = PodSpecRead()
+    status: PodStatus = PodStatus()
+
+
+class _PodByMeta(msgspec.Struct, frozen=True):
+    metadata: PodMeta
+
+
+_decode_pod = msgspec.json.Decoder(PodObject).decode
+_decode_meta = msgspec.json.Decoder(_PodByMeta).decode
+
+
+# ---------------------------------------------------------------- in: what it means
+def parse_pod(raw: bytes | PodObject) -> Pod:
+    """A pod of ours as the core sees it.
+
+    Raises `UnusableObjectError` if its metadata do not say which attempt it is. A pod whose spec or status cannot
+    be read counts as running: it stays charged until it is gone.
+    """
+    if isinstance(raw, PodObject):
+        return _read(raw)
+    try:
+        return _read(_decode_pod(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        try:
+            meta = _decode_meta(raw).metadata
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise UnusableObjectError(f"a pod that cannot be read: {error}") from None
+        return _read(PodObject(meta, status=PodStatus(phase="Running", message=f"cannot be read: {error}")))
+
+
+def _read(pod: PodObject) -> Pod:
+    meta, spec, status = pod.metadata, pod.spec, pod.status
+    labels, annotations = meta.labels or {}, meta.annotations or {}
+    attempt = _attempt(meta, labels)
+    try:
+        request = effective_request(spec.containers or (), spec.init_containers or (), spec.resources, spec.overhead)
+    except RequestError:
+        request = _ONE_POD
+    phase = _PHASES.get(status.phase or "Pending", PodPhase.RUNNING)
+    main = _main(annotations, spec)
+    main_state = _state(status.container_statuses, main)
+    failure, exit_code, message = None, None, ""
+    if phase is PodPhase.FAILED:
+        failure, exit_code, message = _failure(spec, status, main)
+    elif phase is PodPhase.SUCCEEDED:
+        exit_code = 0
+    elif phase is PodPhase.PENDING:
+        message = _waits(status)
+    else:
+        message = status.message or ""
+    created_at = meta.creation_timestamp
+    if created_at is None:
+        raise UnusableObjectError(f"pod {meta.namespace}/{meta.name}: metadata.creationTimestamp is missing")
+    return Pod(
+        uid=PodUid(meta.uid),
+        name=meta.name,
+        namespace=Namespace(meta.namespace),
+        version=whole(meta.resource_version),
+        attempt=attempt,
+        queue=QueueName(labels.get(QUEUE) or annotations.get(QUEUE) or ""),
+        request=request,
+        phase=phase,
+        created_at=created_at,
+        epoch=whole(annotations.get(EPOCH)),
+        job_name=JobName(labels.get(JOB_NAME) or annotations.get(JOB_NAME) or ""),
+        node=spec.node_name or None,
+        started_at=_started_at(main_state),
+        finished_at=_finished_at(status) if phase.ended else None,
+        exit_code=exit_code,
+        failure=failure,
+        message=cut(message),
+        deleting=meta.deletion_timestamp is not None,
+        active_deadline_seconds=spec.active_deadline_seconds,
+        grace_seconds=30 if spec.termination_grace_period_seconds is None else spec.termination_grace_period_seconds,
+    )
+
+
+_ONE_POD: Final[Amounts] = (("pods", 1),)
+_PHASES: Final = {member.value: member for member in PodPhase}
+
+
+def _attempt(meta: PodMeta, labels: dict[str, str]) -> AttemptId:
+    try:
+        found = AttemptId(Uid(labels[JOB_UID]), int(labels[RUN]), int(labels[MEMBER]), int(labels[ATTEMPT]))
+    except (KeyError, ValueError) as error:
+        raise UnusableObjectError(
+            f"pod {meta.namespace}/{meta.name}: its labels do not say which attempt it is ({error})"
+        ) from None
+    if not (meta.uid and meta.name and found.uid):
+        raise UnusableObjectError(f"pod {meta.namespace}/{meta.name}: metadata has no usable name and uid")
+    return found
+
+
+def owned_by(pod: PodObject, uid: str) -> bool:
+    """Whether the TaskJob of that uid is the pod's controller."""
+    return any(owner.uid == uid and owner.controller for owner in pod.metadata.owner_references or ())
+
+
+def _main(annotations: dict[str, str], spec: PodSpecRead) -> str:
+    containers = spec.containers or ()
+    named = annotations.get(MAIN_CONTAINER)
+    if named is not None and any(container.name == named for container in containers):
+        return named
+    return containers[0].name if containers else ""
+
+
+def _state(statuses: Sequence[ContainerStatus] | None, name: str) -> ContainerState | None:
+    for status in statuses or ():
+        if status.name == name:
+            return status.state
+    return None
+
+
+def _started_at(state: ContainerState | None) -> datetime | None:
+    if state is None:
+        return None
+    seen = state.running or state.terminated
+    started_at = seen.started_at if seen is not None else None
+    # Of a container that could not be started containerd reports the year 1970.
+    return started_at if started_at is not None and started_at.year > 1970 else None
+
+
+def _finished_at(status: PodStatus) -> datetime | None:
+    """When the last container ended; for a pod whose containers say nothing, its last change of condition."""
+    ends = [
+        container.state.terminated.finished_at
+        for container in (*(status.container_statuses or ()), *(status.init_container_statuses or ()))
+        if container.state is not None and container.state.terminated is not None
+    ]
+    known = [at for at in ends if at is not None and at.year > 1970]
+    if not known:
+        changes = (condition.last_transition_time for condition in status.conditions or ())
+        known = [at for at in changes if at is not None]
+    return max(known) if known else None
+
+
+# ---------------------------------------------------------------- in: why it failed
+_EVICTIONS: Final = frozenset(
+    {"Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
+)
+"""Reasons of a failed pod by which the node or the scheduler took its place away."""
+
+_CANNOT_START: Final = frozenset(
+    {"StartError", "ContainerCannotRun", "CreateContainerError", "CreateContainerConfigError", "RunContainerError"}
+)
+_ORDINARY_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+def _failure(spec: PodSpecRead, status: PodStatus, main: str) -> tuple[FailureClass, int | None, str]:
+    """Class, exit code and a sentence of a failed pod.
+
+    Looked at in this order: the pod's own reason (its deadline, an eviction), then the container that failed: an
+    init container, else the main one, else the first.
+    """
+    failed = _first_failed(spec, status, main)
+    exit_code = failed[2].exit_code if failed is not None else None
+    if status.reason == "DeadlineExceeded":
+        if exit_code is None:
+            state = _state(status.container_statuses, main)
+            exit_code = state.terminated.exit_code if state is not None and state.terminated is not None else None
+        return FailureClass.TIMEOUT, exit_code, status.message or "ran longer than its activeDeadlineSeconds"
+    disruption = next((c for c in status.conditions or () if c.type == "DisruptionTarget" and c.status == "True"), None)
+    reason = status.reason or ""
+    if disruption is not None or reason in _EVICTIONS or reason.startswith("OutOf"):
+        parts = [reason or (disruption.reason if disruption is not None else "") or "Evicted"]
+        told = status.message or (disruption.message if disruption is not None else None)
+        return FailureClass.EVICTED, exit_code, ": ".join([*parts, told] if told else parts)
+    if failed is None:
+        told = ": ".join(part for part in (reason, status.message or "") if part)
+        return FailureClass.START_ERROR, None, told or "failed before any container ran"
+    kind, name, end = failed
+    note = (end.message or "").strip().partition("\n")[0]
+    if end.reason == "OOMKilled":
+        sentence, failure = f'{kind} "{name}" ran out of memory', FailureClass.OOM_KILLED
+    elif end.reason in _CANNOT_START:
+        sentence, failure = f'{kind} "{name}" could not be started ({end.reason})', FailureClass.START_ERROR
+    else:
+        sentence, failure = f'{kind} "{name}" exited with code {end.exit_code}', FailureClass.EXIT_CODE
+    return failure, exit_code, f"{sentence}: {note}" if note else sentence
+
+
+def _first_failed(spec: PodSpecRead, status: PodStatus, main: str) -> tuple[str, str, Terminated] | None:
+    sidecars = {container.name for container in spec.init_containers or () if container.restart_policy == "Always"}
+    for init in status.init_container_statuses or ():
+        end = init.state.terminated if init.state is not None else None
+        if end is not None and end.exit_code and init.name not in sidecars:  # a sidecar's end fails no pod
+            return "init container", init.name, end
+    for container in sorted(status.container_statuses or (), key=lambda one: one.name != main):
+        end = container.state.terminated if container.state is not None else None
+        if end is not None and (end.exit_code or end.reason == "OOMKilled"):
+            return "container", container.name, end
+    return None
+
+
+def _waits(status: PodStatus) -> str:
+    """Why a pending pod does not start, if something is known against it."""
+    for container in (*(status.init_container_statuses or ()), *(status.container_statuses or ())):
+        waiting = container.state.waiting if container.state is not None else None
+        if waiting is not None and waiting.reason and waiting.reason not in _ORDINARY_WAITS:
+            told = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
+            return f'container "{container.name}" waits: {told}'
+    for condition in status.conditions or ():
+        if condition.type == "PodScheduled" and condition.status == "False" and condition.message:
+            return f"not scheduled: {condition.message}"
+    return ""

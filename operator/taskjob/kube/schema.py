@@ -1,0 +1,529 @@
+"""TaskJob and TaskQueue objects to core values and back: the only place that knows the CRDs' shape.
+
+On the data path between the API server's JSON (as decoded: plain dicts) and the core. The CRD's schema has
+normally refused what is wrong; what was written past it (an older CRD, say) must harm nobody else, so parsing
+never raises on odd content: it gives a value with `problem` set, a sentence that names the field.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from taskjob.core import amounts
+from taskjob.core.model import (
+    Amounts,
+    Dependency,
+    Job,
+    JobName,
+    Namespace,
+    PodTemplate,
+    Queue,
+    QueueName,
+    Retry,
+    Status,
+    Uid,
+)
+from taskjob.core.phases import (
+    PRIORITIES,
+    Condition,
+    OnDependencyFailure,
+    Phase,
+    PodRetention,
+    Reason,
+    Stopping,
+)
+from taskjob.kube.requests import PodSpec, RequestError, effective_request
+
+Object = Mapping[str, Any]
+"""A Kubernetes object as decoded JSON; `Any` because nothing about its values may be taken for granted."""
+
+GROUP: Final = "taskjobs.dev"
+VERSION: Final = "v1beta1"
+
+LONGEST_MESSAGE: Final = 1024
+"""Characters of `status.message` and of a condition's message; longer ones are cut."""
+
+_LARGEST_INT: Final = 2**31 - 1
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TEMPLATES_KEPT: Final = 4096
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+_PHASES: Final = {member.value: member for member in Phase}
+_REASONS: Final = {member.value: member for member in Reason}
+_STOPPINGS: Final = {member.value: member for member in Stopping}
+_ORDINARY_REASON: Final = {
+    Phase.PENDING: Reason.QUEUED,
+    Phase.STARTING: Reason.LAUNCHED,
+    Phase.RUNNING: Reason.STARTED,
+    Phase.SUCCEEDED: Reason.COMPLETED,
+    Phase.FAILED: Reason.ATTEMPT_FAILED,
+    Phase.CANCELLED: Reason.CANCELLED_BY_USER,
+    Phase.SKIPPED: Reason.DEPENDENCY_NOT_SATISFIED,
+}
+"""What stands for a reason that this version does not know."""
+
+
+class UnusableObjectError(ValueError):
+    """An object without the metadata by which it could even be reported on."""
+
+
+# ---------------------------------------------------------------- reading
+class _Reader:
+    """Reads fields of one object; the first one that cannot be used is remembered as `problem`."""
+
+    __slots__ = ("problem",)
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+
+    def complain(self, field: str, why: str) -> None:
+        if self.problem is None:
+            self.problem = f"{field}: {why}"
+
+    def integer(self, of: Object, name: str, where: str, default: int, least: int = 0) -> int:
+        value = of.get(name)
+        if value is None:
+            return default
+        if type(value) is not int:
+            self.complain(where + name, f"{shown(value)} is not an integer")
+            return default
+        if not least <= value <= _LARGEST_INT:
+            self.complain(where + name, f"{value} is not between {least} and {_LARGEST_INT}")
+            return default
+        return value
+
+    def optional_integer(self, of: Object, name: str, where: str, least: int = 0) -> int | None:
+        # `least - 1` is no possible value: it stands for "not given".
+        value = self.integer(of, name, where, least - 1, least) if name in of else least - 1
+        return None if value < least else value
+
+    def boolean(self, of: Object, name: str, where: str) -> bool:
+        value = of.get(name)
+        if value is None:
+            return False
+        if value is not True and value is not False:
+            self.complain(where + name, f"{shown(value)} is not true or false")
+            return False
+        return bool(value)
+
+    def text(self, of: Object, name: str, where: str, default: str) -> str:
+        value = of.get(name)
+        if value is None:
+            return default
+        if type(value) is not str or not value:
+            self.complain(where + name, f"{shown(value)} is not a text")
+            return default
+        return value
+
+    def choice(self, of: Object, name: str, where: str, default: _Choice) -> _Choice:
+        value = of.get(name)
+        if value is None:
+            return default
+        try:
+            return type(default)(value)
+        except ValueError:
+            self.complain(where + name, f"{shown(value)} is not one of {', '.join(type(default))}")
+            return default
+
+    def mapping(self, of: Object, name: str, where: str) -> Object:
+        value = of.get(name)
+        if value is None:
+            return _NOTHING
+        if not isinstance(value, dict):
+            self.complain(where + name, f"{shown(value)} is not an object")
+            return _NOTHING
+        return value
+
+
+_NOTHING: Final[Object] = {}
+
+
+def parse_job(obj: Object) -> Job:
+    """A TaskJob as the core sees it.
+
+    Never raises on odd content: `Job.problem` names the first field that cannot be used, and safe values stand for
+    all such fields. Raises `UnusableObjectError` only if metadata has no usable uid, namespace or name.
+    """
+    uid, namespace, name, meta = _identity(obj)
+    if not namespace:
+        raise UnusableObjectError(f"TaskJob {name}: metadata.namespace is missing")
+    read = _Reader()
+    spec = read.mapping(obj, "spec", "")
+    given = spec.get("priority")
+    priority = PRIORITIES.get(given) if isinstance(given, str) else PRIORITIES["Normal"] if given is None else None
+    if priority is None:
+        read.complain("spec.priority", f"{shown(given)} is not one of {', '.join(PRIORITIES)}")
+        priority = PRIORITIES["Normal"]
+    template = _template(spec, read)
+    labels = read.mapping(meta, "labels", "metadata.")
+    depends_on = _dependencies(spec, read) if "dependsOn" in spec else ()
+    retry = _retry(spec, read) if "retry" in spec else _NO_RETRY
+    queue = read.text(spec, "queue", "spec.", "default")
+    on_dependency_failure = read.choice(spec, "onDependencyFailure", "spec.", OnDependencyFailure.SKIP)
+    timeout_seconds = read.optional_integer(spec, "timeoutSeconds", "spec.", 1)
+    deadline_seconds = read.optional_integer(spec, "deadlineSeconds", "spec.", 1)
+    ttl_seconds = read.optional_integer(spec, "ttlSecondsAfterFinished", "spec.", 0)
+    suspend = read.boolean(spec, "suspend", "spec.")
+    cancel = read.boolean(spec, "cancel", "spec.")
+    pod_retention = read.choice(spec, "podRetention", "spec.", PodRetention.DELETE)
+    status = _status(read.mapping(obj, "status", ""), read)
+    return Job(
+        uid=Uid(uid),
+        namespace=Namespace(namespace),
+        name=JobName(name),
+        version=whole(meta.get("resourceVersion")),
+        generation=whole(meta.get("generation")),
+        created_at=instant(meta.get("creationTimestamp")) or _BEGINNING,
+        queue=QueueName(queue),
+        priority=priority,
+        request=template.request,
+        template=template.body,
+        labels=tuple(sorted((key, value) for key, value in labels.items() if isinstance(value, str))) if labels else (),
+        depends_on=depends_on,
+        on_dependency_failure=on_dependency_failure,
+        retry=retry,
+        timeout_seconds=timeout_seconds,
+        deadline_seconds=deadline_seconds,
+        suspend=suspend,
+        cancel=cancel,
+        ttl_seconds=ttl_seconds,
+        pod_retention=pod_retention,
+        grace_seconds=template.grace_seconds,
+        deleting=meta.get("deletionTimestamp") is not None,
+        problem=read.problem,
+        status=status,
+    )
+
+
+def parse_queue(obj: Object) -> Queue:
+    """A TaskQueue as the core sees it; like `parse_job` it never raises on odd content."""
+    _, _, name, meta = _identity(obj)
+    read = _Reader()
+    quota: dict[str, int] = {}
+    for resource, quantity in read.mapping(read.mapping(obj, "spec", ""), "quota", "spec.").items():
+        try:
+            quota[resource] = amounts.parse(resource, quantity)
+        except amounts.QuantityError as error:
+            read.complain(f"spec.quota[{resource}]", str(error))
+    return Queue(
+        name=QueueName(name),
+        version=whole(meta.get("resourceVersion")),
+        generation=whole(meta.get("generation")),
+        quota=amounts.amounts(quota),
+        problem=read.problem,
+    )
+
+
+def _identity(obj: Object) -> tuple[str, str, str, Object]:
+    meta = obj.get("metadata") if isinstance(obj, Mapping) else None
+    if not isinstance(meta, Mapping):
+        raise UnusableObjectError("an object without metadata")
+    uid, namespace, name = meta.get("uid"), meta.get("namespace", ""), meta.get("name")
+    if not (isinstance(uid, str) and uid and isinstance(name, str) and name and isinstance(namespace, str)):
+        raise UnusableObjectError("an object whose metadata has no usable uid, namespace or name")
+    return uid, namespace, name, meta
+
+
+def _dependencies(spec: Object, read: _Reader) -> tuple[Dependency, ...]:
+    items = spec["dependsOn"]
+    if not isinstance(items, list):
+        if items is not None:
+            read.complain("spec.dependsOn", f"{shown(items)} is not a list")
+        return ()
+    found: dict[Dependency, None] = {}  # a dict keeps the order and drops what is said twice
+    for n, item in enumerate(items):
+        where = f"spec.dependsOn[{n}]"
+        if not isinstance(item, dict):
+            read.complain(where, f"{shown(item)} is not an object")
+            continue
+        name = read.text(item, "name", where + ".", "")
+        if not name:
+            read.complain(where + ".name", "is missing")
+            continue
+        found[Dependency(JobName(name), read.choice(item, "condition", where + ".", Condition.SUCCEEDED))] = None
+    return tuple(found)
+
+
+_NO_RETRY: Final = Retry()
+
+
+def _retry(spec: Object, read: _Reader) -> Retry:
+    retry = read.mapping(spec, "retry", "spec.")
+    backoff = read.mapping(retry, "backoff", "spec.retry.")
+    where = "spec.retry.backoff."
+    return Retry(
+        limit=read.integer(retry, "limit", "spec.retry.", _NO_RETRY.limit),
+        initial_seconds=read.integer(backoff, "initialSeconds", where, _NO_RETRY.initial_seconds),
+        factor=read.integer(backoff, "factor", where, _NO_RETRY.factor, 1),
+        max_seconds=read.integer(backoff, "maxSeconds", where, _NO_RETRY.max_seconds),
+        jitter_percent=read.integer(backoff, "jitterPercent", where, _NO_RETRY.jitter_percent),
+    )
+
+
+def _status(status: Object, read: _Reader) -> Status:
+    if not status:
+        return _FRESH
+    phase = _PHASES.get(status.get("phase", "Pending")) if isinstance(status.get("phase", ""), str) else None
+    if phase is None:
+        # Not a phase: identity and attempts still hold, and `problem` keeps the job from being acted on.
+        read.complain("status.phase", f"{shown(status.get('phase'))} is not a phase")
+        phase = Phase.PENDING
+    message, stopping = status.get("message"), status.get("stopping")
+    pod_name, node_name, exit_code = status.get("podName"), status.get("nodeName"), status.get("exitCode")
+    reason = status.get("reason")
+    return Status(
+        phase=phase,
+        reason=(_REASONS.get(reason) if isinstance(reason, str) else None) or _ORDINARY_REASON[phase],
+        message=message if isinstance(message, str) else "",
+        run=read.integer(status, "run", "status.", 0),
+        attempt=read.integer(status, "attempt", "status.", 0),
+        retries=read.integer(status, "retries", "status.", 0),
+        transition=read.integer(status, "transition", "status.", 0),
+        epoch=read.integer(status, "epoch", "status.", 0),
+        stopping=_STOPPINGS.get(stopping) if isinstance(stopping, str) else None,
+        queued_at=instant(status.get("queuedAt")),
+        admitted_at=_admitted_at(status.get("conditions")),
+        started_at=instant(status.get("startedAt")),
+        finished_at=instant(status.get("finishedAt")),
+        not_before=instant(status.get("notBefore")),
+        pod_name=pod_name if isinstance(pod_name, str) and pod_name else None,
+        node_name=node_name if isinstance(node_name, str) and node_name else None,
+        exit_code=exit_code if type(exit_code) is int else None,
+        observed_generation=whole(status.get("observedGeneration")),
+    )
+
+
+_FRESH: Final = Status()
+
+
+def _admitted_at(conditions: object) -> datetime | None:
+    if isinstance(conditions, list):
+        for condition in conditions:
+            if isinstance(condition, dict) and condition.get("type") == "Admitted":
+                return instant(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
+    return None
+
+
+# ---------------------------------------------------------------- the pod template
+class _Template(NamedTuple):
+    body: PodTemplate
+    request: Amounts
+    grace_seconds: int
+    problem: tuple[str, str] | None
+
+
+_templates: OrderedDict[bytes, _Template] = OrderedDict()
+"""Templates seen lately, so that equal ones share one object and are understood once; the least recent goes first."""
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class _TemplateSpec(PodSpec, frozen=True, rename="camel"):
+    termination_grace_period_seconds: int | None = None
+
+
+class _TemplateMeta(msgspec.Struct, frozen=True):
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _TemplateShape(msgspec.Struct, frozen=True):
+    metadata: _TemplateMeta | None = None
+    spec: _TemplateSpec | None = None
+
+
+def _template(spec: Object, read: _Reader) -> _Template:
+    given, image = spec.get("template"), spec.get("image")
+    where = "spec.template."
+    if given is not None and image is not None:
+        read.complain("spec.template", "is given beside spec.image: one of both is needed")
+    if given is None:
+        if not isinstance(image, str) or not image:
+            read.complain("spec.image", f"{shown(image)} is not an image" if image is not None else "is missing")
+            return _NO_TEMPLATE
+        container: dict[str, object] = {"name": "main", "image": image}
+        for field in ("command", "args", "env", "resources"):
+            value = spec.get(field)
+            if value is not None:
+                container[field] = value
+        given, where = {"spec": {"containers": [container]}}, "spec."
+    elif not isinstance(given, dict):
+        read.complain("spec.template", f"{shown(given)} is not an object")
+        return _NO_TEMPLATE
+    try:
+        body = _encode(given)
+    except (TypeError, ValueError, RecursionError) as error:
+        read.complain("spec.template", f"cannot be written as JSON: {error}")
+        return _NO_TEMPLATE
+    template = _templates.get(body)
+    if template is None:
+        template = _templates[body] = _understand(PodTemplate(body), given)
+        if len(_templates) > _TEMPLATES_KEPT:
+            _templates.popitem(last=False)
+    else:
+        _templates.move_to_end(body)
+    if template.problem is not None:
+        field, why = template.problem
+        if where == "spec.":  # the short form has no containers to speak of
+            field = field.removeprefix("spec.containers[0].")
+        read.complain(where + field, why)
+    return template
+
+
+_ONE_POD: Final[Amounts] = (("pods", 1),)
+_NO_TEMPLATE: Final = _Template(PodTemplate(b"{}"), _ONE_POD, 30, None)
+
+
+def _understand(body: PodTemplate, template: Object) -> _Template:
+    try:
+        spec = msgspec.convert(template, _TemplateShape).spec or _TemplateSpec()
+    except msgspec.ValidationError as error:
+        why, _, path = str(error).partition(" - at `$.")
+        return _Template(body, _ONE_POD, 30, (path.rstrip("`"), why))
+    grace_seconds = spec.termination_grace_period_seconds
+    grace_seconds = 30 if grace_seconds is None else min(max(grace_seconds, 0), _LARGEST_INT)
+    if not spec.containers:
+        return _Template(body, _ONE_POD, grace_seconds, ("spec.containers", "is missing"))
+    try:
+        request = effective_request(spec.containers or (), spec.init_containers or (), spec.resources, spec.overhead)
+    except RequestError as error:
+        field, _, why = str(error).partition(": ")
+        return _Template(body, _ONE_POD, grace_seconds, ("spec." + field, why))
+    return _Template(body, request, grace_seconds, None)
+
+
+# ---------------------------------------------------------------- writing
+def status_patch(job: Job, status: Status, epoch: int) -> bytes:
+    """A JSON merge patch for `/status`: every field, null where there is none, so that no old value stays.
+
+    It carries the resourceVersion of `job`: the API server answers 409 if the object changed since.
+    """
+    message = cut(status.message)
+    return _encode(
+        {
+            "metadata": {"resourceVersion": str(job.version)},
+            "status": {
+                "phase": status.phase.value,
+                "reason": status.reason.value,
+                "message": message or None,
+                "conditions": _conditions(job, status, message),
+                "run": status.run,
+                "attempt": status.attempt,
+                "retries": status.retries,
+                "transition": status.transition,
+                "epoch": epoch,
+                "stopping": status.stopping.value if status.stopping is not None else None,
+                "queuedAt": rfc3339(status.queued_at),
+                "startedAt": rfc3339(status.started_at),
+                "finishedAt": rfc3339(status.finished_at),
+                "notBefore": rfc3339(status.not_before),
+                "podName": status.pod_name,
+                "nodeName": status.node_name,
+                "exitCode": status.exit_code,
+                "observedGeneration": status.observed_generation,
+            },
+        }
+    )
+
+
+def _conditions(job: Job, status: Status, message: str) -> list[dict[str, object]]:
+    queued_at = status.queued_at or job.created_at
+    # Admission is told of the current attempt: it stays True when that attempt has ended, whatever its outcome.
+    admitted = status.admitted_at if status.phase is not Phase.PENDING else None
+
+    def condition(kind: str, true: bool, at: datetime, reason: str) -> dict[str, object]:
+        return {
+            "type": kind,
+            "status": "True" if true else "False",
+            "lastTransitionTime": rfc3339(at),
+            "reason": reason,
+            "message": message,
+            "observedGeneration": status.observed_generation,
+        }
+
+    if admitted is not None:
+        conditions = [condition("Admitted", True, admitted, "Admitted")]
+        conditions[0]["message"] = ""
+    else:
+        conditions = [condition("Admitted", False, queued_at, status.reason.value)]
+    if status.phase.terminal:
+        finished_at = status.finished_at or queued_at
+        if status.phase is Phase.SUCCEEDED:
+            conditions.append(condition("Complete", True, finished_at, status.reason.value))
+        elif status.phase is Phase.FAILED:
+            conditions.append(condition("Failed", True, finished_at, status.reason.value))
+        conditions.append(condition("Finished", True, finished_at, status.phase.value))
+    return conditions
+
+
+def queue_status_patch(queue: Queue, pending: int, admitted: int, usage: Amounts) -> bytes:
+    """A JSON merge patch for a TaskQueue's `/status`. Resources no longer used are shown as used by nobody."""
+    used = dict.fromkeys((resource for resource, _ in queue.quota), 0) | dict(usage)
+    problem = cut(queue.problem or "")
+    return _encode(
+        {
+            "status": {
+                "pending": pending,
+                "admitted": admitted,
+                "usage": {resource: amounts.show(resource, amount) for resource, amount in used.items()},
+                "observedGeneration": queue.generation,
+                "problem": problem or None,
+            }
+        }
+    )
+
+
+# ---------------------------------------------------------------- small words
+def instant(value: object) -> datetime | None:
+    """An RFC 3339 text as an aware UTC instant; None for anything else."""
+    if type(value) is not str:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if found.tzinfo is None:
+        return None
+    return found if found.tzinfo is UTC else _in_utc(found)
+
+
+def _in_utc(found: datetime) -> datetime | None:
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:
+        return None
+
+
+def rfc3339(at: datetime | None) -> str | None:
+    """An instant as Kubernetes writes it: UTC, whole seconds (rounded down)."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None
+
+
+def whole(value: object) -> int:
+    """A non-negative integer of metadata (resourceVersions are texts); 0 if it is none."""
+    if type(value) is int:
+        return max(value, 0)
+    if type(value) is str and len(value) <= 20 and value.isascii() and value.isdigit():
+        return int(value)
+    return 0
+
+
+def cut(message: str) -> str:
+    """A message as long as the CRD allows."""
+    return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
+
+
+def shown(value: object) -> str:
+    """A value for people, short."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else text[:76] + '..."'
