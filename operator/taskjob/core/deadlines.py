@@ -1,0 +1,42 @@
+"""Instants that follow from a job's timeouts, and what a pod is told of them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from taskjob.core.model import Job, Pod
+
+KUBELET_SLACK = timedelta(seconds=10)
+"""The kubelet enforces an attempt's timeout first (it keeps outcome and log); this much later we step in."""
+
+STOP_SLACK = timedelta(seconds=10)
+"""Beyond the pod's grace period, how long a pod that was told to end may take before it is deleted."""
+
+
+def deadline_at(job: Job) -> datetime | None:
+    """The end of the whole job, waiting included."""
+    if job.deadline_seconds is None:
+        return None
+    return job.created_at + timedelta(seconds=job.deadline_seconds)
+
+
+def timeout_at(job: Job, pod: Pod) -> datetime | None:
+    """When this attempt has used up its timeout; it counts from the container's start, else the pod's creation."""
+    if job.timeout_seconds is None:
+        return None
+    return (pod.started_at or pod.created_at) + timedelta(seconds=job.timeout_seconds)
+
+
+def active_deadline_seconds(job: Job, now: datetime) -> int | None:
+    """What an attempt launched now may use, in whole seconds, at least 1: its timeout or the rest of the deadline."""
+    limits = [job.timeout_seconds] if job.timeout_seconds is not None else []
+    deadline = deadline_at(job)
+    if deadline is not None:
+        limits.append(int((deadline - now).total_seconds()))
+    return max(1, min(limits)) if limits else None
+
+
+def earliest(*instants: datetime | None) -> datetime | None:
+    """The first of those that are known."""
+    known = [instant for instant in instants if instant is not None]
+    return min(known) if known else None

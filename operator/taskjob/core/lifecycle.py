@@ -1,0 +1,315 @@
+"""The life of one job: from what is observed of it to what its status should say and what its pod needs.
+
+`step` is level-triggered: it looks at facts, never at the event that brought them, so looking twice decides
+the same, and an operator that starts in the middle goes on as if it had been there. The queue is not here:
+`step` says whether a job may be admitted, `cycle` whether it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from taskjob.core.chronicle import base, has_started
+from taskjob.core.deadlines import KUBELET_SLACK, STOP_SLACK, deadline_at, earliest, timeout_at
+from taskjob.core.decisions import EndBy, Urgency
+from taskjob.core.dependencies import Edge
+from taskjob.core.model import AttemptId, Job, Pod, Status
+from taskjob.core.phases import FailureClass, OnDependencyFailure, Phase, PodPhase, Reason, Stopping
+from taskjob.core.retry import backoff_seconds, jitter_fraction
+
+STARTING_PATIENCE = timedelta(seconds=3)
+"""A pod that starts sooner costs no status write for having been created."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What dependencies have against a job: still waited for, or never to be met (a cycle is that too)."""
+
+    edge: Edge
+    message: str
+    cycle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The API server refused the job's pod."""
+
+    message: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that decides about one job. `pod` is the latest attempt's, as last seen, be it gone or not."""
+
+    job: Job
+    pod: Pod | None = None
+    pod_gone: bool = False
+    launching: bool = False  # a create is under way: its answer comes first
+    occupied: bool = False  # some other pod of this job is not yet ended
+    end_asked_at: datetime | None = None  # when the pod was told to end
+    block: Block | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What should become of the job. `status` is what should be written; `shown` is what is already a fact and
+    what history shows: an attempt's progress is one when its pod shows it, an end when the API server holds it."""
+
+    status: Status
+    shown: Status
+    urgency: Urgency = Urgency.HOLD
+    eligible: bool = False
+    end: EndBy | None = None
+    why: str = ""
+    wake_at: datetime | None = None
+
+
+def under_way(job: Job, pod: Pod | None) -> bool:
+    """Whether an attempt has begun whose end the status does not show yet."""
+    status = job.status
+    if status.phase.terminal:
+        return False
+    return status.phase.active or (pod is not None and pod.attempt.attempt > status.attempt)
+
+
+def step(facts: Facts, now: datetime) -> Step:
+    """Decide about one job. Three cases: it is over, an attempt is under way, or it waits."""
+    job, pod = facts.job, facts.pod
+    second = now.replace(microsecond=0)  # what the API server can keep
+    if job.status.phase.terminal:
+        return _stay(job.status)
+    if under_way(job, pod):
+        if pod is not None and not facts.pod_gone and not pod.phase.ended:
+            return _attempt_lives(facts, pod, second)
+        return _attempt_ended(facts, second)
+    return _waits(facts, second)
+
+
+def _stay(status: Status, wake_at: datetime | None = None) -> Step:
+    return Step(status=status, shown=status, wake_at=wake_at)
+
+
+# ------------------------------------------------------------------ an attempt is under way
+def _progress(job: Job, pod: Pod) -> Status:
+    started = has_started(job.status, pod)
+    return replace(
+        job.status,
+        phase=Phase.RUNNING if started else Phase.STARTING,
+        reason=Reason.STARTED if started else Reason.LAUNCHED,
+        message="",
+        attempt=pod.attempt.attempt,
+        transition=base(job.status) + (2 if started else 1),
+        queued_at=job.status.queued_at or job.created_at,
+        admitted_at=pod.created_at,
+        started_at=pod.started_at or (job.status.started_at if job.status.phase is Phase.RUNNING else None),
+        finished_at=None,
+        not_before=None,
+        pod_name=pod.name,
+        node_name=pod.node,
+        exit_code=None,
+        observed_generation=job.generation,
+    )
+
+
+def _attempt_lives(facts: Facts, pod: Pod, now: datetime) -> Step:
+    job, status = facts.job, facts.job.status
+    view = _progress(job, pod)
+    wanted, why, wake_at = _stop_wanted(job, pod, now)
+    if wanted is not None and wanted is not status.stopping:
+        stopping = replace(view, reason=Reason.STOPPING, message=why, stopping=wanted)
+        return Step(stopping, stopping, Urgency.STOP)
+    if status.stopping is not None:
+        view = replace(view, reason=Reason.STOPPING, message=status.message, stopping=status.stopping)
+        by, again_at = _how_to_end(facts, pod, now)
+        return Step(status, view, end=by, why=f"{status.stopping}: {status.message}", wake_at=again_at)
+    if view.phase is Phase.STARTING and now < pod.created_at + STARTING_PATIENCE:
+        return Step(status, view, wake_at=earliest(wake_at, pod.created_at + STARTING_PATIENCE))
+    if view.phase is status.phase and view.attempt == status.attempt:
+        # Only the node or the generation differ: not worth a write of its own.
+        return Step(status, view, wake_at=wake_at)
+    return Step(view, view, Urgency.PROGRESS, wake_at=wake_at)
+
+
+def _stop_wanted(job: Job, pod: Pod, now: datetime) -> tuple[Stopping | None, str, datetime | None]:
+    """Why the attempt must stop, if it must, in a word and a sentence; else when time will say so."""
+    if job.cancel:
+        return Stopping.CANCELLED, "cancelled by spec.cancel", None
+    deadline = deadline_at(job)
+    if deadline is not None and now >= deadline:
+        return Stopping.DEADLINE_EXCEEDED, _deadline_message(job), None
+    if job.suspend:
+        return Stopping.SUSPENDED, "suspended by spec.suspend", None
+    timeout = timeout_at(job, pod)
+    if timeout is not None:
+        timeout += KUBELET_SLACK
+        if now >= timeout:
+            return Stopping.TIMEOUT, _timeout_message(job), None
+    return job.status.stopping, job.status.message, earliest(deadline, timeout)
+
+
+def _how_to_end(facts: Facts, pod: Pod, now: datetime) -> tuple[EndBy | None, datetime | None]:
+    """The next thing to do to a pod that must end, if any, and when to look again."""
+    if pod.deleting:
+        return None, None
+    if pod.node is None:  # not scheduled: no kubelet would see a lowered deadline
+        return EndBy.DELETE, None
+    if facts.end_asked_at is None and pod.active_deadline_seconds != 1:
+        return EndBy.DEADLINE, None
+    asked_at = facts.end_asked_at or now
+    patience = asked_at + timedelta(seconds=pod.grace_seconds) + STOP_SLACK
+    return (EndBy.DELETE, None) if now >= patience else (None, patience)
+
+
+def _attempt_ended(facts: Facts, now: datetime) -> Step:
+    """The attempt is over: by its pod's phase, or because its pod is gone (`pod` None: before we looked)."""
+    job, pod, status = facts.job, facts.pod, facts.job.status
+    if job.deleting:  # its end is the object's: history is told when it is gone
+        return _stay(status)
+    started = has_started(status, pod)
+    ended_at = (pod.finished_at if pod is not None else None) or now
+    shown = _progress(job, pod) if pod is not None else status
+    ended = replace(
+        shown,
+        message=pod.message if pod is not None else "",
+        exit_code=pod.exit_code if pod is not None else None,
+        transition=base(status) + (3 if started else 2),
+        stopping=None,
+        observed_generation=job.generation,
+    )
+    if pod is not None and pod.phase is PodPhase.SUCCEEDED and not (pod.deleting and status.stopping):
+        # Also when it was told to stop by its deadline: it was done before that reached it. (A deleted pod
+        # whose containers exit with 0 on SIGTERM is called Succeeded too, and that was our doing.)
+        return _end(ended, Phase.SUCCEEDED, Reason.COMPLETED, "", at=ended_at, shown=shown)
+    if status.stopping is Stopping.CANCELLED or job.cancel:
+        return _end(
+            ended, Phase.CANCELLED, Reason.CANCELLED_BY_USER, "cancelled by spec.cancel", at=ended_at, shown=shown
+        )
+    deadline = deadline_at(job)
+    # The pod's own limit is the rest of the deadline in whole seconds, so it may end a little before it.
+    late = (
+        deadline is not None and _failure(facts) is FailureClass.TIMEOUT and ended_at >= deadline - timedelta(seconds=2)
+    )
+    if status.stopping is Stopping.DEADLINE_EXCEEDED or late:
+        return _end(ended, Phase.FAILED, Reason.DEADLINE_EXCEEDED, _deadline_message(job), at=ended_at, shown=shown)
+    pending = replace(ended, phase=Phase.PENDING, queued_at=ended_at, admitted_at=None, started_at=None)
+    if status.stopping is Stopping.SUSPENDED:
+        waits = replace(pending, reason=Reason.SUSPENDED, message="suspended by spec.suspend", exit_code=None)
+        return Step(waits, shown, Urgency.RETRY)
+    failure, sentence = _failure(facts), _failure_message(facts)
+    if status.retries >= job.retry.limit:
+        spent = f", the last of {job.retry.limit + 1} allowed attempts" if job.retry.limit else ""
+        message = f"attempt {ended.attempt} failed ({failure}): {sentence}{spent}"
+        reason = Reason.OUTCOME_UNKNOWN if pod is None else Reason.ATTEMPT_FAILED
+        return _end(ended, Phase.FAILED, reason, message, at=ended_at, shown=shown)
+    retries = status.retries + 1
+    attempt = AttemptId(job.uid, status.run, 0, ended.attempt)
+    seconds = backoff_seconds(job.retry, retries, jitter_fraction(attempt))
+    not_before = _whole_second_up(ended_at + timedelta(seconds=seconds))
+    waits = replace(
+        pending,
+        reason=Reason.BACKING_OFF,
+        message=(
+            f"attempt {ended.attempt} failed ({failure}): {sentence}; "
+            f"retry {retries} of {job.retry.limit} not before {not_before:%H:%M:%S} UTC"
+        ),
+        retries=retries,
+        not_before=not_before,
+    )
+    return Step(waits, shown, Urgency.RETRY)
+
+
+def _end(ended: Status, phase: Phase, reason: Reason, message: str, *, at: datetime, shown: Status) -> Step:
+    end = replace(ended, phase=phase, reason=reason, message=message, finished_at=at, not_before=None)
+    return Step(end, shown, Urgency.TERMINAL)
+
+
+def _failure(facts: Facts) -> FailureClass:
+    if facts.job.status.stopping is Stopping.TIMEOUT:
+        return FailureClass.TIMEOUT
+    if facts.pod is None or facts.pod.failure is None:
+        return FailureClass.POD_DELETED
+    return facts.pod.failure
+
+
+def _failure_message(facts: Facts) -> str:
+    if _failure(facts) is FailureClass.TIMEOUT and facts.job.timeout_seconds is not None:
+        return _timeout_message(facts.job)
+    if facts.pod is None or facts.pod.failure is None:
+        return "its pod was deleted before its end was seen"
+    return facts.pod.message or "its pod failed"
+
+
+def _deadline_message(job: Job) -> str:
+    return f"not finished within {job.deadline_seconds} s of its creation (spec.deadlineSeconds)"
+
+
+def _timeout_message(job: Job) -> str:
+    return f"it ran longer than {job.timeout_seconds} s (spec.timeoutSeconds)"
+
+
+def _whole_second_up(instant: datetime) -> datetime:
+    return (instant + timedelta(microseconds=999_999)).replace(microsecond=0)
+
+
+# ------------------------------------------------------------------ it waits
+def _waits(facts: Facts, now: datetime) -> Step:
+    job, status = facts.job, facts.job.status
+    if facts.launching or job.deleting:
+        return _stay(status)
+    if job.cancel:
+        return _end_waiting(job, Phase.CANCELLED, Reason.CANCELLED_BY_USER, "cancelled by spec.cancel", now)
+    if job.problem is not None:
+        return hold(job, Reason.INVALID_SPEC, job.problem)
+    deadline = deadline_at(job)
+    if deadline is not None and now >= deadline:
+        return _end_waiting(job, Phase.FAILED, Reason.DEADLINE_EXCEEDED, _deadline_message(job), now)
+    block = facts.block
+    if block is not None and block.cycle:
+        return _end_waiting(job, Phase.FAILED, Reason.DEPENDENCY_CYCLE, block.message, now)
+    if block is not None and block.edge is Edge.IMPOSSIBLE:
+        if job.on_dependency_failure is OnDependencyFailure.SKIP:
+            return _end_waiting(job, Phase.SKIPPED, Reason.DEPENDENCY_NOT_SATISFIED, block.message, now)
+        if job.on_dependency_failure is OnDependencyFailure.FAIL:
+            return _end_waiting(job, Phase.FAILED, Reason.DEPENDENCY_NOT_SATISFIED, block.message, now)
+    if job.suspend:
+        return hold(job, Reason.SUSPENDED, "suspended by spec.suspend; set it to false to go on", deadline)
+    if block is not None:
+        return hold(job, Reason.WAITING_FOR_DEPENDENCIES, block.message, deadline)
+    if status.not_before is not None and now < status.not_before:
+        return hold(job, Reason.BACKING_OFF, status.message, earliest(deadline, status.not_before))
+    if facts.refusal is not None and now < facts.refusal.until:
+        return hold(job, Reason.POD_REFUSED, facts.refusal.message, earliest(deadline, facts.refusal.until))
+    if facts.occupied:  # an earlier attempt's pod still runs; its end wakes us
+        return _stay(status, deadline)
+    return Step(status, status, eligible=True, wake_at=deadline)
+
+
+def hold(job: Job, reason: Reason, message: str, wake_at: datetime | None = None) -> Step:
+    """Leave it pending for a typed reason. Figures in the message age; only a new reason is worth a write."""
+    status = job.status
+    if status.reason is reason and status.queued_at is not None:
+        return _stay(status, wake_at)
+    held = replace(
+        status,
+        reason=reason,
+        message=message,
+        queued_at=status.queued_at or job.created_at,
+        observed_generation=job.generation,
+    )
+    return Step(held, held, Urgency.HOLD, wake_at=wake_at)
+
+
+def _end_waiting(job: Job, phase: Phase, reason: Reason, message: str, now: datetime) -> Step:
+    ended = replace(
+        job.status,
+        transition=job.status.transition + 1,
+        queued_at=job.status.queued_at or job.created_at,
+        admitted_at=None,
+        started_at=None,
+        stopping=None,
+        observed_generation=job.generation,
+    )
+    return _end(ended, phase, reason, message, at=now, shown=job.status)

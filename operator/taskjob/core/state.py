@@ -1,0 +1,383 @@
+"""What is scheduled over: jobs, pods, queues and what follows from them, changed one observation at a time.
+
+Fed by `taskjob.control.mirror`, which decides what is fresh; read and advanced by `cycle.plan`. Everything
+derived (edges of dependencies, usage, who waits where) is kept up to date by each call at a cost that depends on
+what the call touches, and always equals a rebuild from the observations (a property test holds that).
+
+Deterministic: the same calls in the same order give the same state; no clock, sets are insertion-ordered dicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from heapq import heappush
+
+from taskjob.core import chronicle
+from taskjob.core.decisions import SetStatus
+from taskjob.core.graph import Graph
+from taskjob.core.lifecycle import Refusal, under_way
+from taskjob.core.model import Amounts, AttemptId, Entry, Job, JobKey, Pod, Queue, QueueName, Uid
+from taskjob.core.ordering import admission_key
+from taskjob.core.retry import backoff_of_refusals
+from taskjob.core.tracked import LogCare, TrackedJob, TrackedPod, TrackedQueue
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """The mirror's contents as the scheduler sees them. `default_ttl_seconds` is the installation's."""
+
+    default_ttl_seconds: int = 3600
+    jobs: dict[Uid, TrackedJob] = field(default_factory=dict)
+    by_key: dict[JobKey, Uid] = field(default_factory=dict)
+    pods: dict[AttemptId, TrackedPod] = field(default_factory=dict)
+    attempts_of: dict[Uid, list[AttemptId]] = field(default_factory=dict)  # sorted
+    charges: dict[AttemptId, tuple[QueueName, Amounts]] = field(default_factory=dict)
+    queues: dict[QueueName, TrackedQueue] = field(default_factory=dict)
+    graph: Graph = field(init=False)
+    # what the next cycle has to look at
+    dirty_jobs: dict[Uid, None] = field(default_factory=dict)
+    dirty_queues: dict[QueueName, None] = field(default_factory=dict)
+    orphans: dict[AttemptId, None] = field(default_factory=dict)  # pods whose TaskJob is not there
+    timers: list[tuple[datetime, Uid]] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)  # for history, of jobs that have left
+
+    def __post_init__(self) -> None:
+        self.graph = Graph(self.jobs, self.by_key, self.dirty_jobs)
+
+    def take_dirty(self) -> tuple[Uid, ...]:
+        """The jobs that something happened to since the last call, in that order."""
+        taken = tuple(self.dirty_jobs)
+        self.dirty_jobs.clear()
+        return taken
+
+    # -------------------------------------------------------------- observations: jobs
+    def put_job(self, job: Job) -> None:
+        """A TaskJob as it now is."""
+        tracked = self.jobs.get(job.uid)
+        if tracked is None:
+            tracked = self._add_job(job)
+        else:
+            self._change_job(tracked, job)
+        self.dirty_jobs[job.uid] = None
+
+    def _add_job(self, job: Job) -> TrackedJob:
+        tracked = self.jobs[job.uid] = TrackedJob(job)
+        self.by_key[job.key] = job.uid
+        self._join(tracked)
+        self.graph.add(tracked)
+        for attempt in self.attempts_of.get(job.uid, ()):
+            self.orphans.pop(attempt, None)
+        self.graph.tell_dependents(job.key)
+        self.graph.look_for_cycle(tracked)
+        return tracked
+
+    def _change_job(self, tracked: TrackedJob, job: Job) -> None:
+        before = tracked.job
+        if before.depends_on != job.depends_on:
+            self.graph.remove(tracked)
+        elif before.status.phase.terminal != job.status.phase.terminal:
+            self.graph.count_live(before, -1 if job.status.phase.terminal else 1)
+        if (
+            before.queue != job.queue
+            or before.priority != job.priority
+            or before.request != job.request
+            or before.status.phase != job.status.phase
+        ):
+            self._leave(tracked)
+            tracked.job = job
+            self._join(tracked)
+        tracked.job = job
+        if before.depends_on != job.depends_on:
+            self.graph.add(tracked)
+            self.graph.look_for_cycle(tracked)
+        if before.status.phase is not job.status.phase and (before.status.phase.terminal or job.status.phase.terminal):
+            self.graph.tell_dependents(job.key)
+        tracked.removal_asked = False
+        asked = tracked.asked
+        if asked is not None and replace(job.status, epoch=0) == replace(asked.status, epoch=0):
+            tracked.asked = None
+        self._forget_gone_pods(tracked)
+
+    def drop_job(self, uid: Uid, now: datetime) -> None:
+        """A TaskJob is gone. Its pods stay charged, as orphans, until they are gone as well."""
+        tracked = self.jobs.pop(uid, None)
+        if tracked is None:
+            return
+        job = tracked.job
+        pod = self.latest_pod(uid)
+        seen = pod.pod if pod is not None else None
+        self._tell_of_departure(tracked, seen, now)
+        self._leave(tracked)
+        self.graph.remove(tracked)
+        if self.by_key.get(job.key) == uid:
+            del self.by_key[job.key]
+            self.graph.tell_dependents(job.key)
+        if tracked.launching is not None:
+            # Its answer will say whether there is a pod; until then the quota stays reserved.
+            tracked.launching = None
+        for attempt in list(self.attempts_of.get(uid, ())):
+            if self.pods[attempt].gone:
+                self._forget_pod(attempt)
+            else:
+                self.orphans[attempt] = None
+        self.dirty_jobs.pop(uid, None)
+
+    def _tell_of_departure(self, tracked: TrackedJob, pod: Pod | None, now: datetime) -> None:
+        job = tracked.job
+        if job.status.phase.terminal:
+            rows = chronicle.established(job, pod, under_way=False)
+            final = job
+        else:
+            active = under_way(job, pod)
+            last, status = chronicle.deletion(job, pod, active, now)
+            rows = (*chronicle.established(job, pod, active), last)
+            final = replace(job, status=status)
+        if tracked.told < 0:
+            rows = (chronicle.appearance(job), *rows)
+        self.entries.append(Entry(final, tuple(row for row in rows if row.n > tracked.told), gone_at=now))
+
+    # -------------------------------------------------------------- observations: pods
+    def put_pod(self, pod: Pod) -> None:
+        """A pod of ours as it now is; an older observation than the one held changes nothing."""
+        attempt = pod.attempt
+        tracked = self.pods.get(attempt)
+        if tracked is None:
+            self.pods[attempt] = TrackedPod(pod)
+            siblings = self.attempts_of.setdefault(attempt.uid, [])
+            siblings.append(attempt)
+            siblings.sort()
+        elif tracked.gone or (tracked.pod.uid == pod.uid and tracked.pod.version > pod.version):
+            return
+        else:
+            tracked.pod = pod
+        self._settle_charge(attempt)
+        job = self.jobs.get(attempt.uid)
+        if job is None:
+            self.orphans[attempt] = None
+            return
+        if job.launching == attempt:
+            job.launching = None
+            job.refusal, job.refusals = None, 0
+        self.dirty_jobs[attempt.uid] = None
+
+    def drop_pod(self, pod: Pod) -> None:
+        """A pod is gone; `pod` is how it was last seen. Its outcome is remembered until the status shows it."""
+        self.put_pod(pod)
+        tracked = self.pods.get(pod.attempt)
+        if tracked is None or tracked.pod.uid != pod.uid:
+            return
+        tracked.gone = True
+        if tracked.log is LogCare.NONE:
+            tracked.log = LogCare.KEPT  # nothing is left to read
+        self._settle_charge(pod.attempt)
+        job = self.jobs.get(pod.attempt.uid)
+        if job is None:
+            self._forget_pod(pod.attempt)
+        else:
+            self._forget_gone_pods(job)
+            self.dirty_jobs[pod.attempt.uid] = None
+
+    def latest_pod(self, uid: Uid) -> TrackedPod | None:
+        """The pod of the job's latest attempt that had one, gone or not."""
+        attempts = self.attempts_of.get(uid)
+        return self.pods[attempts[-1]] if attempts else None
+
+    def pods_of(self, uid: Uid) -> Iterator[TrackedPod]:
+        """All pods of a job, oldest attempt first."""
+        return (self.pods[attempt] for attempt in self.attempts_of.get(uid, ()))
+
+    def _forget_gone_pods(self, tracked: TrackedJob) -> None:
+        for attempt in list(self.attempts_of.get(tracked.job.uid, ())):
+            if self.pods[attempt].gone and self.is_over(tracked.job, attempt):
+                self._forget_pod(attempt)
+
+    def _forget_pod(self, attempt: AttemptId) -> None:
+        self.pods.pop(attempt, None)
+        self.orphans.pop(attempt, None)
+        siblings = self.attempts_of.get(attempt.uid)
+        if siblings is not None and attempt in siblings:
+            siblings.remove(attempt)
+            if not siblings:
+                del self.attempts_of[attempt.uid]
+
+    @staticmethod
+    def is_over(job: Job, attempt: AttemptId) -> bool:
+        """Whether the job's status shows this attempt's end."""
+        status = job.status
+        seen = (attempt.run, attempt.attempt)
+        current = (status.run, status.attempt)
+        return seen < current or (seen == current and not status.phase.active) or status.phase.terminal
+
+    # -------------------------------------------------------------- observations: queues
+    def put_queue(self, queue: Queue) -> None:
+        """A TaskQueue as it now is. All that waits in it is looked at again."""
+        tracked = self._queue(queue.name)
+        if tracked.queue is not None and tracked.queue.version > queue.version:
+            return
+        changed = tracked.queue is None or replace(tracked.queue, version=0) != replace(queue, version=0)
+        tracked.queue = queue
+        if changed:
+            tracked.ledger.quota = dict(queue.quota)
+            self._look_again(queue.name, tracked)
+
+    def drop_queue(self, name: QueueName) -> None:
+        """A TaskQueue is gone: what runs goes on, what waits is told."""
+        tracked = self.queues.get(name)
+        if tracked is not None and tracked.queue is not None:
+            tracked.queue = None
+            tracked.ledger.quota = {}
+            self._look_again(name, tracked)
+            self._forget_empty_queue(name)
+
+    def _look_again(self, name: QueueName, tracked: TrackedQueue) -> None:
+        tracked.shapes.clear()
+        tracked.unexplained.clear()
+        for uid in tracked.members:
+            self.jobs[uid].queued = False
+            self.dirty_jobs[uid] = None
+        self.dirty_queues[name] = None
+
+    def _queue(self, name: QueueName) -> TrackedQueue:
+        tracked = self.queues.get(name)
+        if tracked is None:
+            tracked = self.queues[name] = TrackedQueue()
+        return tracked
+
+    def _forget_empty_queue(self, name: QueueName) -> None:
+        tracked = self.queues.get(name)
+        if tracked is not None and tracked.queue is None and not tracked.members and not tracked.ledger.charges:
+            del self.queues[name]
+            self.dirty_queues.pop(name, None)
+
+    # -------------------------------------------------------------- answers to what was decided
+    def reserve(self, job: Job, attempt: AttemptId) -> None:
+        """Assume that this attempt's pod exists: its quota is taken before the create is sent."""
+        tracked = self.jobs[job.uid]
+        tracked.launching = attempt
+        self._charge(attempt, job.queue, job.request)
+
+    def not_launched(self, attempt: AttemptId, refusal: str | None, now: datetime) -> None:
+        """A definite answer: there is no pod for this attempt. `refusal` says why, None if nobody tried."""
+        if attempt not in self.pods:
+            self._release(attempt)
+        tracked = self.jobs.get(attempt.uid)
+        if tracked is None or tracked.launching != attempt:
+            return
+        tracked.launching = None
+        if refusal is not None:
+            tracked.refusals += 1
+            seconds = backoff_of_refusals(tracked.refusals)
+            tracked.refusal = Refusal(refusal, now + timedelta(seconds=seconds))
+        self.dirty_jobs[attempt.uid] = None
+
+    def still_wanted(self, decision: SetStatus) -> bool:
+        """Whether a status write that waits its turn is still what the state asks for."""
+        tracked = self.jobs.get(decision.job.uid)
+        return tracked is not None and tracked.asked == decision
+
+    def not_written(self, decision: SetStatus) -> None:
+        """A status write did not happen: decide again on what is known now."""
+        tracked = self.jobs.get(decision.job.uid)
+        if tracked is not None and tracked.asked == decision:
+            tracked.asked = None
+            self.dirty_jobs[decision.job.uid] = None
+
+    def end_asked(self, pod: Pod, now: datetime | None) -> None:
+        """A pod was told to end at `now`; None: it was not, ask again."""
+        tracked = self.pods.get(pod.attempt)
+        if tracked is not None:
+            tracked.end_asked_at = now
+            self._touch_pod(pod.attempt)
+
+    def log_kept(self, attempt: AttemptId) -> None:
+        """The attempt's log is in history, or known to be lost."""
+        tracked = self.pods.get(attempt)
+        if tracked is not None:
+            tracked.log = LogCare.KEPT
+            self._touch_pod(attempt)
+
+    def pod_not_removed(self, pod: Pod) -> None:
+        """The removal of an ended pod did not happen: ask again."""
+        tracked = self.pods.get(pod.attempt)
+        if tracked is not None:
+            tracked.removal_asked = False
+            self._touch_pod(pod.attempt)
+
+    def job_not_removed(self, uid: Uid) -> None:
+        """The removal of a finished TaskJob did not happen: ask again."""
+        tracked = self.jobs.get(uid)
+        if tracked is not None:
+            tracked.removal_asked = False
+            self.dirty_jobs[uid] = None
+
+    def recorded(self, uid: Uid, n: int) -> None:
+        """History holds the job's transitions up to number `n`."""
+        tracked = self.jobs.get(uid)
+        if tracked is not None and n > tracked.recorded:
+            tracked.recorded = n
+            self.dirty_jobs[uid] = None
+
+    def _touch_pod(self, attempt: AttemptId) -> None:
+        if attempt.uid in self.jobs:
+            self.dirty_jobs[attempt.uid] = None
+        else:
+            self.orphans[attempt] = None
+
+    # -------------------------------------------------------------- derived: charges
+    def _settle_charge(self, attempt: AttemptId) -> None:
+        tracked = self.pods[attempt]
+        if tracked.live:
+            held = self.charges.get(attempt)
+            if held != (tracked.pod.queue, tracked.pod.request):
+                self._release(attempt)
+                self._charge(attempt, tracked.pod.queue, tracked.pod.request)
+        else:
+            self._release(attempt)
+
+    def _charge(self, attempt: AttemptId, name: QueueName, request: Amounts) -> None:
+        self.charges[attempt] = (name, request)
+        self._queue(name).ledger.charge(request)
+
+    def _release(self, attempt: AttemptId) -> None:
+        held = self.charges.pop(attempt, None)
+        if held is not None:
+            name, request = held
+            self.queues[name].ledger.release(request)
+            self.dirty_queues[name] = None
+            self._forget_empty_queue(name)
+
+    # -------------------------------------------------------------- derived: membership of queues
+    def _join(self, tracked: TrackedJob) -> None:
+        if not tracked.job.status.phase.terminal:
+            self._queue(tracked.job.queue).members[tracked.job.uid] = None
+
+    def _leave(self, tracked: TrackedJob) -> None:
+        self.unqueue(tracked)
+        queue = self.queues.get(tracked.job.queue)
+        if queue is not None:
+            queue.members.pop(tracked.job.uid, None)
+            self._forget_empty_queue(tracked.job.queue)
+
+    def enqueue(self, tracked: TrackedJob) -> None:
+        """The job may be admitted: it waits its turn."""
+        if tracked.queued:
+            return
+        tracked.queued = True
+        tracked.ticket += 1
+        job = tracked.job
+        queue = self._queue(job.queue)
+        heap = queue.shapes.setdefault(job.request, [])
+        heappush(heap, (admission_key(job), tracked.ticket, job.uid))
+        queue.unexplained[job.uid] = None
+        self.dirty_queues[job.queue] = None
+
+    def unqueue(self, tracked: TrackedJob) -> None:
+        """The job may not be admitted (any more). Its heap entry becomes void and falls out when it surfaces."""
+        if tracked.queued:
+            tracked.queued = False
+            tracked.ticket += 1
+            queue = self.queues.get(tracked.job.queue)
+            if queue is not None:
+                queue.unexplained.pop(tracked.job.uid, None)
