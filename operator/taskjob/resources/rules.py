@@ -1,0 +1,89 @@
+"""The CEL rules of the CRDs: what types and bounds cannot say, each with the field that it blames.
+
+What one TaskJob must be in itself is checked by the models too (`taskjob.resources.taskjob`); what may change, and the
+fence around the status, only the API server can judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from taskjob.resources.taskjob import NAME_LENGTH, NOT_BESIDE_TEMPLATE, NOT_ITSELF, ONE_POD, RESTART_NEVER
+from taskjob.resources.words import NAME_MAX, QUEUE_NAME_MAX, TERMINAL_PHASES, Phase
+
+Path = tuple[str, ...]
+SHORT_FORM: Final = ("command", "args", "env", "resources")
+FIXED_ONCE_STARTED: Final = ("template", "image", *SHORT_FORM, "queue", "dependsOn", "retry")
+"""Fields of a spec that belong to what has begun. Cancel, suspend, priority, the times and what is kept may change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. `at` is the schema node that it stands on, as field names; `field` the path below that it blames."""
+
+    expression: str
+    message: str
+    at: Path = ()
+    field: str = ""
+
+    def schema(self) -> dict[str, Any]:
+        """As an entry of `x-kubernetes-validations`."""
+        entry = {"rule": self.expression, "message": self.message}
+        return {**entry, "fieldPath": self.field} if self.field else entry
+
+
+def taskjob_rules() -> Iterator[Rule]:
+    """The rules of a TaskJob."""
+    yield Rule(f"size(self.metadata.name) <= {NAME_MAX}", NAME_LENGTH, field=".metadata.name")
+    yield Rule(
+        "!has(self.spec.dependsOn) || self.spec.dependsOn.all(d, d.name != self.metadata.name)",
+        NOT_ITSELF,
+        field=".spec.dependsOn",
+    )
+    yield Rule("has(self.template) != has(self.image)", ONE_POD, at=("spec",))
+    for name in SHORT_FORM:
+        yield Rule(f"!has(self.template) || !has(self.{name})", NOT_BESIDE_TEMPLATE, at=("spec",), field=f".{name}")
+    yield Rule(
+        '!has(self.restartPolicy) || self.restartPolicy == "Never"',
+        RESTART_NEVER,
+        at=("spec", "template", "spec"),
+        field=".restartPolicy",
+    )
+    yield Rule(
+        "!oldSelf.?cancel.orValue(false) || self.?cancel.orValue(false)",
+        "cannot be taken back: make a new TaskJob",
+        at=("spec",),
+        field=".cancel",
+    )
+    for name in FIXED_ONCE_STARTED:
+        now, before = f"self.spec.{name}", f"oldSelf.spec.{name}"
+        yield Rule(  # not `self.spec.?x == ...`: that does not fit the cost budget
+            f'!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == "{Phase.PENDING}" '
+            f"|| (has({now}) == has({before}) && (!has({now}) || {now} == {before}))",
+            "may not change once the job has started: make a new TaskJob",
+            field=f".spec.{name}",
+        )
+    yield Rule(
+        "self.?status.?epoch.orValue(0) >= oldSelf.?status.?epoch.orValue(0)",
+        "a newer leader of the operator has written this status: it may not be lowered",
+        field=".status.epoch",
+    )
+    terminal = ", ".join(f'"{phase}"' for phase in TERMINAL_PHASES)
+    yield Rule(
+        f"!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in [{terminal}]) "
+        "|| (has(self.status) && has(self.status.phase) && self.status.phase == oldSelf.status.phase) "
+        "|| self.?status.?run.orValue(0) > oldSelf.?status.?run.orValue(0)",
+        "the job has ended: its phase changes only with a greater run",
+        field=".status.phase",
+    )
+
+
+def taskqueue_rules() -> Iterator[Rule]:
+    """The rules of a TaskQueue."""
+    yield Rule(
+        f"size(self.metadata.name) <= {QUEUE_NAME_MAX}",
+        f"a TaskQueue's name has at most {QUEUE_NAME_MAX} characters",
+        field=".metadata.name",
+    )

@@ -1,0 +1,259 @@
+"""TaskJob: one containerized job. The single source of its CRD and of the API's request bodies."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StrictInt, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from taskjob.resources.fields import (
+    Amounts,
+    Conditions,
+    Count,
+    Instant,
+    JobName,
+    Message,
+    Metadata,
+    ObservedPart,
+    Part,
+    PositiveSeconds,
+    QueueName,
+    Reason,
+    Seconds,
+    Switch,
+)
+from taskjob.resources.words import (
+    API_VERSION,
+    DEPENDENCIES_MAX,
+    NAME_MAX,
+    RETRIES_MAX,
+    TASKJOB,
+    ApiVersion,
+    DependencyCondition,
+    OnDependencyFailure,
+    Phase,
+    PodRetention,
+    Priority,
+    Stopping,
+    TaskJobKind,
+)
+
+ONE_POD: str = "say what to run in exactly one way: 'template' (a pod template) or 'image' (the short form)"
+NOT_BESIDE_TEMPLATE: str = "belongs to the short form, beside 'image'; with 'template' it stands in a container there"
+RESTART_NEVER: str = "must be Never: a new attempt is a new pod, see 'retry'"
+NOT_ITSELF: str = "a job cannot depend on itself"
+NAME_LENGTH: str = f"a TaskJob's name has at most {NAME_MAX} characters"
+
+_WORD_MAX = 131_072  # the longest single argument that Linux passes to a program
+
+
+class Dependency(Part):
+    """A TaskJob of the same namespace that this one waits for."""
+
+    name: JobName = Field(description="The TaskJob's name; it may not exist yet.")
+    condition: DependencyCondition = Field(
+        DependencyCondition.SUCCEEDED,
+        description="What it must come to: Succeeded, Failed, or Finished (in whatever way).",
+    )
+
+
+class EnvVar(Part):
+    """One environment variable, as in a container."""
+
+    name: Annotated[str, Field(min_length=1, max_length=1024)] = Field(description="The variable's name.")
+    value: Annotated[str, Field(max_length=_WORD_MAX)] | None = Field(
+        None, description="Its value; $(NAME) refers to an earlier variable."
+    )
+    value_from: dict[str, Any] | None = Field(
+        None, description="Where its value comes from: a Secret, a ConfigMap, a field of the pod; as in a container."
+    )
+
+
+class Resources(Part):
+    """What the container asks for and may use, as in a container."""
+
+    requests: Amounts | None = Field(
+        None, description="What the queue is charged and a node must have free, such as {cpu: 500m, memory: 64Mi}."
+    )
+    limits: Amounts | None = Field(None, description="What the container may use at most.")
+
+
+_Words = Annotated[
+    list[Annotated[str, Field(max_length=_WORD_MAX)]],
+    Field(max_length=1000, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+]
+_Env = Annotated[
+    list[EnvVar],
+    Field(
+        max_length=1000,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    ),
+]
+
+
+class Backoff(Part):
+    """How long to wait before a retry: the first delay, multiplied each time, up to the longest."""
+
+    initial_seconds: Seconds = Field(10, description="The delay before the first retry.")
+    factor: Annotated[StrictInt, Field(ge=1, le=100)] = Field(2, description="Each delay is the last one times this.")
+    max_seconds: Seconds = Field(600, description="No delay is longer than this.")
+    jitter_percent: Annotated[StrictInt, Field(ge=0, le=100)] = Field(
+        10, description="Each delay is moved at random by up to this share, so that retries do not come all at once."
+    )
+
+
+class Retry(Part):
+    """What happens when an attempt fails."""
+
+    limit: Annotated[StrictInt, Field(ge=0, le=RETRIES_MAX)] = Field(
+        0, description="How many times a failed attempt is followed by another; 0: never."
+    )
+    backoff: Backoff = Field(default_factory=Backoff, description="How long to wait before each retry.")
+
+
+class TaskJobSpec(Part):
+    """What to run, when, and what to do if it fails."""
+
+    queue: QueueName = Field("default", description="The TaskQueue whose quota the job is charged to.")
+    priority: Priority = Field(
+        Priority.NORMAL, description="Which jobs of the queue start first: Critical, High, Normal, Low."
+    )
+    depends_on: Annotated[
+        list[Dependency],
+        Field(
+            max_length=DEPENDENCIES_MAX,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(
+        default_factory=list, description="TaskJobs of the same namespace that must end first; each is named once."
+    )
+    on_dependency_failure: OnDependencyFailure = Field(
+        OnDependencyFailure.SKIP,
+        description="When a dependency can no longer be satisfied: Skip the job, Fail it, or Wait.",
+    )
+    template: dict[str, Any] | None = Field(
+        None,
+        description="The pod to run, as a pod template (labels, annotations and a pod's spec). Give this, or 'image'.",
+    )
+    image: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        None, description="Short form, instead of 'template': the image of the pod's only container."
+    )
+    command: _Words | None = Field(None, description="Short form: the program, instead of the image's entrypoint.")
+    args: _Words | None = Field(None, description="Short form: the program's arguments.")
+    env: _Env | None = Field(None, description="Short form: environment variables.")
+    resources: Resources | None = Field(None, description="Short form: what the container asks for and may use.")
+    retry: Retry = Field(default_factory=Retry, description="What happens when an attempt fails.")
+    timeout_seconds: PositiveSeconds | None = Field(
+        None, description="How long one attempt may take from its start; a longer one is stopped and counts as failed."
+    )
+    deadline_seconds: PositiveSeconds | None = Field(
+        None, description="How long the whole job may take from its creation, waiting and retries included."
+    )
+    suspend: Switch = Field(
+        False, description="Hold the job: it does not start, and a running attempt is stopped; false lets it go on."
+    )
+    cancel: Switch = Field(False, description="End the job as Cancelled. It cannot be taken back.")
+    ttl_seconds_after_finished: Seconds | None = Field(
+        None,
+        description="How long the finished object stays in the cluster; absent: as the operator is set, by default an "
+        "hour. Its history stays.",
+    )
+    pod_retention: PodRetention = Field(
+        PodRetention.DELETE,
+        description="Which ended pods stay until the object goes: none (Delete), failed ones (KeepFailed), all (Keep). "
+        "Logs are kept in history in any case.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_run(self) -> Self:
+        """The rules of one spec, as the API server has them too, each with the path of its field."""
+        wrong: list[InitErrorDetails] = []
+        if (self.template is None) == (self.image is None):
+            wrong.append(_wrong((), ONE_POD))
+        if self.template is not None:
+            for field in ("command", "args", "env", "resources"):
+                if getattr(self, field) is not None:
+                    wrong.append(_wrong((field,), NOT_BESIDE_TEMPLATE))
+            pod = self.template.get("spec")
+            if isinstance(pod, dict) and pod.get("restartPolicy", "Never") != "Never":
+                wrong.append(_wrong(("template", "spec", "restartPolicy"), RESTART_NEVER))
+        _raise(self, wrong)
+        return self
+
+
+class TaskJobStatus(ObservedPart):
+    """What the operator last observed; written by the operator alone."""
+
+    phase: Phase | None = Field(
+        None, description="Where the job stands: Pending, Starting, Running, Succeeded, Failed, Cancelled or Skipped."
+    )
+    reason: Reason | None = Field(
+        None, description="Why, as one word for programs; for Pending: what the job waits for."
+    )
+    message: Message | None = Field(None, description="Why, as a sentence for people.")
+    conditions: Conditions | None = Field(
+        None, description="Admitted, Complete, Failed and Finished, for kubectl wait --for=condition=..."
+    )
+    run: Count | None = Field(None, description="Which run of the job this is, from 0.")
+    attempt: Count | None = Field(None, description="The current or last attempt, from 1; 0 before the first.")
+    retries: Count | None = Field(None, description="How many retries were used.")
+    epoch: Count | None = Field(None, description="The leadership of the operator that wrote this; it never falls.")
+    transition: Count | None = Field(None, description="How many changes of phase there were so far.")
+    stopping: Stopping | None = Field(
+        None, description="Why the current attempt is being stopped: Cancelled, Suspended, Timeout or DeadlineExceeded."
+    )
+    queued_at: Instant | None = Field(None, description="When the job last became Pending.")
+    started_at: Instant | None = Field(None, description="When the container of the current or last attempt started.")
+    finished_at: Instant | None = Field(None, description="When the job came to its end.")
+    not_before: Instant | None = Field(None, description="The next attempt does not start before this instant.")
+    pod_name: Annotated[str, Field(max_length=253)] | None = Field(
+        None, description="The pod of the current or last attempt."
+    )
+    node_name: Annotated[str, Field(max_length=253)] | None = Field(None, description="The node that it was placed on.")
+    exit_code: StrictInt | None = Field(None, description="The exit code of the last attempt's container.")
+    observed_generation: Count | None = Field(None, description="The metadata.generation that this was observed from.")
+
+
+class TaskJob(Part):
+    """A job that runs in a pod when its dependencies are satisfied and its queue has room for it."""
+
+    api_version: ApiVersion = Field(API_VERSION, description="taskjobs.dev/v1beta1")
+    kind: TaskJobKind = Field(TASKJOB, description="TaskJob")
+    metadata: Metadata = Field(description="Standard object metadata.")
+    spec: TaskJobSpec = Field(description="What to run, when, and what to do if it fails.")
+    status: TaskJobStatus | None = Field(
+        None, description="What the operator last observed; written by the operator alone."
+    )
+
+    @model_validator(mode="after")
+    def _name_and_dependencies(self) -> Self:
+        """The rules that need the object's name and the spec."""
+        name, wrong = self.metadata.name, []
+        if name is not None and len(name) > NAME_MAX:
+            wrong.append(_wrong(("metadata", "name"), NAME_LENGTH))
+        seen: set[str] = set()
+        for index, dependency in enumerate(self.spec.depends_on):
+            where = ("spec", "dependsOn", index, "name")
+            if dependency.name == name:
+                wrong.append(_wrong(where, NOT_ITSELF))
+            if dependency.name in seen:
+                wrong.append(_wrong(where, f"{dependency.name!r} is named twice"))
+            seen.add(dependency.name)
+        _raise(self, wrong)
+        return self
+
+    def manifest(self) -> dict[str, Any]:
+        """The object as JSON for the API server: only what was said, so that the server's defaults apply."""
+        said = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True, exclude={"status"})
+        return {"apiVersion": self.api_version, "kind": self.kind, **said}
+
+
+def _wrong(where: tuple[str | int, ...], message: str) -> InitErrorDetails:
+    return InitErrorDetails(type=PydanticCustomError("rule", "{message}", {"message": message}), loc=where, input=None)
+
+
+def _raise(model: Part, wrong: list[InitErrorDetails]) -> None:
+    """Raise what is wrong, if anything, so that each error keeps its own path below the model's."""
+    if wrong:
+        raise ValidationError.from_exception_data(type(model).__name__, wrong)

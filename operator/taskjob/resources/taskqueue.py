@@ -1,0 +1,47 @@
+"""TaskQueue: a quota that TaskJobs share. Cluster-scoped, since quota is the administrator's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from taskjob.resources.fields import Amounts, Conditions, Count, Metadata, ObservedPart, Part
+from taskjob.resources.words import API_VERSION, TASKQUEUE, ApiVersion, TaskQueueKind
+
+
+class TaskQueueSpec(Part):
+    """What the jobs of the queue may use together."""
+
+    quota: Amounts = Field(
+        default_factory=dict,
+        description="By resource: what the pods of the queue may request together, such as "
+        '{cpu: "20", memory: 64Gi, pods: 100, nvidia.com/gpu: 4}. A resource that is not named is not limited.',
+    )
+
+
+class TaskQueueStatus(ObservedPart):
+    """What the operator last observed; brought up to date every few seconds."""
+
+    pending: Count | None = Field(None, description="How many jobs wait in the queue.")
+    admitted: Count | None = Field(None, description="How many jobs of the queue have a pod.")
+    usage: Amounts | None = Field(None, description="By resource: what those pods request together.")
+    conditions: Conditions | None = Field(None, description="Observations of the queue.")
+    observed_generation: Count | None = Field(None, description="The metadata.generation that this was observed from.")
+
+
+class TaskQueue(Part):
+    """A queue of TaskJobs and the quota that they share; TaskJobs of any namespace name it."""
+
+    api_version: ApiVersion = Field(API_VERSION, description="taskjobs.dev/v1beta1")
+    kind: TaskQueueKind = Field(TASKQUEUE, description="TaskQueue")
+    metadata: Metadata = Field(description="Standard object metadata.")
+    spec: TaskQueueSpec = Field(description="What the jobs of the queue may use together.")
+    status: TaskQueueStatus | None = Field(
+        None, description="What the operator last observed; written by the operator alone."
+    )
+
+    def manifest(self) -> dict[str, Any]:
+        """The object as JSON for the API server: only what was said."""
+        said = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True, exclude={"status"})
+        return {"apiVersion": self.api_version, "kind": self.kind, **said}

@@ -1,0 +1,111 @@
+"""Names and closed sets of words of the TaskJob and TaskQueue resources, and the bounds that their schema sets.
+
+The scheduling core has its own enums of the same words: neither package imports the other, and a test holds the two
+together.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, Literal
+
+GROUP: Final = "taskjobs.dev"
+VERSION: Final = "v1beta1"
+API_VERSION: Final = "taskjobs.dev/v1beta1"
+TASKJOB: Final = "TaskJob"
+TASKJOBS: Final = "taskjobs"
+TASKQUEUE: Final = "TaskQueue"
+TASKQUEUES: Final = "taskqueues"
+
+ApiVersion = Literal["taskjobs.dev/v1beta1"]
+TaskJobKind = Literal["TaskJob"]
+TaskQueueKind = Literal["TaskQueue"]
+
+NAME_MAX: Final = 200
+"""Of a TaskJob: leaves room for what pods and their labels add."""
+QUEUE_NAME_MAX: Final = 63
+"""Of a TaskQueue: its name is the value of a label of every pod."""
+DEPENDENCIES_MAX: Final = 10_000
+RETRIES_MAX: Final = 1_000
+SECONDS_MAX: Final = 2_147_483_647
+"""The greatest number of seconds that a pod's activeDeadlineSeconds may have."""
+MESSAGE_MAX: Final = 32_768
+"""Of a condition's message, in the Kubernetes API."""
+
+DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+CAMEL_CASE: Final = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+"""A reason, as the Kubernetes API has them."""
+
+
+class Phase(StrEnum):
+    """Where a TaskJob stands; what it waits for is the `reason` of `Pending`."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    SKIPPED = "Skipped"
+
+
+TERMINAL_PHASES: Final = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED)
+
+
+class Priority(StrEnum):
+    """How urgent a TaskJob is within its queue, most urgent first."""
+
+    CRITICAL = "Critical"
+    HIGH = "High"
+    NORMAL = "Normal"
+    LOW = "Low"
+
+
+class DependencyCondition(StrEnum):
+    """What a TaskJob asks of one that it depends on."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    FINISHED = "Finished"
+
+
+class OnDependencyFailure(StrEnum):
+    """What becomes of a TaskJob whose dependencies can no longer be satisfied."""
+
+    SKIP = "Skip"
+    FAIL = "Fail"
+    WAIT = "Wait"
+
+
+class PodRetention(StrEnum):
+    """Which ended pods stay."""
+
+    DELETE = "Delete"
+    KEEP_FAILED = "KeepFailed"
+    KEEP = "Keep"
+
+
+class Stopping(StrEnum):
+    """Why the current attempt is being stopped."""
+
+    CANCELLED = "Cancelled"
+    SUSPENDED = "Suspended"
+    TIMEOUT = "Timeout"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+
+
+class ConditionStatus(StrEnum):
+    """Whether a condition holds."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class ConditionType(StrEnum):
+    """The conditions of a TaskJob, for `kubectl wait --for=condition=...`."""
+
+    ADMITTED = "Admitted"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    FINISHED = "Finished"
