@@ -1,0 +1,100 @@
+"""How history reaches PostgreSQL: bounded in every direction, and the password is never shown.
+
+The server ends what takes too long by itself (statement, lock and idle-in-transaction timeouts), so that a writer
+that hangs cannot hold the lock of history; the client gives up a little later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import asyncpg
+
+from taskjob.ports import HistoryUnavailableError
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+
+UNREACHABLE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError)
+"""What a call of asyncpg may raise when the server is away, restarts, refuses or is too slow."""
+
+_PASSWORD = re.compile(r"(?<=//)([^:@/]*):(.*)@")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds in seconds."""
+
+    connect: float = 5
+    statement: float = 20
+    lock: float = 5
+    idle_in_transaction: float = 10
+
+
+class Address:
+    """Where PostgreSQL is: `postgresql://user:password@host:port/name`. Printing it never shows the password."""
+
+    __slots__ = ("_url", "limits")
+
+    def __init__(self, url: str, limits: Limits | None = None) -> None:
+        self._url = url
+        self.limits = limits or Limits()
+
+    def __repr__(self) -> str:
+        return f"Address({self.scrub(self._url)!r})"
+
+    def scrub(self, text: str) -> str:
+        """The text without the password, should it hold it."""
+        if found := _PASSWORD.search(self._url):
+            text = text.replace(found[2], "***") if found[2] else text
+        return re.sub(r"(password=)[^&\s]+", r"\1***", text)
+
+    def unavailable(self, error: BaseException, doing: str) -> HistoryUnavailableError:
+        """The error of the seam for one of the driver's."""
+        said = self.scrub(str(error)) or "no answer in time"
+        return HistoryUnavailableError(f"PostgreSQL, {doing}: {said} ({type(error).__name__})")
+
+    async def connect(self, application: str) -> asyncpg.Connection[asyncpg.Record]:
+        """A new connection. Raises `HistoryUnavailableError`."""
+        try:
+            async with asyncio.timeout(self.limits.connect):
+                return await asyncpg.connect(
+                    self._url, timeout=self.limits.connect, server_settings=dict(self.settings(application))
+                )
+        except (*UNREACHABLE, ValueError) as error:
+            # ValueError: a URL that cannot be read, and whose pieces the driver quotes: no chained traceback.
+            raise self.unavailable(error, "connecting") from None
+
+    def pool(self, application: str, size: int) -> asyncpg.Pool[asyncpg.Record]:
+        """A pool that connects when it is first used, not yet opened. Raises `HistoryUnavailableError`."""
+        try:
+            return asyncpg.create_pool(
+                self._url,
+                min_size=0,
+                max_size=size,
+                timeout=self.limits.connect,
+                command_timeout=self.limits.statement + 5,
+                max_inactive_connection_lifetime=120,
+                # Filters that were not given must vanish from the plan: a generic plan would scan.
+                server_settings={**self.settings(application), "plan_cache_mode": "force_custom_plan"},
+            )
+        except (*UNREACHABLE, ValueError) as error:
+            raise self.unavailable(error, "connecting") from None
+
+    def settings(self, application: str) -> Mapping[str, str]:
+        """What the server holds a session to."""
+        return {
+            "application_name": application,
+            "statement_timeout": f"{int(self.limits.statement * 1000)}ms",
+            "lock_timeout": f"{int(self.limits.lock * 1000)}ms",
+            "idle_in_transaction_session_timeout": f"{int(self.limits.idle_in_transaction * 1000)}ms",
+            "tcp_user_timeout": "15000",
+            "timezone": "UTC",
+            "jit": "off",
+        }

@@ -1,0 +1,134 @@
+-- Every statement that Taskjobs sends to PostgreSQL, but for the migrations. `statements.py` loads them by name.
+-- A statement goes from its `-- name:` line to the next; the comment under the name says what it is for.
+
+-- ================================================================ migrations
+-- name: lock_migrations
+-- One migration runs at a time, whoever runs it. Ends with the transaction.
+SELECT pg_advisory_xact_lock(7235419823004417);
+
+-- name: patience_for_migrations
+-- A migration of a large table may take long; for this transaction only.
+SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true);
+
+-- name: make_migrations
+CREATE TABLE IF NOT EXISTS migrations (
+    version    integer     PRIMARY KEY,
+    name       text        NOT NULL,
+    checksum   text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- name: read_migrations
+SELECT version, name, checksum FROM migrations ORDER BY version;
+
+-- name: note_migration
+INSERT INTO migrations (version, name, checksum) VALUES ($1, $2, $3);
+
+-- ================================================================ the writer
+-- name: claim
+-- Take history over for epoch $1; no row: a newer epoch has it.
+UPDATE meta SET epoch = $1, holder = $2, changed_at = now() WHERE epoch <= $1 RETURNING incarnation;
+
+-- name: owner
+-- Who has history now.
+SELECT epoch, holder, changed_at FROM meta;
+
+-- name: open_jobs
+-- Every job that has not been told gone.
+SELECT uid, namespace, name, labels, queue, priority, depends_on, phase, reason, message, run, attempt, retries,
+       transition, epoch, created_at, queued_at, admitted_at, started_at, finished_at, not_before, pod_name,
+       node_name, exit_code
+FROM jobs WHERE gone_at IS NULL ORDER BY uid;
+
+-- name: flush
+-- One batch: $1 the epoch, $2 transitions, $3 jobs, $4 attempts (JSON arrays of objects, see rows.py).
+-- The lock on the row of `meta` lets one flush in at a time and is taken before the first sequence number is drawn:
+-- numbers become visible in their order. `fenced` is 0 when another epoch has history; then nothing was written.
+WITH fence AS MATERIALIZED (
+    SELECT epoch FROM meta WHERE epoch = $1 FOR UPDATE
+), told AS (
+    INSERT INTO transitions (uid, run, member, attempt, from_phase, to_phase, n, at, reason, message, epoch)
+    SELECT t.uid, t.run, t.member, t.attempt, t.from_phase, t.to_phase, t.n, t.at, t.reason, t.message, fence.epoch
+    FROM fence, ROWS FROM (json_to_recordset($2::json) AS (
+        uid text, run integer, member integer, attempt integer, from_phase text, to_phase text, n bigint,
+        at timestamptz, reason text, message text
+    )) WITH ORDINALITY AS t (uid, run, member, attempt, from_phase, to_phase, n, at, reason, message, place)
+    ORDER BY t.place
+    ON CONFLICT (uid, run, member, attempt, from_phase, to_phase, n) DO NOTHING
+    RETURNING seq
+), heard AS MATERIALIZED (
+    SELECT j.*, fence.epoch AS by_epoch FROM fence, json_to_recordset($3::json) AS j (
+        uid text, namespace text, name text, labels jsonb, job_group text, queue text, priority integer,
+        depends_on jsonb, phase text, reason text, message text, run integer, attempt integer, retries integer,
+        transition bigint, created_at timestamptz, queued_at timestamptz, admitted_at timestamptz,
+        started_at timestamptz, finished_at timestamptz, not_before timestamptz, pod_name text, node_name text,
+        exit_code integer, gone_at timestamptz
+    )
+), known AS (
+    INSERT INTO jobs AS old (
+        uid, namespace, name, labels, job_group, queue, priority, depends_on, phase, reason, message, run, attempt,
+        retries, transition, created_at, queued_at, admitted_at, started_at, finished_at, not_before, pod_name,
+        node_name, exit_code, gone_at, epoch
+    )
+    SELECT uid, namespace, name, labels, job_group, queue, priority, depends_on, phase, reason, message, run, attempt,
+           retries, transition, created_at, queued_at, admitted_at, started_at, finished_at, not_before, pod_name,
+           node_name, exit_code, gone_at, by_epoch
+    FROM heard
+    ON CONFLICT (uid) DO UPDATE SET
+        labels = excluded.labels, job_group = excluded.job_group, queue = excluded.queue,
+        priority = excluded.priority, depends_on = excluded.depends_on, phase = excluded.phase,
+        reason = excluded.reason, message = excluded.message, run = excluded.run, attempt = excluded.attempt,
+        retries = excluded.retries, transition = excluded.transition, queued_at = excluded.queued_at,
+        admitted_at = excluded.admitted_at, started_at = excluded.started_at, finished_at = excluded.finished_at,
+        not_before = excluded.not_before, pod_name = excluded.pod_name, node_name = excluded.node_name,
+        exit_code = excluded.exit_code, gone_at = coalesce(old.gone_at, excluded.gone_at),
+        epoch = excluded.epoch, updated_at = now()
+    WHERE excluded.transition >= old.transition
+), left_behind AS (
+    -- Its row is further on than what the batch knows of the job; that it left the cluster is true all the same.
+    UPDATE jobs SET gone_at = heard.gone_at, updated_at = now() FROM heard
+    WHERE jobs.uid = heard.uid AND heard.gone_at IS NOT NULL AND jobs.gone_at IS NULL
+      AND heard.transition < jobs.transition
+), tried AS (
+    INSERT INTO attempts AS old (
+        uid, run, member, attempt, pod_name, pod_uid, node, pod_phase, created_at, started_at, finished_at,
+        exit_code, failure, message, epoch
+    )
+    SELECT a.uid, a.run, a.member, a.attempt, a.pod_name, a.pod_uid, a.node, a.pod_phase, a.created_at,
+           a.started_at, a.finished_at, a.exit_code, a.failure, a.message, fence.epoch
+    FROM fence, json_to_recordset($4::json) AS a (
+        uid text, run integer, member integer, attempt integer, pod_name text, pod_uid text, node text,
+        pod_phase text, created_at timestamptz, started_at timestamptz, finished_at timestamptz,
+        exit_code integer, failure text, message text
+    )
+    -- What is known of a pod only grows; a late observation takes nothing back.
+    ON CONFLICT (uid, run, member, attempt) DO UPDATE SET
+        node = coalesce(excluded.node, old.node),
+        pod_phase = CASE WHEN old.pod_phase IN ('Succeeded', 'Failed') THEN old.pod_phase
+                         WHEN old.pod_phase = 'Running' AND excluded.pod_phase = 'Pending' THEN old.pod_phase
+                         ELSE excluded.pod_phase END,
+        started_at = coalesce(excluded.started_at, old.started_at),
+        finished_at = coalesce(excluded.finished_at, old.finished_at),
+        exit_code = coalesce(excluded.exit_code, old.exit_code),
+        failure = coalesce(excluded.failure, old.failure),
+        message = CASE WHEN excluded.message = '' THEN old.message ELSE excluded.message END
+)
+SELECT (SELECT count(*) FROM fence) AS fenced, (SELECT count(*) FROM told) AS added,
+       (SELECT pg_notify('taskjobs_history', max(seq)::text) FROM told HAVING count(*) > 0) AS notified;
+
+-- name: flush_logs
+-- Logs of one batch, column by column; same transaction as `flush`, after it. The first capture stays, unless it
+-- was empty.
+INSERT INTO logs AS old (uid, run, member, attempt, container, body, size, cut_bytes, note)
+SELECT * FROM unnest($1::text[], $2::integer[], $3::integer[], $4::integer[], $5::text[], $6::bytea[], $7::bigint[],
+                     $8::bigint[], $9::text[])
+ON CONFLICT (uid, run, member, attempt, container) DO UPDATE SET
+    body = excluded.body, size = excluded.size, cut_bytes = excluded.cut_bytes, note = excluded.note,
+    captured_at = now()
+WHERE old.size = 0 AND excluded.size > 0;
+
+-- name: kept_logs
+-- Those of the given attempts of which a log is kept.
+SELECT a.uid, a.run, a.member, a.attempt
+FROM unnest($1::text[], $2::integer[], $3::integer[], $4::integer[]) AS a (uid, run, member, attempt)
+WHERE EXISTS (SELECT FROM logs l WHERE (l.uid, l.run, l.member, l.attempt) = (a.uid, a.run, a.member, a.attempt));
