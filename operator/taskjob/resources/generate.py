@@ -62,7 +62,9 @@ def taskjob_crd() -> dict[str, Any]:
         _column("Node", ".status.nodeName", "The node that it was placed on.", priority=1),
         _column("Message", ".status.message", "Why, as a sentence.", priority=1),
     ]
-    names = {"kind": TASKJOB, "plural": TASKJOBS, "shortNames": ["tj"]}
+    # No other kind may join this category: kubectl takes the word for the category before the plural, so that
+    # `kubectl delete taskjobs --all` would delete queues too, and `kubectl get taskjobs NAME` would be an error.
+    names = {"kind": TASKJOB, "plural": TASKJOBS, "shortNames": ["tj"], "categories": [TASKJOBS]}
     return _crd(names, "Namespaced", schema, columns)
 
 
@@ -97,7 +99,7 @@ def _crd(names: dict[str, Any], scope: str, schema: Schema, columns: list[Column
         "metadata": {"name": f"{names['plural']}.{GROUP}"},
         "spec": {
             "group": GROUP,
-            "names": {**names, "listKind": f"{kind}List", "singular": kind.lower(), "categories": ["taskjobs"]},
+            "names": {**names, "listKind": f"{kind}List", "singular": kind.lower()},
             "scope": scope,
             "versions": [
                 {
