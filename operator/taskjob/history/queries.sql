@@ -64,6 +64,12 @@ WITH fence AS MATERIALIZED (
         started_at timestamptz, finished_at timestamptz, not_before timestamptz, pod_name text, node_name text,
         exit_code integer, gone_at timestamptz
     )
+), left_behind AS (
+    -- Its row is further on than what the batch knows of the job; that it left the cluster is true all the same.
+    UPDATE jobs SET gone_at = heard.gone_at, updated_at = now() FROM heard
+    WHERE jobs.uid = heard.uid AND heard.gone_at IS NOT NULL AND jobs.gone_at IS NULL
+      AND heard.transition < jobs.transition
+    RETURNING jobs.uid
 ), known AS (
     INSERT INTO jobs AS old (
         uid, namespace, name, labels, job_group, queue, priority, depends_on, phase, reason, message, run, attempt,
@@ -73,7 +79,7 @@ WITH fence AS MATERIALIZED (
     SELECT uid, namespace, name, labels, job_group, queue, priority, depends_on, phase, reason, message, run, attempt,
            retries, transition, created_at, queued_at, admitted_at, started_at, finished_at, not_before, pod_name,
            node_name, exit_code, gone_at, by_epoch
-    FROM heard
+    FROM heard WHERE NOT EXISTS (SELECT FROM left_behind WHERE left_behind.uid = heard.uid)
     ON CONFLICT (uid) DO UPDATE SET
         labels = excluded.labels, job_group = excluded.job_group, queue = excluded.queue,
         priority = excluded.priority, depends_on = excluded.depends_on, phase = excluded.phase,
@@ -84,11 +90,6 @@ WITH fence AS MATERIALIZED (
         exit_code = excluded.exit_code, gone_at = coalesce(old.gone_at, excluded.gone_at),
         epoch = excluded.epoch, updated_at = now()
     WHERE excluded.transition >= old.transition
-), left_behind AS (
-    -- Its row is further on than what the batch knows of the job; that it left the cluster is true all the same.
-    UPDATE jobs SET gone_at = heard.gone_at, updated_at = now() FROM heard
-    WHERE jobs.uid = heard.uid AND heard.gone_at IS NOT NULL AND jobs.gone_at IS NULL
-      AND heard.transition < jobs.transition
 ), tried AS (
     INSERT INTO attempts AS old (
         uid, run, member, attempt, pod_name, pod_uid, node, pod_phase, created_at, started_at, finished_at,

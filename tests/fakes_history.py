@@ -1,0 +1,103 @@
+"""History in memory: the fake of `ports.HistoryPort`, held to the real writer's suite (contracts/test_history.py).
+
+`available = False` makes every call raise; `flushes` counts those that were written; `close_the_gate()` makes
+flushes wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from taskjob.core.model import AttemptId, Job, Pod, Transition, Uid
+from taskjob.core.phases import Phase
+from taskjob.ports import Batch, DeposedError, FlushOutcome, HistoryUnavailableError, Log, OpenJob
+
+TransitionKey = tuple[AttemptId, Phase | None, Phase, int]
+
+
+@dataclass
+class KnownJob:
+    """A row of `jobs`."""
+
+    job: Job
+    transition: int
+    gone_at: datetime | None = None
+
+
+@dataclass
+class FakeHistory:
+    """Keeps what it is told as PostgreSQL would: once, in order, forward only, for one epoch."""
+
+    available: bool = True
+    epoch: int = 0
+    jobs: dict[Uid, KnownJob] = field(default_factory=dict)
+    attempts: dict[AttemptId, Pod] = field(default_factory=dict)
+    logs: dict[tuple[AttemptId, str], Log] = field(default_factory=dict)
+    flushes: int = 0
+    _told: dict[TransitionKey, Transition] = field(default_factory=dict)
+    _gate: asyncio.Event | None = None
+
+    @property
+    def transitions(self) -> list[Transition]:
+        """Everything that was told, in the order of its sequence numbers."""
+        return list(self._told.values())
+
+    def of(self, uid: Uid) -> list[tuple[Phase | None, Phase]]:
+        """What was told of one job, as pairs of phases."""
+        return [(t.from_phase, t.to_phase) for t in self._told.values() if t.attempt.uid == uid]
+
+    def close_the_gate(self) -> asyncio.Event:
+        """From now on a flush waits until the event that is returned is set."""
+        self._gate = asyncio.Event()
+        return self._gate
+
+    async def open(self, epoch: int) -> Sequence[OpenJob]:
+        self._check_available()
+        if epoch < self.epoch:
+            raise DeposedError(f"epoch {epoch} is over: history belongs to epoch {self.epoch}")
+        self.epoch = epoch
+        return [
+            OpenJob(
+                replace(known.job, status=replace(known.job.status, transition=known.transition)),
+                known.transition,
+                known.job.status.phase.terminal,
+            )
+            for _, known in sorted(self.jobs.items())
+            if known.gone_at is None
+        ]
+
+    async def flush(self, epoch: int, batch: Batch) -> FlushOutcome:
+        if self._gate is not None:
+            await self._gate.wait()
+        self._check_available()
+        if epoch < self.epoch:
+            return FlushOutcome.DEPOSED
+        self.epoch = epoch
+        for entry in batch.entries:
+            for transition in entry.transitions:
+                key = (transition.attempt, transition.from_phase, transition.to_phase, transition.n)
+                self._told.setdefault(key, transition)
+                if transition.pod is not None:
+                    self.attempts[transition.pod.attempt] = transition.pod
+            n = max(entry.job.status.transition, *(t.n for t in entry.transitions[-1:]), 0)
+            known = self.jobs.setdefault(entry.job.uid, KnownJob(entry.job, n))
+            if n >= known.transition:
+                known.job, known.transition = entry.job, n
+            known.gone_at = known.gone_at or entry.gone_at
+        for log in batch.logs:
+            kept = self.logs.setdefault((log.attempt, log.container), log)
+            if kept.size == 0:
+                self.logs[log.attempt, log.container] = log
+        self.flushes += 1
+        return FlushOutcome.WRITTEN
+
+    async def kept_logs(self, attempts: Sequence[AttemptId]) -> frozenset[AttemptId]:
+        self._check_available()
+        return frozenset(attempts) & {attempt for attempt, _ in self.logs}
+
+    def _check_available(self) -> None:
+        if not self.available:
+            raise HistoryUnavailableError("the fake is switched off")

@@ -1,0 +1,62 @@
+"""What happens to a job, as entries of history: `a_story("train", PENDING, STARTING, RUNNING)`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from builders import JobBuilder, a_job, a_pod, at
+from taskjob.core.model import AttemptId, Entry, Job, Pod, Transition
+from taskjob.core.phases import Phase, Reason
+
+REASONS = {
+    Phase.PENDING: Reason.QUEUED,
+    Phase.STARTING: Reason.LAUNCHED,
+    Phase.RUNNING: Reason.STARTED,
+    Phase.SUCCEEDED: Reason.COMPLETED,
+    Phase.FAILED: Reason.ATTEMPT_FAILED,
+    Phase.CANCELLED: Reason.CANCELLED_BY_USER,
+    Phase.SKIPPED: Reason.DEPENDENCY_NOT_SATISFIED,
+}
+
+
+def transition(job: Job, before: Phase | None, after: Phase, n: int, pod: Pod | None = None) -> Transition:
+    attempt = 0 if before is None or (before is Phase.PENDING and after is not Phase.STARTING) else 1
+    return Transition(AttemptId(job.uid, 0, 0, attempt), before, after, n, at(n), REASONS[after], f"now {after}", pod)
+
+
+def an_entry(job: Job, before: Phase | None, after: Phase, n: int, gone_at: datetime | None = None) -> Entry:
+    """The job made one step, and stands where it led."""
+    builder = a_pod(job)
+    if after is Phase.RUNNING:
+        builder = builder.running(n)
+    elif after is Phase.SUCCEEDED:
+        builder = builder.succeeded(n, n - 0.5)
+    elif after is Phase.FAILED:
+        builder = builder.failed(when=n, since=n - 0.5)
+    pod = None if before is None or (before is Phase.PENDING and after is not Phase.STARTING) else builder.build()
+    status = replace(
+        job.status,
+        phase=after,
+        reason=REASONS[after],
+        message=f"now {after}",
+        transition=n,
+        attempt=0 if pod is None else 1,
+        pod_name=pod.name if pod else None,
+        node_name=pod.node if pod else None,
+        started_at=pod.started_at if pod else None,
+        finished_at=at(n) if after.terminal else None,
+        exit_code=pod.exit_code if pod else None,
+        queued_at=job.created_at,
+    )
+    return Entry(replace(job, status=status), (transition(job, before, after, n, pod),), gone_at)
+
+
+def a_story(job: str | JobBuilder, *phases: Phase) -> list[Entry]:
+    """One entry a phase; the first one says that the TaskJob appeared."""
+    known = (a_job(job) if isinstance(job, str) else job).build()
+    steps = zip((None, *phases[:-1]), phases, strict=True)
+    return [an_entry(known, before, after, n) for n, (before, after) in enumerate(steps, start=1)]
+
+
+FULL = (Phase.PENDING, Phase.STARTING, Phase.RUNNING, Phase.SUCCEEDED)
