@@ -463,20 +463,20 @@ def _conditions(job: Job, status: Status, message: str) -> list[dict[str, object
 
 
 def queue_status_patch(queue: Queue, pending: int, admitted: int, usage: Amounts) -> bytes:
-    """A JSON merge patch for a TaskQueue's `/status`. Resources no longer used are shown as used by nobody."""
+    """A JSON patch that replaces a TaskQueue's status, so that figures of resources no longer used go away.
+
+    A resource of the quota that nobody uses is shown as 0.
+    """
     used = dict.fromkeys((resource for resource, _ in queue.quota), 0) | dict(usage)
-    problem = cut(queue.problem or "")
-    return _encode(
-        {
-            "status": {
-                "pending": pending,
-                "admitted": admitted,
-                "usage": {resource: amounts.show(resource, amount) for resource, amount in used.items()},
-                "observedGeneration": queue.generation,
-                "problem": problem or None,
-            }
-        }
-    )
+    status: dict[str, object] = {
+        "pending": pending,
+        "admitted": admitted,
+        "usage": {resource: amounts.show(resource, amount) for resource, amount in used.items()},
+        "observedGeneration": queue.generation,
+    }
+    if queue.problem is not None:
+        status["message"] = cut(queue.problem)
+    return _encode([{"op": "add", "path": "/status", "value": status}])
 
 
 # ---------------------------------------------------------------- small words

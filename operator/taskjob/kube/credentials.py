@@ -1,0 +1,94 @@
+"""The cluster's address and our credentials, read by the official client: kubeconfig files (exec plugins included)
+or the pod's service account. Tokens are read again when they may have been rotated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+log = logging.getLogger(__name__)
+
+_REFRESH_SECONDS: Final = 60  # how old a token may become before its source is asked again
+
+
+class ConfigurationError(Exception):
+    """The cluster's address or credentials cannot be read; the message says which file and why."""
+
+
+class Credentials:
+    """Where the API server is and who we are there; tokens are read again when they may have been rotated."""
+
+    def __init__(self, configuration: Configuration, kubeconfig: Path | None, loader: Any) -> None:
+        self.configuration = configuration
+        self._kubeconfig = kubeconfig
+        self._loader = loader  # of the official client; None in a cluster
+        self._read_at = asyncio.get_running_loop().time()
+        self._reading: asyncio.Lock = asyncio.Lock()
+        self.server: str = configuration.host
+        self.ssl: ssl.SSLContext | bool = self._ssl() if self.server.startswith("https") else False
+
+    @classmethod
+    async def load(cls, kubeconfig: Path | None) -> Self:
+        """Read them from a kubeconfig file or, without one, from the pod's service account.
+
+        Raises `ConfigurationError`. A client certificate is read once; tokens are kept fresh.
+        """
+        configuration = Configuration()
+        try:
+            if kubeconfig is None:
+                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # it has no types
+                return cls(configuration, None, None)
+            loader = await load_kube_config(str(kubeconfig), None, configuration, False)  # type: ignore[no-untyped-call]  # it has no types
+            return cls(configuration, kubeconfig, loader)
+        except (ConfigException, OSError, ValueError, KeyError) as error:
+            where = f"kubeconfig {kubeconfig}" if kubeconfig is not None else "the pod's service account"
+            hint = "" if kubeconfig is not None else "; outside a cluster set TASKJOBS_KUBECONFIG"
+            raise ConfigurationError(f"cannot read {where}: {error}{hint}") from error
+
+    def _ssl(self) -> ssl.SSLContext:
+        of = self.configuration
+        context = ssl.create_default_context(cafile=of.ssl_ca_cert, cadata=of.ca_cert_data)
+        if of.cert_file:
+            context.load_cert_chain(of.cert_file, keyfile=of.key_file)
+        if not of.verify_ssl:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    @property
+    def token(self) -> str | None:
+        """The bearer token as last read, without its scheme."""
+        scheme, _, token = str(self.configuration.api_key.get("BearerToken", "")).partition(" ")
+        return token.strip() if scheme.lower() == "bearer" and token else None
+
+    async def headers(self) -> Mapping[str, str]:
+        """The header by which we authenticate, fresh."""
+        if asyncio.get_running_loop().time() - self._read_at > _REFRESH_SECONDS and not self._exec_without_expiry():
+            await self.refresh()
+        header = self.configuration.api_key.get("BearerToken")
+        return {"Authorization": header.strip()} if header else {}
+
+    async def refresh(self) -> None:
+        """Read the token again where it comes from. What cannot be read now stays as it is, and is told."""
+        async with self._reading:
+            self._read_at = asyncio.get_running_loop().time()
+            try:
+                if self._loader is None:
+                    load_incluster_config(client_configuration=self.configuration)  # type: ignore[no-untyped-call]  # it has no types
+                else:
+                    await self._loader.load_and_set(self.configuration)
+            except (ConfigException, OSError, ValueError, KeyError) as error:
+                log.warning("The credentials could not be read again: %s", error)
+
+    def _exec_without_expiry(self) -> bool:
+        # Such a plugin is run again only when the server answers 401, as kubectl does.
+        of_exec = self._loader is not None and "exec" in (self._loader._user or ())
+        return of_exec and not hasattr(self._loader, "exec_plugin_expiry")

@@ -1,0 +1,106 @@
+"""Chunked lists, decoded cheaply: what the mirror replaces its TaskJobs and TaskQueues by, and watches start from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from taskjob import metrics
+from taskjob.core.model import Job, Queue
+from taskjob.kube.http import KubeHttp, NoAnswerError
+from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError, parse_job, parse_queue, whole
+
+log = logging.getLogger(__name__)
+
+CHUNK: Final = 500
+_LIST_SECONDS: Final = 60.0
+_GROUP_PATH: Final = f"/apis/{GROUP}/{VERSION}"
+_Item = TypeVar("_Item")
+_Parsed = TypeVar("_Parsed")
+
+
+class ListError(Exception):
+    """A list could not be read to its end; the message says why. Ask again."""
+
+
+class ListMeta(msgspec.Struct, frozen=True, rename="camel"):
+    """The metadata of a list."""
+
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class Page(msgspec.Struct, Generic[_Item], frozen=True):
+    """One chunk of a list."""
+
+    metadata: ListMeta
+    items: Sequence[_Item] | None = None
+
+
+RawPage = Page[msgspec.Raw]
+_decode_page = msgspec.json.Decoder(RawPage).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+async def pages(
+    http: KubeHttp, path: str, resource: str, label_selector: str | None = None
+) -> AsyncIterator[tuple[int, Sequence[msgspec.Raw]]]:
+    """The chunks of one list, each with the list's resourceVersion, the same for all. Raises `ListError`.
+
+    A list that takes longer than the server keeps its old state (410) ends in an error: begin anew.
+    """
+    query = {"limit": str(CHUNK)}
+    if label_selector is not None:
+        query["labelSelector"] = label_selector
+    while True:
+        try:
+            reply = await http.request(
+                "GET", path, verb="list", resource=resource, query=query, timeout_seconds=_LIST_SECONDS
+            )
+            if not reply.ok:
+                raise ListError(f"{resource} cannot be listed: {reply.message}")
+            page = _decode_page(reply.body)
+        except (NoAnswerError, msgspec.DecodeError) as error:
+            raise ListError(f"{resource} cannot be listed: {error}") from error
+        yield whole(page.metadata.resource_version), page.items or ()
+        if not page.metadata.continue_:
+            return
+        query["continue"] = page.metadata.continue_
+
+
+async def list_jobs(http: KubeHttp, namespaces: Sequence[str] = ()) -> tuple[int, list[Job]]:
+    """All TaskJobs of these namespaces (none named: of all) and the resourceVersion they were listed at.
+
+    Of several namespaces it is the least, so that nothing is taken for deleted that was merely listed later.
+    An object without usable metadata is left out, and told in the log. Raises `ListError`.
+    """
+    paths = [f"{_GROUP_PATH}/namespaces/{namespace}/taskjobs" for namespace in namespaces]
+    listed = [await _all(http, path, "taskjobs", parse_job) for path in paths or [f"{_GROUP_PATH}/taskjobs"]]
+    return min(version for version, _ in listed), [job for _, jobs in listed for job in jobs]
+
+
+async def list_queues(http: KubeHttp) -> tuple[int, list[Queue]]:
+    """All TaskQueues and the resourceVersion they were listed at. Raises `ListError`."""
+    return await _all(http, f"{_GROUP_PATH}/taskqueues", "taskqueues", parse_queue)
+
+
+async def _all(
+    http: KubeHttp, path: str, resource: str, parse: Callable[[dict[str, Any]], _Parsed]
+) -> tuple[int, list[_Parsed]]:
+    version, parsed = 0, []
+    async for version, items in pages(http, path, resource):  # noqa: B007  # the last one is the result
+        for item in items:
+            try:
+                parsed.append(parse(_decode_object(item)))
+            except (UnusableObjectError, msgspec.DecodeError) as error:
+                tell_unusable(resource, error)
+    return version, parsed
+
+
+def tell_unusable(resource: str, error: Exception) -> None:
+    """Count and log an object that had to be left out; the others go on."""
+    metrics.unusable_objects.labels(resource).inc()
+    log.warning("One of the %s was left out: %s", resource, error)

@@ -1,0 +1,53 @@
+"""The operator's metrics: every name in one place, prefix `taskjobs_`. Each is a prometheus_client object.
+
+Whoever observes a thing adds its metric here and imports it. Labels are closed sets (an enum's values, an HTTP
+status), never names of objects: their number must stay bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCIES: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
+
+# ---------------------------------------------------------------- the API server
+api_requests = Counter(
+    "taskjobs_api_requests_total",
+    "Requests to the Kubernetes API server; code is the HTTP status, or `none` where no answer came.",
+    ["verb", "resource", "code"],
+)
+api_request_seconds = Histogram(
+    "taskjobs_api_request_seconds",
+    "From sending a request to its whole answer, waiting for a free slot excluded.",
+    ["verb", "resource"],
+    buckets=_LATENCIES,
+)
+api_requests_in_flight = Gauge(
+    "taskjobs_api_requests_in_flight", "Requests to the Kubernetes API server that wait for their answer."
+)
+watch_events = Counter("taskjobs_watch_events_total", "Events received by watches of our own.", ["resource", "type"])
+watch_restarts = Counter(
+    "taskjobs_watch_restarts_total",
+    "How often a watch had to begin anew; why: Expired (410), Refused, Broken.",
+    ["resource", "why"],
+)
+unusable_objects = Counter(
+    "taskjobs_unusable_objects_total", "Objects that could not even be reported on, and were left out.", ["resource"]
+)
+
+# ---------------------------------------------------------------- the control loop
+cycles = Counter("taskjobs_cycles_total", "Cycles of scheduling.")
+cycle_seconds = Histogram("taskjobs_cycle_seconds", "One cycle: planning and handing on.", buckets=_LATENCIES)
+decisions = Counter("taskjobs_decisions_total", "Decisions by kind.", ["kind"])
+stale_writes = Counter("taskjobs_stale_writes_total", "Status writes that were decided on an outdated observation.")
+jobs = Gauge("taskjobs_jobs", "TaskJobs in the mirror by phase.", ["phase"])
+queue_jobs = Gauge("taskjobs_queue_jobs", "Jobs of a queue: pending, or admitted (charged).", ["queue", "what"])
+
+# ---------------------------------------------------------------- history
+history_flush_seconds = Histogram("taskjobs_history_flush_seconds", "One flush to PostgreSQL.", buckets=_LATENCIES)
+history_entries = Counter("taskjobs_history_entries_total", "Entries written to PostgreSQL.")
+history_failures = Counter("taskjobs_history_failures_total", "Flushes or connections to PostgreSQL that failed.")
+history_lag_seconds = Gauge("taskjobs_history_lag_seconds", "Age of the oldest entry that is not written yet.")
+history_buffered = Gauge("taskjobs_history_buffered_entries", "Entries that wait to be written.")
