@@ -21,7 +21,7 @@ from heapq import heappop, heappush
 
 from taskjob.core import chronicle, explain, retention
 from taskjob.core.deadlines import active_deadline_seconds
-from taskjob.core.decisions import Decision, EndPod, Launch, Plan, SetStatus, Urgency
+from taskjob.core.decisions import Decision, EndPod, Fault, Launch, Plan, SetStatus, Urgency
 from taskjob.core.lifecycle import Facts, Step, hold, step, under_way
 from taskjob.core.model import AttemptId, Entry, Job, QueueName, Status
 from taskjob.core.phases import Reason
@@ -37,6 +37,7 @@ class Draft:
     now: datetime
     decisions: list[Decision] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
 
 def plan(state: State, now: datetime, room: int) -> Plan:
@@ -51,10 +52,14 @@ def plan(state: State, now: datetime, room: int) -> Plan:
     for uid in state.take_dirty():
         tracked = state.jobs.get(uid)
         if tracked is not None:
-            _live(draft, tracked)
+            try:
+                _live(draft, tracked)
+            except Exception as error:  # one job's fault must not stop the others
+                draft.faults.append(Fault(uid, repr(error)))
     _admit(draft, room)
     draft.decisions.extend(retention.orphans(state, now))
-    return Plan(tuple(draft.decisions), tuple(draft.entries), state.timers[0][0] if state.timers else None)
+    wake_at = state.timers[0][0] if state.timers else None
+    return Plan(tuple(draft.decisions), tuple(draft.entries), wake_at, tuple(draft.faults))
 
 
 # ------------------------------------------------------------------ 1. time

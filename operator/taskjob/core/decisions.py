@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from taskjob.core.model import AttemptId, Entry, Job, Pod, Queue, Status
+from taskjob.core.model import AttemptId, Entry, Job, Pod, Queue, Status, Uid
 
 
 class Urgency(IntEnum):
@@ -88,9 +88,18 @@ Decision = Launch | SetStatus | EndPod | KeepLog | RemovePod | RemoveJob
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Deciding about this job failed: a defect of ours. It is left alone; the others go on."""
+
+    uid: Uid
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The outcome of one cycle: what to do, what to tell history, and when to look again without an event."""
 
     decisions: tuple[Decision, ...]
     entries: tuple[Entry, ...]
     wake_at: datetime | None
+    faults: tuple[Fault, ...] = ()

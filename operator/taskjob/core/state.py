@@ -319,6 +319,12 @@ class State:
             tracked.recorded = n
             self.dirty_jobs[uid] = None
 
+    def tell_again(self) -> None:
+        """History lost some of what it was told: tell it all that the live objects still show."""
+        for uid, tracked in self.jobs.items():
+            tracked.told, tracked.told_as = -1, None
+            self.dirty_jobs[uid] = None
+
     def _touch_pod(self, attempt: AttemptId) -> None:
         if attempt.uid in self.jobs:
             self.dirty_jobs[attempt.uid] = None

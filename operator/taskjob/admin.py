@@ -1,0 +1,112 @@
+"""The operator's own port: `/healthz` (is the loop alive), `/readyz` (may it be relied on), `/metrics`.
+
+Serves figures only, no objects: it is reachable without credentials wherever its port is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+from taskjob import metrics
+from taskjob.control.loop import Loop
+from taskjob.control.recorder import Recorder
+from taskjob.core.phases import Phase
+from taskjob.kube.informer import PodInformer
+from taskjob.ports import Clock
+
+STUCK_SECONDS: Final = 60.0
+"""A loop without a cycle for so long is stuck: it runs one every few seconds even when nothing happens."""
+
+SILENT_SECONDS: Final = 150.0
+"""A watch without even a bookmark for so long is broken, and so is its own repair."""
+
+_process_cpu = Gauge("taskjobs_process_cpu_seconds", "CPU time of the operator's process, user and system.")
+_process_memory = Gauge("taskjobs_process_resident_bytes", "Resident memory of the operator's process.")
+_process_files = Gauge("taskjobs_process_open_files", "Open file descriptors of the operator's process.")
+_process_threads = Gauge("taskjobs_process_threads", "Threads of the operator's process.")
+_process_connections = Gauge("taskjobs_process_connections", "Open network connections of the operator's process.")
+
+
+@dataclass(slots=True, eq=False)
+class Admin:
+    """The admin server over the parts that it reports on."""
+
+    loop: Loop
+    recorder: Recorder
+    pods: PodInformer
+    clock: Clock
+    host: str
+    port: int
+    _runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen; returns the port, which the system chose if it was to be 0. Raises `OSError` if it is taken."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def unhealthy(self) -> list[str]:
+        """What a restart might mend, in sentences; empty if nothing is wrong."""
+        now = self.clock.elapsed()
+        wrong: list[str] = []
+        if self.loop.last_cycle is not None and now - self.loop.last_cycle > STUCK_SECONDS:
+            wrong.append(f"no cycle for {now - self.loop.last_cycle:.0f} s")
+        silent = self.pods.silent_seconds
+        if silent is not None and silent > SILENT_SECONDS:
+            wrong.append(f"the watch of pods has been silent for {silent:.0f} s")
+        return wrong
+
+    def unready(self) -> list[str]:
+        """What keeps the operator from being relied on; PostgreSQL does not: scheduling goes on without it."""
+        wrong = self.unhealthy()
+        if not self.loop.mirror.synced:
+            wrong.append("the cluster has not been listed yet")
+        elif self.loop.last_cycle is None:
+            wrong.append("no cycle has run yet")
+        return wrong
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _answer(self.unhealthy())
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _answer(self.unready())
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        self._collect()
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def _collect(self) -> None:
+        phases = Tally(tracked.job.status.phase for tracked in self.loop.mirror.state.jobs.values())
+        for phase in Phase:
+            metrics.jobs.labels(phase.value).set(phases[phase])
+        metrics.history_lag_seconds.set(self.recorder.lag_seconds)
+        metrics.history_buffered.set(self.recorder.buffered)
+        process = psutil.Process()
+        with process.oneshot():
+            times = process.cpu_times()
+            _process_cpu.set(times.user + times.system)
+            _process_memory.set(process.memory_info().rss)
+            _process_threads.set(process.num_threads())
+            _process_files.set(process.num_fds())
+            _process_connections.set(len(process.net_connections(kind="inet")))
+
+
+def _answer(wrong: list[str]) -> web.Response:
+    return web.Response(status=503 if wrong else 200, text="\n".join(wrong or ["ok"]) + "\n")

@@ -1,0 +1,284 @@
+"""Carries out decisions: one function for each, idempotent, a bounded number of requests in flight.
+
+What the API server answers is an observation and goes into the mirror. A definite no goes back into the state,
+which decides again; an answer that never came leaves the assumption standing until somebody knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import assert_never
+
+from taskjob import metrics
+from taskjob.control.capture import Capture
+from taskjob.control.mirror import Mirror
+from taskjob.control.outbox import Outbox, Pace, Request
+from taskjob.core.decisions import (
+    Decision,
+    EndPod,
+    KeepLog,
+    Launch,
+    RemoveJob,
+    RemovePod,
+    SetQueueStatus,
+    SetStatus,
+)
+from taskjob.core.model import Job
+from taskjob.ports import (
+    Clock,
+    Deposed,
+    DeposedError,
+    Done,
+    Gone,
+    KubePort,
+    Launched,
+    Refused,
+    Stale,
+    Unreachable,
+    Written,
+)
+
+logger = logging.getLogger(__name__)
+
+HOLDS_PER_SECOND, HOLDS_AT_ONCE = 20.0, 100
+"""Explanations of waiting: people read them; a flood of jobs must not double its own writes."""
+
+REMOVALS_PER_SECOND, REMOVALS_AT_ONCE = 200.0, 50
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+REFUSED_STATUS_SECONDS = 30.0
+
+
+class Applier:
+    """Sends what `Loop` decides. `submit` never blocks; `room` says how many launches would be sent soon."""
+
+    def __init__(
+        self,
+        kube: KubePort,
+        mirror: Mirror,
+        capture: Capture,
+        clock: Clock,
+        wake: Callable[[], None],
+        *,
+        epoch: int,
+        in_flight: int = 48,
+    ) -> None:
+        self._kube = kube
+        self._mirror = mirror
+        self._capture = capture
+        self._clock = clock
+        self._wake = wake
+        self._epoch = epoch
+        self._limit = in_flight
+        self._outbox = Outbox(Pace(HOLDS_PER_SECOND, HOLDS_AT_ONCE), Pace(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._failures = 0  # answers in a row that did not come
+        self.deposed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # ------------------------------------------------------------------ in and out
+    def room(self) -> int:
+        """How many more launches may be decided: what waits is kept short, so that priority holds to the last."""
+        return max(0, self._limit - self._outbox.launches)
+
+    def submit(self, decisions: Iterable[Decision | SetQueueStatus]) -> None:
+        """Take decisions to carry out."""
+        for decision in decisions:
+            metrics.decisions.labels(type(decision).__name__).inc()
+            if isinstance(decision, KeepLog):
+                self._capture.ask(decision.pod)
+            else:
+                self._outbox.push(decision)
+        self._pump()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self._tasks and not len(self._outbox)
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for the requests under way, for so many seconds at most; nothing new is sent."""
+        self._limit = 0
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    def _pump(self) -> None:
+        now = self._clock.elapsed()
+        while len(self._tasks) < self._limit:
+            request = self._outbox.pop(now)
+            if request is None:
+                break
+            task = asyncio.create_task(self._send(request))
+            self._tasks.add(task)
+            task.add_done_callback(self._sent)
+        due_in = self._outbox.due_in(now)
+        if due_in is not None and self._timer is None and len(self._tasks) < self._limit:
+            self._timer = asyncio.get_running_loop().call_later(due_in + 0.001, self._paced)
+
+    def _paced(self) -> None:
+        self._timer = None
+        self._pump()
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, DeposedError):
+            if not self.deposed.done():
+                self.deposed.set_exception(error)
+            return
+        if error is not None:
+            logger.error("a decision could not be carried out", exc_info=error)
+        self._pump()
+
+    async def _send(self, request: Request) -> None:
+        match request:
+            case Launch():
+                await self._launch(request)
+            case SetStatus():
+                try:
+                    await self._set_status(request)
+                finally:
+                    self._outbox.written(request.job.uid)
+            case EndPod():
+                await self._end_pod(request)
+            case RemovePod():
+                await self._remove_pod(request)
+            case RemoveJob():
+                await self._remove_job(request)
+            case SetQueueStatus():
+                await self._kube.set_queue_status(request)
+            case _:
+                assert_never(request)
+
+    # ------------------------------------------------------------------ one function per decision
+    async def _launch(self, launch: Launch) -> None:
+        """Create the pod. Until the answer is definite the attempt counts as launched: it may exist."""
+        state = self._mirror.state
+        tracked = state.jobs.get(launch.job.uid)
+        job = tracked.job if tracked is not None and tracked.launching == launch.attempt else None
+        if job is None or job.cancel or job.suspend or job.deleting:
+            state.not_launched(launch.attempt, None, self._clock.now())
+            self._wake()
+            return
+        failures = 0
+        while True:
+            answer = await self._kube.launch(launch, self._epoch)
+            match answer:
+                case Launched(pod):
+                    self._mirror.observe_pod(pod)
+                    return
+                case Refused(_, message):
+                    state.not_launched(launch.attempt, message, self._clock.now())
+                    self._wake()
+                    return
+                case Gone():
+                    message = f'namespace "{launch.job.namespace}" does not exist any more'
+                    state.not_launched(launch.attempt, message, self._clock.now())
+                    self._wake()
+                    return
+                case Unreachable():
+                    await self._pause(answer, failures)
+                    failures += 1
+                case _:
+                    assert_never(answer)
+
+    async def _set_status(self, decision: SetStatus) -> None:
+        state = self._mirror.state
+        if not state.still_wanted(decision):
+            return
+        answer = await self._kube.set_status(decision, self._epoch)
+        match answer:
+            case Written(job):
+                self._mirror.observe_job(job)
+            case Stale(Job() as job):
+                metrics.stale_writes.inc()
+                self._mirror.observe_job(job)
+            case Stale() | Gone():
+                self._mirror.forget_job(decision.job.uid)
+            case Deposed(message):
+                raise DeposedError(message)
+            case Refused(code, message):
+                logger.error(
+                    "status of TaskJob %s/%s was refused (%d): %s",
+                    decision.job.namespace,
+                    decision.job.name,
+                    code,
+                    message,
+                )
+                self._later(REFUSED_STATUS_SECONDS, lambda: state.not_written(decision))
+                return
+            case Unreachable():
+                await self._pause(answer, 0)
+            case _:
+                assert_never(answer)
+        state.not_written(decision)  # whatever it was, what is wanted now is decided on what is known now
+        self._wake()
+
+    async def _end_pod(self, decision: EndPod) -> None:
+        logger.info("ending pod %s/%s: %s", decision.pod.namespace, decision.pod.name, decision.why)
+        answer = await self._kube.end_pod(decision)
+        match answer:
+            case Done(pod):
+                if pod is not None:
+                    self._mirror.observe_pod(pod)
+            case Gone():
+                self._mirror.forget_pod(decision.pod)
+            case Refused() | Unreachable():
+                logger.warning(
+                    "pod %s/%s could not be ended, trying again: %s",
+                    decision.pod.namespace,
+                    decision.pod.name,
+                    answer.message,
+                )
+                await self._pause(answer, 0)
+                self._mirror.state.end_asked(decision.pod, None)
+                self._wake()
+            case _:
+                assert_never(answer)
+
+    async def _remove_pod(self, decision: RemovePod) -> None:
+        answer = await self._kube.remove_pod(decision)
+        match answer:
+            case Done(pod):
+                if pod is not None:
+                    self._mirror.observe_pod(pod)
+            case Gone():
+                self._mirror.forget_pod(decision.pod)
+            case Refused() | Unreachable():
+                pod = decision.pod
+                self._later(RETRY_SECONDS[-1], lambda: self._mirror.state.pod_not_removed(pod))
+            case _:
+                assert_never(answer)
+
+    async def _remove_job(self, decision: RemoveJob) -> None:
+        uid = decision.job.uid
+        answer = await self._kube.remove_job(decision)
+        match answer:
+            case Done():
+                return  # its DELETED event, or the next list, says when it is gone
+            case Stale(Job() as job):
+                self._mirror.observe_job(job)
+                self._mirror.state.job_not_removed(uid)
+                self._wake()
+            case Gone() | Stale():
+                self._mirror.forget_job(uid)
+            case Refused() | Unreachable():
+                self._later(RETRY_SECONDS[-1], lambda: self._mirror.state.job_not_removed(uid))
+            case _:
+                assert_never(answer)
+
+    # ------------------------------------------------------------------ waiting
+    async def _pause(self, answer: Unreachable | Refused, failures: int) -> None:
+        """Before the same is tried again: what the server asks for, or longer each time."""
+        seconds = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
+        if isinstance(answer, Unreachable) and answer.retry_after_seconds is not None:
+            seconds = max(seconds, answer.retry_after_seconds)
+        await asyncio.sleep(seconds)
+
+    def _later(self, seconds: float, ask_again: Callable[[], None]) -> None:
+        def do() -> None:
+            ask_again()
+            self._wake()
+
+        asyncio.get_running_loop().call_later(seconds, do)

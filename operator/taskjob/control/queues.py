@@ -1,0 +1,54 @@
+"""Reports the figures of TaskQueues into their status and the metrics: at most once in a few seconds each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from taskjob import metrics
+from taskjob.control.mirror import Mirror
+from taskjob.core.decisions import SetQueueStatus
+from taskjob.core.model import QueueName
+from taskjob.ports import Clock
+
+REPORT_SECONDS = 2.0
+
+
+class QueueReporter:
+    """Called after each cycle; submits a status write for each queue whose figures changed."""
+
+    def __init__(self, mirror: Mirror, clock: Clock, submit: Callable[[Iterable[SetQueueStatus]], None]) -> None:
+        self._mirror = mirror
+        self._clock = clock
+        self._submit = submit
+        self._reported: dict[QueueName, SetQueueStatus] = {}
+        self._next_at = 0.0
+
+    def __call__(self) -> None:
+        """Report, if it is time to."""
+        if self._clock.elapsed() < self._next_at:
+            return
+        self._next_at = self._clock.elapsed() + REPORT_SECONDS
+        news: list[SetQueueStatus] = []
+        for name, tracked in self._mirror.state.queues.items():
+            if tracked.queue is None:
+                continue
+            admitted = tracked.ledger.charges
+            figures = SetQueueStatus(
+                queue=tracked.queue,
+                pending=max(0, len(tracked.members) - admitted),
+                admitted=admitted,
+                usage=tuple(sorted(tracked.ledger.usage.items())),
+            )
+            metrics.queue_jobs.labels(name, "pending").set(figures.pending)
+            metrics.queue_jobs.labels(name, "admitted").set(admitted)
+            before = self._reported.get(name)
+            if before is None or (before.pending, before.admitted, before.usage) != (
+                figures.pending,
+                figures.admitted,
+                figures.usage,
+            ):
+                self._reported[name] = figures
+                news.append(figures)
+        for name in self._reported.keys() - self._mirror.state.queues.keys():
+            del self._reported[name]
+        self._submit(news)

@@ -1,0 +1,240 @@
+"""Tells history: entries and logs in, batches out, confirmations back into the state.
+
+Nothing waits for PostgreSQL: entries are buffered up to a bound while it is away, and every batch may be told
+twice. What the buffer had to drop is told anew from the live objects once PostgreSQL is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import islice
+
+from taskjob import metrics
+from taskjob.control.mirror import Mirror
+from taskjob.core.model import AttemptId, Entry, Job, Transition, Uid
+from taskjob.core.phases import Phase, Reason
+from taskjob.ports import (
+    Batch,
+    Clock,
+    DeposedError,
+    FlushOutcome,
+    HistoryPort,
+    HistoryUnavailableError,
+    Log,
+    OpenJob,
+)
+
+logger = logging.getLogger(__name__)
+
+BATCH_ENTRIES = 1000
+BATCH_LOG_BYTES = 16 * 2**20
+BUFFERED_LOG_BYTES = 64 * 2**20
+RECONNECT_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Recorder:
+    """The one writer of history. `run` is its task; `tell` and `keep` never block on PostgreSQL."""
+
+    def __init__(
+        self,
+        history: HistoryPort,
+        mirror: Mirror,
+        clock: Clock,
+        wake: Callable[[], None],
+        *,
+        epoch: int,
+        flush_seconds: float = 0.1,
+        buffer: int = 200_000,
+    ) -> None:
+        self._history = history
+        self._mirror = mirror
+        self._clock = clock
+        self._wake = wake
+        self._epoch = epoch
+        self._flush_seconds = flush_seconds
+        self._buffer = buffer
+        self._entries: deque[Entry] = deque()
+        self._logs: deque[tuple[AttemptId, tuple[Log, ...]]] = deque()
+        self._log_bytes = 0
+        self._log_room = asyncio.Event()
+        self._log_room.set()
+        self._news = asyncio.Event()
+        self._dropped = 0
+        self._known: dict[Uid, int] = {}  # what history held when it was opened; used once per job
+        self._begun: float | None = None  # when the oldest unwritten entry was told
+        self.open = False
+
+    # ------------------------------------------------------------------ in
+    def tell(self, entries: Iterable[Entry]) -> None:
+        """Take entries. Beyond the buffer's bound the oldest are dropped, and told anew later."""
+        before = len(self._entries)
+        self._entries.extend(entries)
+        while len(self._entries) > self._buffer:
+            self._entries.popleft()
+            self._dropped += 1
+        if self._entries and not before:
+            self._begun = self._clock.elapsed()
+        if self._entries:
+            self._news.set()
+
+    async def keep(self, attempt: AttemptId, logs: tuple[Log, ...]) -> None:
+        """Take an attempt's logs; waits while too many bytes are buffered (the pod keeps them meanwhile)."""
+        await self._log_room.wait()
+        self._logs.append((attempt, logs))
+        self._log_bytes += sum(len(log.body) for log in logs)
+        if self._log_bytes >= BUFFERED_LOG_BYTES:
+            self._log_room.clear()
+        self._news.set()
+
+    @property
+    def lag_seconds(self) -> float:
+        """How old the oldest entry is that history does not hold yet."""
+        return self._clock.elapsed() - self._begun if self._begun is not None and self._entries else 0.0
+
+    @property
+    def buffered(self) -> int:
+        """How many entries wait to be written."""
+        return len(self._entries)
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was told is written."""
+        return not self._entries and not self._logs
+
+    # ------------------------------------------------------------------ out
+    async def run(self) -> None:
+        """Write until cancelled. Raises `DeposedError` when a newer epoch owns history."""
+        failures = 0
+        while True:
+            try:
+                if not self.open:
+                    self._opened(await self._history.open(self._epoch))
+                failures = 0
+                await self._news.wait()
+                await asyncio.sleep(self._flush_seconds)
+                await self._drain()
+            except HistoryUnavailableError as error:
+                self.open = False
+                metrics.history_failures.inc()
+                if failures == 0:
+                    logger.warning("history is away, scheduling goes on without it: %s", error)
+                await asyncio.sleep(RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)])
+                failures += 1
+
+    async def finish(self, seconds: float) -> None:
+        """Write what is left, for so many seconds at most; for a process that is about to end."""
+        try:
+            async with asyncio.timeout(seconds):
+                if self.open and not self.idle:
+                    await self._drain()
+        except (TimeoutError, HistoryUnavailableError):
+            logger.warning(
+                "%d entries of history were left unwritten; the next start tells them again", len(self._entries)
+            )
+
+    async def _drain(self) -> None:
+        self._news.clear()
+        while not self.idle:
+            entries = tuple(islice(self._entries, BATCH_ENTRIES))
+            logs = self._next_logs()
+            batch = Batch(
+                entries=tuple(kept for entry in entries if (kept := self._without_known(entry)) is not None),
+                logs=tuple(log for _, of_attempt in logs for log in of_attempt),
+            )
+            begun = self._clock.elapsed()
+            if await self._history.flush(self._epoch, batch) is FlushOutcome.DEPOSED:
+                raise DeposedError("a newer epoch writes history")
+            metrics.history_flush_seconds.observe(self._clock.elapsed() - begun)
+            metrics.history_entries.inc(len(batch.entries))
+            self._confirm(entries, logs)
+
+    def _next_logs(self) -> list[tuple[AttemptId, tuple[Log, ...]]]:
+        taken: list[tuple[AttemptId, tuple[Log, ...]]] = []
+        size = 0
+        for attempt, logs in self._logs:
+            size += sum(len(log.body) for log in logs)
+            if taken and size > BATCH_LOG_BYTES:
+                break
+            taken.append((attempt, logs))
+        return taken
+
+    def _confirm(self, entries: tuple[Entry, ...], logs: list[tuple[AttemptId, tuple[Log, ...]]]) -> None:
+        # Meanwhile `tell` may have dropped from the left: only what was written leaves, by identity.
+        for entry in entries:
+            if self._entries and self._entries[0] is entry:
+                self._entries.popleft()
+            if entry.transitions:
+                self._mirror.state.recorded(entry.job.uid, entry.transitions[-1].n)
+            self._known.pop(entry.job.uid, None)
+        for attempt, of_attempt in logs:
+            self._logs.popleft()
+            self._log_bytes -= sum(len(log.body) for log in of_attempt)
+            self._mirror.state.log_kept(attempt)
+        if self._log_bytes < BUFFERED_LOG_BYTES:
+            self._log_room.set()
+        self._begun = self._clock.elapsed() if self._entries else None
+        if entries or logs:
+            self._wake()
+
+    def _without_known(self, entry: Entry) -> Entry | None:
+        """The entry less what history held before this process; None if that is all of it."""
+        known = self._known.get(entry.job.uid)
+        if known is None or not entry.transitions:
+            return entry
+        rows = tuple(row for row in entry.transitions if row.n > known)
+        if not rows and entry.gone_at is None:
+            return None
+        return replace(entry, transitions=rows)
+
+    # ------------------------------------------------------------------ opening
+    def _opened(self, held: Iterable[OpenJob]) -> None:
+        """History is there (again): see what it knows, close what left unseen, tell again what was dropped."""
+        self.open = True
+        state = self._mirror.state
+        leaving = {entry.job.uid for entry in self._entries if entry.gone_at is not None}
+        closed: list[Entry] = []
+        for known in held:
+            uid = known.job.uid
+            self._known[uid] = known.recorded
+            if uid in state.jobs:
+                state.recorded(uid, known.recorded)
+            elif self._mirror.synced and uid not in leaving:
+                closed.append(_closing(known, self._clock))
+        if closed:
+            logger.info("%d TaskJobs left while no operator looked: closed in history", len(closed))
+        self.tell(closed)
+        if self._dropped:
+            logger.warning("%d entries of history were dropped while it was away: telling anew", self._dropped)
+            self._dropped = 0
+            state.tell_again()
+        self._wake()
+
+
+def _closing(known: OpenJob, clock: Clock) -> Entry:
+    """The last entry of a job that left the cluster while nobody looked."""
+    now = clock.now()
+    if known.terminal:
+        return Entry(known.job, (), gone_at=now)
+    job: Job = known.job
+    status = replace(
+        job.status,
+        phase=Phase.CANCELLED,
+        reason=Reason.OUTCOME_UNKNOWN,
+        message="the TaskJob was deleted while no operator looked",
+        transition=known.recorded + 1,
+        finished_at=now,
+    )
+    row = Transition(
+        attempt=AttemptId(job.uid, status.run, 0, status.attempt),
+        from_phase=job.status.phase,
+        to_phase=Phase.CANCELLED,
+        n=known.recorded + 1,
+        at=now,
+        reason=status.reason,
+        message=status.message,
+    )
+    return Entry(replace(job, status=status), (row,), gone_at=now)
