@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictBool, StrictInt
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator, StrictBool, StrictInt
 from pydantic import WithJsonSchema as Shown
 from pydantic.alias_generators import to_camel
 
@@ -14,10 +13,10 @@ from taskjob.resources.pod_template import QUANTITY_PATTERN
 from taskjob.resources.words import (
     CAMEL_CASE,
     DNS_SUBDOMAIN,
+    INT32_MAX,
     MESSAGE_MAX,
     NAME_MAX,
     QUEUE_NAME_MAX,
-    SECONDS_MAX,
     ConditionStatus,
 )
 
@@ -39,7 +38,7 @@ class ObservedPart(Part):
 def _check_quantity(value: object) -> str | int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    if isinstance(value, str) and len(value) <= _QUANTITY_MAX and re.match(QUANTITY_PATTERN, value):
+    if isinstance(value, str) and len(value) <= _QUANTITY_MAX and re.fullmatch(QUANTITY_PATTERN, value):
         return value
     raise ValueError('write a quantity as Kubernetes has them, such as 2, "500m", "1.5" or "64Mi"; not negative')
 
@@ -65,13 +64,16 @@ Amounts = Annotated[dict[str, Quantity], Field(max_length=64), AfterValidator(_c
 JobName = Annotated[str, Field(min_length=1, max_length=NAME_MAX, pattern=DNS_SUBDOMAIN)]
 QueueName = Annotated[str, Field(min_length=1, max_length=QUEUE_NAME_MAX, pattern=DNS_SUBDOMAIN)]
 Switch = StrictBool
-Count = Annotated[StrictInt, Field(ge=0)]
-Seconds = Annotated[StrictInt, Field(ge=0, le=SECONDS_MAX)]
-PositiveSeconds = Annotated[StrictInt, Field(ge=1, le=SECONDS_MAX)]
+Count = Annotated[StrictInt, Field(ge=0, le=INT32_MAX)]
+Generation = Annotated[StrictInt, Field(ge=0)]
+"""A metadata.generation: 64 bits in the Kubernetes API."""
+ExitCode = Annotated[StrictInt, Field(ge=-INT32_MAX - 1, le=INT32_MAX)]
+Seconds = Annotated[StrictInt, Field(ge=0, le=INT32_MAX)]
+PositiveSeconds = Annotated[StrictInt, Field(ge=1, le=INT32_MAX)]
 Reason = Annotated[str, Field(max_length=256)]
 Message = Annotated[str, Field(max_length=MESSAGE_MAX)]
-Instant = datetime
-"""RFC 3339, aware."""
+Instant = AwareDatetime
+"""RFC 3339, with its offset."""
 
 
 class Condition(ObservedPart):
@@ -84,7 +86,9 @@ class Condition(ObservedPart):
     )
     message: Message = Field(description="Why, as a sentence for people; may be empty.")
     last_transition_time: Instant = Field(description="When its status last changed.")
-    observed_generation: Count | None = Field(None, description="The metadata.generation that it was observed from.")
+    observed_generation: Generation | None = Field(
+        None, description="The metadata.generation that it was observed from."
+    )
 
 
 Conditions = Annotated[

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from taskjob.resources.pod_template import Schema
+from taskjob.resources.words import INT32_MAX
 
 _KEPT: Final = (
     "type",
@@ -27,7 +28,6 @@ _KEPT: Final = (
     "maxProperties",
     "required",
 )
-_INT32_MAX: Final = 2**31 - 1
 
 
 def structural_schema(model: type[BaseModel]) -> Schema:
@@ -44,7 +44,7 @@ def _structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
     if schema.get("default", 0) is None:
         del schema["default"]
     if schema.get("type") == "integer":
-        schema["format"] = "int32" if schema.get("maximum", _INT32_MAX + 1) <= _INT32_MAX else "int64"
+        schema["format"] = "int32" if schema.get("maximum", INT32_MAX + 1) <= INT32_MAX else "int64"
     if "items" in node:
         schema["items"] = _structural(node["items"], definitions)
     if isinstance(node.get("additionalProperties"), dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, StrictInt, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -11,6 +11,8 @@ from taskjob.resources.fields import (
     Amounts,
     Conditions,
     Count,
+    ExitCode,
+    Generation,
     Instant,
     JobName,
     Message,
@@ -39,11 +41,11 @@ from taskjob.resources.words import (
     TaskJobKind,
 )
 
-ONE_POD: str = "say what to run in exactly one way: 'template' (a pod template) or 'image' (the short form)"
-NOT_BESIDE_TEMPLATE: str = "belongs to the short form, beside 'image'; with 'template' it stands in a container there"
-RESTART_NEVER: str = "must be Never: a new attempt is a new pod, see 'retry'"
-NOT_ITSELF: str = "a job cannot depend on itself"
-NAME_LENGTH: str = f"a TaskJob's name has at most {NAME_MAX} characters"
+ONE_POD: Final = "say what to run in exactly one way: 'template' (a pod template) or 'image' (the short form)"
+NOT_BESIDE_TEMPLATE: Final = "belongs to the short form, beside 'image'; with 'template' it stands in a container there"
+RESTART_NEVER: Final = "must be Never: a new attempt is a new pod, see 'retry'"
+NOT_ITSELF: Final = "a job cannot depend on itself"
+NAME_LENGTH: Final = f"a TaskJob's name has at most {NAME_MAX} characters"
 
 _WORD_MAX = 131_072  # the longest single argument that Linux passes to a program
 
@@ -52,9 +54,11 @@ class Dependency(Part):
     """A TaskJob of the same namespace that this one waits for."""
 
     name: JobName = Field(description="The TaskJob's name; it may not exist yet.")
+    # No default in the schema, as inside no list: the API server would write it into the stored list, which then
+    # differs from the manifest, and every `kubectl apply` would patch again and say "configured".
     condition: DependencyCondition = Field(
-        DependencyCondition.SUCCEEDED,
-        description="What it must come to: Succeeded, Failed, or Finished (in whatever way).",
+        default_factory=lambda: DependencyCondition.SUCCEEDED,
+        description="What it must come to: Succeeded (also when nothing is said), Failed, or Finished in whatever way.",
     )
 
 
@@ -211,8 +215,10 @@ class TaskJobStatus(ObservedPart):
         None, description="The pod of the current or last attempt."
     )
     node_name: Annotated[str, Field(max_length=253)] | None = Field(None, description="The node that it was placed on.")
-    exit_code: StrictInt | None = Field(None, description="The exit code of the last attempt's container.")
-    observed_generation: Count | None = Field(None, description="The metadata.generation that this was observed from.")
+    exit_code: ExitCode | None = Field(None, description="The exit code of the last attempt's container.")
+    observed_generation: Generation | None = Field(
+        None, description="The metadata.generation that this was observed from."
+    )
 
 
 class TaskJob(Part):

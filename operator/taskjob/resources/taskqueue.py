@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from taskjob.resources.fields import Amounts, Conditions, Count, Metadata, ObservedPart, Part
+from taskjob.resources.fields import Amounts, Conditions, Count, Generation, Metadata, ObservedPart, Part
 from taskjob.resources.words import API_VERSION, TASKQUEUE, ApiVersion, TaskQueueKind
 
 
@@ -27,7 +27,9 @@ class TaskQueueStatus(ObservedPart):
     admitted: Count | None = Field(None, description="How many jobs of the queue have a pod.")
     usage: Amounts | None = Field(None, description="By resource: what those pods request together.")
     conditions: Conditions | None = Field(None, description="Observations of the queue.")
-    observed_generation: Count | None = Field(None, description="The metadata.generation that this was observed from.")
+    observed_generation: Generation | None = Field(
+        None, description="The metadata.generation that this was observed from."
+    )
 
 
 class TaskQueue(Part):

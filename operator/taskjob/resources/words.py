@@ -27,8 +27,8 @@ QUEUE_NAME_MAX: Final = 63
 """Of a TaskQueue: its name is the value of a label of every pod."""
 DEPENDENCIES_MAX: Final = 10_000
 RETRIES_MAX: Final = 1_000
-SECONDS_MAX: Final = 2_147_483_647
-"""The greatest number of seconds that a pod's activeDeadlineSeconds may have."""
+INT32_MAX: Final = 2_147_483_647
+"""Of counts, and of seconds: the most that a pod's activeDeadlineSeconds may have."""
 MESSAGE_MAX: Final = 32_768
 """Of a condition's message, in the Kubernetes API."""
 
