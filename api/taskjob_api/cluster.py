@@ -1,0 +1,211 @@
+"""TaskJobs in the cluster: create, read, cancel, and the logs of their pods; what the API server refuses becomes a
+`Problem` that names the field.
+
+The API server judges with its own credentials here: this process's. (The callers' come with authentication.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from taskjob.core.model import Job
+from taskjob.kube.client import job_path, pod_path
+from taskjob.kube.http import MERGE_PATCH, KubeHttp, NoAnswerError, Reply, ServerStatus, encode
+from taskjob.kube.schema import UnusableObjectError, parse_job
+from taskjob_api.bodies import Submission
+from taskjob_api.problems import FieldError, Kind, Problem, summary, unavailable
+
+FIELD_MANAGER: Final = "taskjobs-api"
+_CANCEL_TRIES: Final = 5
+_STRICT_ERROR: Final = re.compile(r'(unknown|duplicate) field "([^"]{1,512})"')
+_RETRY_SECONDS: Final = 2.0
+_LOG_SILENCE_SECONDS: Final = 3600.0
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class NoPodLog:
+    """The API server has no such log now: the pod is gone, or its container has not started. `message` says which."""
+
+    message: str
+    waiting: bool  # the pod exists: there will be a log
+
+
+class Cluster:
+    """The API server, as far as this API needs it. Raises `Problem` for every refusal."""
+
+    def __init__(self, http: KubeHttp) -> None:
+        self._http = http
+
+    async def create(self, job: Submission) -> Job:
+        """Create a TaskJob; an unknown field is refused with its name."""
+        reply = await self._send(
+            "POST",
+            job_path(job.namespace),
+            "create",
+            {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+            encode(job.manifest),
+        )
+        if not reply.ok:
+            raise refusal(reply, job)
+        return _job(reply)
+
+    async def read(self, namespace: str, name: str, uid: str) -> Job | None:
+        """The TaskJob of that name; None if there is none, or it is another one by now."""
+        reply = await self._send("GET", job_path(namespace, name), "get")
+        if reply.code == 404:
+            return None
+        if not reply.ok:
+            raise refusal(reply)
+        job = _job(reply)
+        return job if job.uid == uid else None
+
+    async def cancel(self, job: Job) -> Job | None:
+        """Set `spec.cancel`; a job that is being cancelled already is left alone. None if it has left meanwhile.
+
+        The patch carries the version that was looked at, so that a job that finishes at the same moment is seen.
+        """
+        seen: Job | None = job
+        for _ in range(_CANCEL_TRIES):
+            if seen is None:
+                return None
+            if seen.status.phase.terminal:
+                raise finished(seen)
+            if seen.cancel:
+                return seen
+            patch = {
+                "metadata": {"uid": seen.uid, "resourceVersion": str(seen.version)},
+                "spec": {"cancel": True},
+            }
+            reply = await self._send(
+                "PATCH",
+                job_path(seen.namespace, seen.name),
+                "patch",
+                {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+                encode(patch),
+                MERGE_PATCH,
+            )
+            if reply.ok:
+                return _job(reply)
+            if reply.code not in (404, 409):
+                raise refusal(reply)
+            seen = await self.read(seen.namespace, seen.name, seen.uid)
+        raise Problem(Kind.CONFLICT, f"{job.namespace}/{job.name} changes all the time: try again")
+
+    @asynccontextmanager
+    async def log(
+        self, namespace: str, pod: str, query: Mapping[str, str], *, follow: bool
+    ) -> AsyncIterator[AsyncIterator[bytes] | NoPodLog]:
+        """A container's log, chunk by chunk as it comes. Raises `Problem`."""
+        wanted = {**query, "follow": "true"} if follow else dict(query)
+        try:
+            async with self._http.stream(
+                pod_path(namespace, pod) + "/log",
+                verb="get",
+                resource="pods/log",
+                query=wanted,
+                silence_seconds=_LOG_SILENCE_SECONDS if follow else self._http.timeout_seconds,
+            ) as response:
+                if response.status == 200:
+                    yield response.content.iter_any()
+                    return
+                reply = Reply(response.status, await response.content.read(65_536))
+        except NoAnswerError as error:
+            raise unavailable(f"the API server does not answer: {error}", _RETRY_SECONDS) from error
+        if reply.code == 404:
+            yield NoPodLog(reply.message, waiting=False)
+        elif reply.code == 400 and ("waiting to start" in reply.message or "not available" in reply.message):
+            yield NoPodLog(reply.message, waiting=True)
+        elif reply.code == 400 and "container" in reply.message:
+            message = reply.message
+            raise Problem(Kind.NO_LOG, message, [FieldError(field="container", message=message)])
+        else:
+            raise refusal(reply)
+
+    async def ready(self) -> str | None:
+        """None if TaskJobs can be read, else what is wrong."""
+        try:
+            reply = await self._http.request(
+                "GET", "/apis/taskjobs.dev/v1beta1", verb="get", resource="readiness", timeout_seconds=3
+            )
+        except NoAnswerError as error:
+            return f"does not answer: {error}"
+        if reply.code == 404:
+            return "does not know TaskJobs: the CRDs are not installed"
+        return None if reply.ok else reply.message
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        verb: str,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Reply:
+        try:
+            return await self._http.request(
+                method, path, verb=verb, resource="taskjobs", query=query, body=body, content_type=content_type
+            )
+        except NoAnswerError as error:
+            raise unavailable(f"the API server does not answer: {error}", _RETRY_SECONDS) from error
+
+
+def finished(job: Job) -> Problem:
+    """It cannot be cancelled any more."""
+    return Problem(Kind.FINISHED, f"{job.namespace}/{job.name} has already finished: {job.status.phase}")
+
+
+def refusal(reply: Reply, job: Submission | None = None) -> Problem:
+    """The API server's no, in our words for the kind and its own for the rest."""
+    status = reply.status()
+    detail = status.message or f"the API server answered {reply.code}"
+    errors = _errors(status)
+    if job is not None:
+        errors = list(job.errors(errors))
+    if strict := _STRICT_ERROR.findall(detail) if reply.code == 400 else []:
+        errors = [FieldError(field=field, message=f"{word} field") for word, field in strict]
+        return Problem(Kind.INVALID, summary(errors), errors)
+    match reply.code:
+        case 422:
+            return Problem(Kind.INVALID, detail, errors)
+        case 400:
+            return Problem(Kind.INVALID if errors else Kind.MALFORMED, detail, errors)
+        case 403:
+            return Problem(Kind.FORBIDDEN, detail, errors)
+        case 404 if job is not None and "namespaces" in detail:
+            return Problem(Kind.NOT_FOUND, detail, _at(job, "metadata.namespace", "there is no such namespace"))
+        case 404:
+            return unavailable(f"the API server does not know TaskJobs, are the CRDs installed? ({detail})", 10)
+        case 409 if status.reason == "AlreadyExists" and job is not None:
+            return Problem(Kind.ALREADY_EXISTS, detail, _at(job, "metadata.name", "the name is taken"))
+        case 409:
+            return Problem(Kind.CONFLICT, detail, errors)
+        case 413:
+            return Problem(Kind.TOO_LARGE, detail)
+        case 401:
+            return unavailable("the API server does not accept this API's credentials", 10)
+        case _:
+            return unavailable(f"the API server: {detail}", reply.retry_after_seconds or _RETRY_SECONDS)
+
+
+def _at(job: Submission, field: str, message: str) -> tuple[FieldError, ...]:
+    return job.errors([FieldError(field=field, message=message)])
+
+
+def _errors(status: ServerStatus) -> list[FieldError]:
+    fields = ((cause.field if cause.field != "<nil>" else "", cause.message) for cause in status.causes)
+    return [FieldError(field=field, message=message) for field, message in fields]
+
+
+def _job(reply: Reply) -> Job:
+    try:
+        return parse_job(_decode(reply.body))
+    except (msgspec.DecodeError, UnusableObjectError) as error:
+        raise unavailable(f"the API server answered what is no TaskJob: {error}") from error
