@@ -180,8 +180,14 @@ class Applier:
                 case Unreachable():
                     await self._pause(answer, failures)
                     failures += 1
+                    if not self._still_launching(launch):  # the watch has shown the pod meanwhile
+                        return
                 case _:
                     assert_never(answer)
+
+    def _still_launching(self, launch: Launch) -> bool:
+        tracked = self._mirror.state.jobs.get(launch.job.uid)
+        return tracked is None or tracked.launching == launch.attempt
 
     async def _set_status(self, decision: SetStatus) -> None:
         state = self._mirror.state
