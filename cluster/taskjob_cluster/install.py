@@ -1,0 +1,47 @@
+"""Makes a new cluster know our kinds: the CRDs from `crds/`, and the `default` TaskQueue from `examples/`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .build import Progress
+from .cluster import Cluster
+from .errors import ClusterError
+from .paths import CHECKOUT
+
+CRDS = ("taskjobs.dev_taskjobs.yaml", "taskjobs.dev_taskqueues.yaml")
+DEFAULT_QUEUE = Path("examples") / "default-queue.yaml"
+ESTABLISH_SECONDS = 30
+
+
+def install(cluster: Cluster, on_progress: Progress = print, checkout: Path = CHECKOUT) -> None:
+    """Apply what the checkout has of them; the same call again changes nothing.
+
+    CRDs go server-side: with descriptions they are larger than the annotation in which a client-side apply keeps
+    a copy. Raises ClusterError when the API server refuses one or does not serve it in time.
+    """
+    found = [path for name in CRDS if (path := checkout / "crds" / name).exists()]
+    if not found:
+        return
+    files = [argument for path in found for argument in ("-f", str(path))]
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=taskjob-cluster", *files)
+    cluster.kubectl("wait", "--for=condition=Established", f"--timeout={ESTABLISH_SECONDS}s", *files)
+    queue = checkout / DEFAULT_QUEUE
+    if queue.exists():
+        _apply_when_served(cluster, queue)
+    on_progress(f"installed {len(found)} CRDs" + (" and the queue 'default'" if queue.exists() else ""))
+
+
+def _apply_when_served(cluster: Cluster, manifest: Path) -> None:
+    # Established is set a moment before the API server's discovery and OpenAPI have the kind.
+    give_up_at = time.monotonic() + ESTABLISH_SECONDS
+    while True:
+        try:
+            cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(manifest))
+            return
+        except ClusterError as error:
+            early = "no matches for kind" in str(error) or "could not find the requested resource" in str(error)
+            if not early or time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.2)
