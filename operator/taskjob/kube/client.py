@@ -110,11 +110,8 @@ class KubeClient:
         pod = decision.pod
         if decision.by is EndBy.DELETE:
             return await self._delete_pod(pod)
-        # metadata.uid in a merge patch of a pod is a precondition only by accident; `test` is one by its meaning.
-        patch = [
-            {"op": "test", "path": "/metadata/uid", "value": pod.uid},
-            {"op": "add", "path": "/spec/activeDeadlineSeconds", "value": 1},
-        ]
+        # Unlike in a patch of a status, the API server compares metadata.uid here: 422 if it is another's.
+        patch = {"metadata": {"uid": pod.uid}, "spec": {"activeDeadlineSeconds": 1}}
         try:
             reply = await self.http.request(
                 "PATCH",
@@ -123,11 +120,11 @@ class KubeClient:
                 resource="pods",
                 query={"fieldManager": FIELD_MANAGER},
                 body=encode(patch),
-                content_type=JSON_PATCH,
+                content_type=MERGE_PATCH,
             )
             if reply.ok:
                 return Done(parse_pod(reply.body))
-            if reply.code == 422 and "test" in reply.message:  # the `test` of the uid failed
+            if reply.code == 422 and any(cause.field == "metadata.uid" for cause in reply.status().causes):
                 return Gone()
         except (NoAnswerError, UnusableObjectError) as error:
             return Unreachable(str(error))
@@ -233,7 +230,9 @@ class KubeClient:
                 verb="patch",
                 resource="taskqueues/status",
                 query={"fieldManager": FIELD_MANAGER},
-                body=queue_status_patch(decision.queue, decision.pending, decision.admitted, decision.usage),
+                body=queue_status_patch(
+                    decision.queue, decision.pending, decision.admitted, decision.usage, self.http.clock.now()
+                ),
                 content_type=JSON_PATCH,
             )
         except NoAnswerError as error:

@@ -212,11 +212,11 @@ class KubeHttp:
                 timeout=aiohttp.ClientTimeout(total=call.seconds + _CLIENT_SLACK, sock_connect=call.seconds),
                 **self._request,
             ) as response:
-                content = await response.read()
+                reply = await read_reply(response)
                 code = str(response.status)
                 self.clock.observe(response.headers.get("Date"), sent_at)
                 self._tell_warnings(response.headers.getall("Warning", ()))
-                return Reply(response.status, content, _retry_after(response.headers.get("Retry-After")))
+                return reply
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswerError(_why(error, call.seconds)) from error
         finally:
@@ -274,6 +274,11 @@ class KubeHttp:
 def encode(body: object) -> bytes:
     """JSON for small request bodies."""
     return json.dumps(body, separators=(",", ":")).encode()
+
+
+async def read_reply(response: aiohttp.ClientResponse) -> Reply:
+    """The whole answer."""
+    return Reply(response.status, await response.read(), _retry_after(response.headers.get("Retry-After")))
 
 
 def _retry_after(header: str | None) -> float | None:

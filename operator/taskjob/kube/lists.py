@@ -61,7 +61,8 @@ async def pages(
                 "GET", path, verb="list", resource=resource, query=query, timeout_seconds=_LIST_SECONDS
             )
             if not reply.ok:
-                raise ListError(f"{resource} cannot be listed: {reply.message}")
+                hint = "; are the CRDs installed?" if reply.code == 404 else ""
+                raise ListError(f"{resource} cannot be listed: {reply.message}{hint}")
             page = _decode_page(reply.body)
         except (NoAnswerError, msgspec.DecodeError) as error:
             raise ListError(f"{resource} cannot be listed: {error}") from error

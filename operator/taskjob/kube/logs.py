@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from taskjob.core.model import Pod
-from taskjob.kube.http import KubeHttp, NoAnswerError, Reply
+from taskjob.kube.http import KubeHttp, NoAnswerError, read_reply
 from taskjob.kube.pods import ContainerStatus, PodObject
 from taskjob.ports import Gone, Log, Unreachable
 
@@ -104,7 +104,7 @@ async def _read(http: KubeHttp, path: str, pod: Pod, container: str, limit_bytes
         silence_seconds=_SILENCE_SECONDS,
     ) as response:
         if response.status != 200:
-            reply = Reply(response.status, await response.read())
+            reply = await read_reply(response)
             if reply.code == 404 and reply.status().reason == "NotFound":
                 return Gone()
             if reply.unsettled:

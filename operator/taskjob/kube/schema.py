@@ -462,10 +462,11 @@ def _conditions(job: Job, status: Status, message: str) -> list[dict[str, object
     return conditions
 
 
-def queue_status_patch(queue: Queue, pending: int, admitted: int, usage: Amounts) -> bytes:
+def queue_status_patch(queue: Queue, pending: int, admitted: int, usage: Amounts, now: datetime) -> bytes:
     """A JSON patch that replaces a TaskQueue's status, so that figures of resources no longer used go away.
 
-    A resource of the quota that nobody uses is shown as 0.
+    A resource of the quota that nobody uses is shown as 0. A queue that cannot be used says why in a condition
+    `Active`, which is False since `now`.
     """
     used = dict.fromkeys((resource for resource, _ in queue.quota), 0) | dict(usage)
     status: dict[str, object] = {
@@ -475,7 +476,16 @@ def queue_status_patch(queue: Queue, pending: int, admitted: int, usage: Amounts
         "observedGeneration": queue.generation,
     }
     if queue.problem is not None:
-        status["message"] = cut(queue.problem)
+        status["conditions"] = [
+            {
+                "type": "Active",
+                "status": "False",
+                "lastTransitionTime": rfc3339(now),
+                "reason": Reason.INVALID_SPEC.value,
+                "message": cut(queue.problem),
+                "observedGeneration": queue.generation,
+            }
+        ]
     return _encode([{"op": "add", "path": "/status", "value": status}])
 
 
