@@ -1,0 +1,119 @@
+# Everything a newcomer types. `make help` lists it.
+#
+# A recipe needs nothing that was installed by hand: what is missing is installed (Debian packages, as root), or the
+# recipe says exactly what to install. Everything else goes into .venv and the cache folder.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(or $(TASKJOBS_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/taskjobs)
+export PATH := $(CACHE)/go/bin:$(PATH):/usr/local/go/bin
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TYPED := $(foreach folder,operator api cluster tests e2e demo bench,$(if $(shell git ls-files $(folder)),$(folder)))
+CHECKED := $(TYPED) scripts
+
+# Which development cluster: `make cluster-up CLUSTER=mine PROVIDER=kwok`.
+CLUSTER ?= taskjobs
+PROVIDER ?= auto
+# Options for pytest: `make test-fast ARGS="-k retry -x"`.
+ARGS ?=
+# KEEP=1: the demo leaves everything running.
+KEEP ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\nVariables: KEEP=1 (demo), CLUSTER and PROVIDER (cluster-up, run-...), ARGS (for pytest), PYTHON (for install)\n'
+
+.PHONY: install venv
+install: $(STAMP) ## Make .venv with the locked dependencies and this project in it
+venv: install ## The same as install
+
+$(STAMP): requirements.lock pyproject.toml
+	@python=$$(scripts/prerequisites.sh python); \
+	echo "making $(VENV) with $$($$python --version)"; \
+	test -x $(BIN)/python || $$python -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: binaries
+binaries: install ## Build the cluster's programs (etcd, Kubernetes, kwok) into the cache; minutes, once
+	@scripts/prerequisites.sh go
+	@$(BIN)/python -m taskjob_cluster build
+
+.PHONY: demo
+demo: binaries ## Bring up a cluster, PostgreSQL, the operator and the API, and count words in pods (KEEP=1 leaves them)
+	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+.PHONY: demo-down
+demo-down: install ## Take down what `make demo KEEP=1` left running
+	@$(BIN)/python -m demo --down
+
+.PHONY: test
+test: binaries ## Run every test: unit, properties, contracts, integration, end to end
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-fast
+test-fast: install ## Run the tests that need no cluster; an answer within a minute
+	@HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest -m "not cluster and not real_pods" \
+		tests/unit tests/properties tests/contracts $(ARGS)
+
+.PHONY: test-integration
+test-integration: binaries ## Run the tests against a real API server and a real PostgreSQL
+	@$(BIN)/python -m pytest tests/contracts tests/integration $(ARGS)
+
+.PHONY: test-e2e
+test-e2e: binaries ## Run the tests on a real cluster with real pods
+	@$(BIN)/python -m pytest e2e $(ARGS)
+
+.PHONY: lint
+lint: install ## Check style, types and the import rule
+	@$(BIN)/ruff check $(CHECKED)
+	@$(BIN)/ruff format --check $(CHECKED)
+	@$(BIN)/mypy $(TYPED)
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: install ## Format the code and sort the imports
+	@$(BIN)/ruff check --fix-only --quiet $(CHECKED)
+	@$(BIN)/ruff format $(CHECKED)
+
+.PHONY: generate
+generate: install ## Write the CRDs from the models
+	@$(BIN)/python -m taskjob.resources.generate
+
+.PHONY: verify
+verify: lint generate ## Lint, generate anew, and fail when that changed a file
+	@git diff --exit-code --stat -- crds || \
+		{ echo "crds/ differs from the models: commit what 'make generate' wrote"; exit 1; }
+
+.PHONY: lock
+lock: install ## Lock the dependencies of pyproject.toml anew
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --group dev pyproject.toml -o requirements.lock
+
+.PHONY: cluster-up
+cluster-up: binaries ## Bring up a development cluster (CLUSTER=taskjobs, PROVIDER=auto)
+	@$(BIN)/python -m taskjob_cluster up --name $(CLUSTER) --provider $(PROVIDER)
+
+.PHONY: cluster-down
+cluster-down: install ## Take the development cluster and its PostgreSQL down
+	@$(BIN)/python -m demo.develop down --name $(CLUSTER)
+
+.PHONY: run-operator
+run-operator: install ## Run the operator in this terminal, against the development cluster
+	@exec $(BIN)/python -m demo.develop operator --name $(CLUSTER)
+
+.PHONY: run-api
+run-api: install ## Run the API in this terminal, against the development cluster
+	@exec $(BIN)/python -m demo.develop api --name $(CLUSTER)
+
+.PHONY: clean
+clean: ## Remove .venv and what tools left behind (not the cache of built programs)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest-kind
+	find $(TYPED) -name __pycache__ -type d -prune -exec rm -rf {} +
