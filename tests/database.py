@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -22,7 +23,7 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if named := os.environ.get("TASKJOBS_DATABASE_URL"):
         yield named
         return
-    server = postgres.start(tmp_path_factory.mktemp("postgres"), fsync=False)
+    server = postgres.start(tmp_path_factory.mktemp("postgres"))
     yield server.url
     server.remove()
 
@@ -34,15 +35,16 @@ async def database_url(database_server: str) -> AsyncIterator[str]:
     connection = await asyncpg.connect(database_server, timeout=10)
     try:
         await connection.execute(f"CREATE DATABASE {name}")
-        yield database_server.rpartition("/")[0] + f"/{name}"
+        yield urlsplit(database_server)._replace(path=f"/{name}").geturl()
         await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     finally:
         await connection.close()
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[postgres.Postgres]:
-    """A server of this test alone, to be killed and restarted."""
-    server = postgres.start(tmp_path / "own", fsync=False)
+def own_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[postgres.Postgres]:
+    """A server of this test alone, to be killed and restarted; never the one that was named."""
+    monkeypatch.delenv("TASKJOBS_DATABASE_URL", raising=False)
+    server = postgres.start(tmp_path / "own")
     yield server
     server.remove()

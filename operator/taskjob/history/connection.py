@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import unquote
 
 import asyncpg
 
@@ -52,7 +53,8 @@ class Address:
     def scrub(self, text: str) -> str:
         """The text without the password, should it hold it."""
         if found := _PASSWORD.search(self._url):
-            text = text.replace(found[2], "***") if found[2] else text
+            for secret in filter(None, (found[2], unquote(found[2]))):
+                text = text.replace(secret, "***")
         return re.sub(r"(password=)[^&\s]+", r"\1***", text)
 
     def unavailable(self, error: BaseException, doing: str) -> HistoryUnavailableError:

@@ -133,3 +133,89 @@ WHERE old.size = 0 AND excluded.size > 0;
 SELECT a.uid, a.run, a.member, a.attempt
 FROM unnest($1::text[], $2::integer[], $3::integer[], $4::integer[]) AS a (uid, run, member, attempt)
 WHERE EXISTS (SELECT FROM logs l WHERE (l.uid, l.run, l.member, l.attempt) = (a.uid, a.run, a.member, a.attempt));
+
+-- ================================================================ the reader
+-- name: job_columns
+-- A fragment: what the API shows of a job.
+j.uid, j.namespace, j.name, j.labels, j.job_group, j.queue, j.priority, j.depends_on, j.phase, j.reason, j.message,
+j.run, j.attempt, j.retries, j.transition, j.created_at, j.queued_at, j.admitted_at, j.started_at, j.finished_at,
+j.not_before, j.pod_name, j.node_name, j.exit_code, j.gone_at, j.updated_at
+
+-- name: job_filter
+-- A fragment: $1 to $8 are the filters that need no index of their own order; null: not given. The reader's sessions
+-- plan anew for each call (plan_cache_mode), so that what was not given vanishes and the fitting index is taken.
+    ($1::text IS NULL OR j.queue = $1)
+AND ($2::bigint IS NULL OR j.priority = $2)
+AND ($3::text IS NULL OR j.job_group = $3)
+AND ($4::jsonb IS NULL OR j.labels @> $4)
+AND ($5::text IS NULL OR j.name ^@ $5)
+AND ($6::timestamptz IS NULL OR j.created_at >= $6)
+AND ($7::timestamptz IS NULL OR j.created_at < $7)
+AND ($8::text IS NULL OR j.uid = $8)
+
+-- name: after_cursor
+-- A fragment: one page, newest first, after the job created at $9 with uid $10; $11 rows.
+    ($9::timestamptz IS NULL OR (j.created_at, j.uid) < ($9, $10::text))
+ORDER BY j.created_at DESC, j.uid DESC LIMIT $11
+
+-- name: jobs_page
+SELECT {job_columns} FROM jobs j WHERE {job_filter} AND {after_cursor};
+
+-- name: jobs_page_of_namespaces
+-- A page from each namespace of $12 along its index, merged: no namespace's rows are read past the page.
+SELECT j.* FROM unnest($12::text[]) AS asked (namespace) CROSS JOIN LATERAL (
+    SELECT {job_columns} FROM jobs j WHERE j.namespace = asked.namespace AND {job_filter} AND {after_cursor}
+) j ORDER BY j.created_at DESC, j.uid DESC LIMIT $11;
+
+-- name: jobs_page_of_phases
+-- As above for phases, $12: the few running jobs are found among however many ended ones.
+SELECT j.* FROM unnest($12::text[]) AS asked (phase) CROSS JOIN LATERAL (
+    SELECT {job_columns} FROM jobs j WHERE j.phase = asked.phase AND {job_filter} AND {after_cursor}
+) j ORDER BY j.created_at DESC, j.uid DESC LIMIT $11;
+
+-- name: jobs_page_of_namespaces_and_phases
+-- Both: namespaces $12, phases $13.
+SELECT j.* FROM unnest($12::text[]) AS asked (namespace) CROSS JOIN unnest($13::text[]) AS wanted (phase)
+CROSS JOIN LATERAL (
+    SELECT {job_columns} FROM jobs j
+    WHERE j.namespace = asked.namespace AND j.phase = wanted.phase AND {job_filter} AND {after_cursor}
+) j ORDER BY j.created_at DESC, j.uid DESC LIMIT $11;
+
+-- name: job
+SELECT {job_columns} FROM jobs j WHERE j.uid = $1;
+
+-- name: attempts
+-- Of one job, in their order.
+SELECT run, member, attempt, pod_name, pod_uid, node, pod_phase, created_at, started_at, finished_at, exit_code, failure,
+       message
+FROM attempts WHERE uid = $1 ORDER BY run, member, attempt;
+
+-- name: log
+-- Of job $1: run $2, attempt $3 and container $4, each null for the last one; of several containers the first that
+-- is named main, else by name.
+SELECT run, member, attempt, container, body, size, cut_bytes, note, captured_at
+FROM logs
+WHERE uid = $1 AND ($2::integer IS NULL OR run = $2) AND ($3::integer IS NULL OR attempt = $3)
+  AND ($4::text IS NULL OR container = $4)
+ORDER BY run DESC, attempt DESC, member, container <> 'main', container LIMIT 1;
+
+-- name: head
+-- The incarnation and the greatest sequence number.
+SELECT incarnation, coalesce((SELECT max(seq) FROM transitions), 0) AS head FROM meta;
+
+-- name: transitions_after
+-- The next $10 transitions after sequence number $9, and of those the ones that the filters let pass (namespaces $11,
+-- phases led to $12). There is always a row: the incarnation, the greatest number of all, and how far this looked.
+WITH origin AS (
+    SELECT incarnation, coalesce((SELECT max(seq) FROM transitions), 0) AS head FROM meta
+), recent AS MATERIALIZED (
+    SELECT * FROM transitions WHERE seq > $9::bigint ORDER BY seq LIMIT $10
+), passed AS (
+    SELECT t.seq, t.at, t.from_phase, t.to_phase, t.n, t.reason, t.message, t.run, t.attempt, t.member,
+           j.uid, j.namespace, j.name, j.labels, j.job_group, j.queue, j.priority, j.depends_on, j.created_at
+    FROM recent t JOIN jobs j ON j.uid = t.uid
+    WHERE {job_filter}
+      AND ($11::text[] IS NULL OR j.namespace = ANY ($11)) AND ($12::text[] IS NULL OR t.to_phase = ANY ($12))
+)
+SELECT origin.incarnation, origin.head, (SELECT max(seq) FROM recent) AS looked_to, passed.*
+FROM origin LEFT JOIN passed ON true ORDER BY passed.seq;
