@@ -55,6 +55,7 @@ class FakeKube:
     created: list[AttemptId] = field(default_factory=list)  # one for each pod that was ever made
     calls: list[tuple[str, object]] = field(default_factory=list)  # (method, decision or pod), answered ones
     obeys_deadlines: bool = False  # whether lowering a running pod's deadline ends it at once
+    _used_uids: set[Uid] = field(default_factory=set)
     _strangers: set[tuple[str, str]] = field(default_factory=set)
     _watchers: list[Watcher] = field(default_factory=list)
     _versions: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -111,7 +112,8 @@ class FakeKube:
         """A user made this TaskJob; it gets a version, and a uid of its own if that one was used before."""
         if any(other.key == job.key for other in self.jobs.values()):
             raise ValueError(f"TaskJob {job.namespace}/{job.name} already exists")
-        uid = job.uid if job.uid and job.uid not in self.jobs else Uid(f"{job.uid}-{next(self._uids)}")
+        uid = job.uid if job.uid not in self._used_uids else Uid(f"{job.uid}-{next(self._uids)}")
+        self._used_uids.add(uid)
         return self._put_job(replace(job, uid=uid))
 
     def change_job(self, job: Job, **spec: Any) -> Job:
