@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
-UNREACHABLE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError)
-"""What a call of asyncpg may raise when the server is away, restarts, refuses or is too slow."""
+LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # seen when the server was killed while a statement was being prepared
+    OSError,
+)
+"""What a call of asyncpg raises when its connection broke: another connection may do better at once."""
+
+UNREACHABLE: Final = (*LOST, asyncpg.PostgresError, TimeoutError, EOFError)
+"""What it raises when the server is away, restarts, refuses or is too slow."""
 
 _PASSWORD = re.compile(r"(?<=//)([^:@/]*):(.*)@")
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 import asyncpg
 
-from taskjob.history.connection import UNREACHABLE, Address, Limits
+from taskjob.history.connection import LOST, UNREACHABLE, Address, Limits
 from taskjob.history.cursors import (
     CursorUnknownError,
     Place,
@@ -57,7 +57,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 CHANNEL: Final = "taskjobs_history"
-_LOST: Final = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError)
 _WINDOW: Final = 1000  # transitions looked through by one statement
 _WINDOWS: Final = 20  # by one call of transitions_after: it stays bounded however few pass the filter
 _UNPACK_ASIDE_BYTES: Final = 65_536
@@ -214,6 +213,6 @@ class HistoryReader:
                     "PostgreSQL has no history yet: the operator sets it up when it first connects"
                 ) from error
             except UNREACHABLE as error:
-                if last or isinstance(error, TimeoutError) or not isinstance(error, _LOST):
+                if last or isinstance(error, TimeoutError) or not isinstance(error, LOST):
                     raise self._address.unavailable(error, doing) from error
         raise AssertionError("unreachable: the second try returns or raises")
