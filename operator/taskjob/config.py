@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PostgresDsn, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -44,8 +44,9 @@ class ApiSettings(CommonSettings):
     api_port: int = Field(8080, ge=0, le=65535)
 
 
-def check_dsn(settings: CommonSettings) -> str:
-    """The database URL, checked; raises `pydantic.ValidationError` that never shows the password."""
-    url = settings.database_url.get_secret_value()
-    PostgresDsn(url)
-    return url
+def explain_invalid(error: ValidationError) -> str:
+    """What is wrong with the environment, a line for each variable; values are not shown."""
+    lines = [
+        f"TASKJOBS_{str(wrong['loc'][0]).upper() if wrong['loc'] else ''}: {wrong['msg']}" for wrong in error.errors()
+    ]
+    return "The environment is not usable:\n  " + "\n  ".join(lines)
