@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 from pydantic import ValidationError
@@ -101,11 +101,11 @@ class Operator:
         work = asyncio.create_task(self._work())
         stopped = asyncio.create_task(stop.wait())
         try:
-            ends: list[asyncio.Future[None]] = [work, self.applier.deposed, kopf]
-            done, _ = await asyncio.wait([stopped, *ends], return_when=asyncio.FIRST_COMPLETED)
-            for part in ends:
-                if part in done:
-                    part.result()  # raises what it failed with
+            ends: list[asyncio.Future[Any]] = [work, self.applier.deposed, kopf]
+            await asyncio.wait([stopped, *ends], return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                if end.done():
+                    end.result()  # raises what it failed with
                     raise RuntimeError("kopf stopped by itself")
         finally:
             # Decide nothing more, let requests under way end, write history, then stop kopf, which cancels the rest.
