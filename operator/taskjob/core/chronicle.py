@@ -9,6 +9,7 @@ changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from taskjob.core.model import AttemptId, Job, Pod, Status, Transition
@@ -23,9 +24,9 @@ def has_started(status: Status, pod: Pod | None) -> bool:
 def base(status: Status) -> int:
     """How many transitions there were before the attempt under way."""
     if status.phase is Phase.RUNNING:
-        return status.transition - 2
+        return max(status.transition - 2, 0)
     if status.phase is Phase.STARTING:
-        return status.transition - 1
+        return max(status.transition - 1, 0)
     return status.transition
 
 
@@ -41,34 +42,67 @@ def appearance(job: Job) -> Transition:
     )
 
 
-def established(job: Job, pod: Pod | None, under_way: bool) -> tuple[Transition, ...]:
-    """The transitions of the current or last attempt that `job.status` and `pod` (of that attempt) show.
+def established(job: Job, pods: Iterable[Pod], under_way: bool, told: int = -1) -> tuple[Transition, ...]:
+    """The transitions after number `told` that `job.status` and the job's pods show, oldest first.
 
-    `under_way` tells an attempt whose end the status does not show yet from one that is over. Oldest first.
+    `under_way` tells an attempt whose end the status does not show yet from one that is over. Earlier attempts
+    are told from their pods, which stay until history has confirmed their ends: so nothing is missing when an
+    operator stopped while history was behind.
     """
     status = job.status
+    known = {pod.attempt.attempt: pod for pod in pods if pod.attempt.run == status.run}
+    attempt = status.attempt
+    rows: tuple[Transition, ...] = ()
     if under_way:
-        return _launch(job, pod, base(status), has_started(status, pod))
-    if status.transition == 0:
+        attempt = max(attempt, *known) if known else attempt
+        before = base(status)
+        pod = known.get(attempt)
+        rows = _launch(job, attempt, pod, before, has_started(status, pod))
+    elif status.transition <= told:
         return ()
-    n = status.transition
-    if status.phase.terminal:
-        if status.admitted_at is None:  # it ended while it waited
-            return (_row(job, status.attempt, (Phase.PENDING, status.phase), n, at=_ended_at(status)),)
+    elif status.phase.terminal and status.admitted_at is None:  # it ended while it waited
+        before = status.transition - 1
+        rows = (_row(job, attempt, (Phase.PENDING, status.phase), before + 1, at=_ended_at(status)),)
+        attempt += 1
+    elif status.transition > 0 and attempt > 0:  # terminal, or pending again after this attempt
         started = status.started_at is not None
-    elif pod is not None and pod.attempt.attempt == status.attempt:  # pending again after this attempt
-        started = pod.started_at is not None
+        before = status.transition - (3 if started else 2)
+        pod = known.get(attempt)
+        last = _row(
+            job, attempt, (_last_phase(started), status.phase), status.transition, at=_ended_at(status), pod=pod
+        )
+        rows = (*_launch(job, attempt, pod, before, started), last)
     else:
         return ()
-    last = _row(
-        job,
-        status.attempt,
-        (Phase.RUNNING if started else Phase.STARTING, status.phase),
-        n,
-        at=_ended_at(status),
-        pod=pod,
-    )
-    return (*_launch(job, pod, n - (3 if started else 2), started), last)
+    return tuple(row for row in (*_earlier(job, known, attempt - 1, before, told), *rows) if row.n > told)
+
+
+def _earlier(job: Job, known: Mapping[int, Pod], attempt: int, n: int, told: int) -> tuple[Transition, ...]:
+    """The transitions up to number `n`, of the attempts before, back to the first whose pod is not known."""
+    rows: list[Transition] = []
+    while n > told and attempt in known:
+        pod = known[attempt]
+        started = pod.started_at is not None
+        before = n - (3 if started else 2)
+        if before < 0:
+            break
+        last = _row(
+            job,
+            attempt,
+            (_last_phase(started), Phase.PENDING),
+            n,
+            at=pod.finished_at or pod.started_at or pod.created_at,
+            pod=pod,
+            reason=Reason.BACKING_OFF,
+            message=pod.message,
+        )
+        rows[:0] = (*_launch(job, attempt, pod, before, started), last)
+        attempt, n = attempt - 1, before
+    return tuple(rows)
+
+
+def _last_phase(started: bool) -> Phase:
+    return Phase.RUNNING if started else Phase.STARTING
 
 
 def deletion(job: Job, pod: Pod | None, under_way: bool, now: datetime) -> tuple[Transition, Status]:
@@ -106,35 +140,19 @@ def deletion(job: Job, pod: Pod | None, under_way: bool, now: datetime) -> tuple
     return row, end
 
 
-def _launch(job: Job, pod: Pod | None, before: int, started: bool) -> tuple[Transition, ...]:
+def _launch(job: Job, attempt: int, pod: Pod | None, before: int, started: bool) -> tuple[Transition, ...]:
     status = job.status
-    attempt = pod.attempt.attempt if pod is not None else status.attempt
-    admitted_at = (pod.created_at if pod is not None else status.admitted_at) or job.created_at
-    rows = [
-        _row(
-            job,
-            attempt,
-            (Phase.PENDING, Phase.STARTING),
-            before + 1,
-            at=admitted_at,
-            pod=pod,
-            reason=Reason.LAUNCHED,
-        )
-    ]
-    if started:
-        started_at = (pod.started_at if pod is not None else status.started_at) or admitted_at
-        rows.append(
-            _row(
-                job,
-                attempt,
-                (Phase.STARTING, Phase.RUNNING),
-                before + 2,
-                at=started_at,
-                pod=pod,
-                reason=Reason.STARTED,
-            )
-        )
-    return tuple(rows)
+    if pod is not None:
+        admitted_at, started_at = pod.created_at, pod.started_at
+    else:
+        admitted_at, started_at = status.admitted_at or status.started_at or _ended_at(status), status.started_at
+    row = _row(
+        job, attempt, (Phase.PENDING, Phase.STARTING), before + 1, at=admitted_at, pod=pod, reason=Reason.LAUNCHED
+    )
+    if not started:
+        return (row,)
+    at = started_at or admitted_at
+    return row, _row(job, attempt, (Phase.STARTING, Phase.RUNNING), before + 2, at=at, pod=pod, reason=Reason.STARTED)
 
 
 def _row(
@@ -146,6 +164,7 @@ def _row(
     at: datetime,
     pod: Pod | None = None,
     reason: Reason | None = None,
+    message: str = "",
 ) -> Transition:
     """A row; without a reason of its own it takes reason and message of the status that shows it."""
     return Transition(
@@ -155,7 +174,7 @@ def _row(
         n=n,
         at=at,
         reason=reason or job.status.reason,
-        message="" if reason else job.status.message,
+        message=message if reason else job.status.message,
         pod=pod,
     )
 

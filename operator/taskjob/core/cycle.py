@@ -4,8 +4,8 @@ The whole story, in the order in which it happens:
 
 1. time passes: jobs whose instant has come (backoff, deadline, timeout, time to live) are looked at
 2. life: each job that something happened to is decided by `lifecycle.step`: status, stop, may it be admitted
-3. admission: each queue that something happened to admits in `ordering.admission_key`'s order what fits,
-   and reserves its quota at once
+3. admission: the queues that something happened to admit what fits, in `ordering.admission_key`'s order,
+   and reserve its quota at once
 4. explanation: what was looked at and not admitted is told why
 5. care: ended pods are captured and removed, finished jobs removed when their time is over
 6. history is told what newly happened, and the next instant to look is named
@@ -22,9 +22,9 @@ from heapq import heappop, heappush
 from taskjob.core import chronicle, explain, retention
 from taskjob.core.deadlines import active_deadline_seconds
 from taskjob.core.decisions import Decision, EndPod, Fault, Launch, Plan, SetStatus, Urgency
-from taskjob.core.lifecycle import Facts, Step, hold, step, under_way
-from taskjob.core.model import AttemptId, Entry, Job, QueueName, Status
-from taskjob.core.phases import Reason
+from taskjob.core.lifecycle import Facts, hold, step, under_way
+from taskjob.core.model import Amounts, AttemptId, Entry, Job, Pod, QueueName, Status
+from taskjob.core.phases import Phase, Reason
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob, TrackedQueue, Waiter
 
@@ -49,6 +49,7 @@ def plan(state: State, now: datetime, room: int) -> Plan:
     draft = Draft(state, now, entries=state.entries)
     state.entries = []
     _pass_time(state, now)
+    state.graph.look_for_cycles()
     for uid in state.take_dirty():
         tracked = state.jobs.get(uid)
         if tracked is not None:
@@ -84,8 +85,10 @@ def _wake(state: State, tracked: TrackedJob, at: datetime | None) -> None:
 def _live(draft: Draft, tracked: TrackedJob) -> None:
     state, now = draft.state, draft.now
     job = tracked.job
-    latest = state.latest_pod(job.uid)
+    latest = state.current_pod(job)
     pod = latest.pod if latest is not None else None
+    if latest is not None and latest.end_asked_at is None and _was_told_to_end(job, latest.pod):
+        latest.end_asked_at = now
     pending = not job.status.phase.terminal and not under_way(job, pod)
     decided = step(
         Facts(
@@ -102,11 +105,10 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     )
     if decided.eligible:
         state.enqueue(tracked)
-        if tracked.queued and job.uid not in state.queues[job.queue].unexplained:
-            decided = _keep_asking(tracked, decided)
+        _withdraw(tracked)
     else:
         state.unqueue(tracked)
-    _ask(draft, tracked, decided.status, decided.urgency)
+        _ask(draft, tracked, decided.status, decided.urgency)
     if decided.end is not None and latest is not None:
         latest.end_asked_at = now
         draft.decisions.append(EndPod(latest.pod, decided.end, decided.why))
@@ -114,15 +116,20 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     care, wake_at = retention.care(state, tracked, now)
     draft.decisions.extend(care)
     _wake(state, tracked, wake_at)
-    _tell(draft, tracked, decided.shown)
+    _tell(draft, tracked, tracked.asked.status if decided.eligible and tracked.asked is not None else decided.shown)
+    state.forget_gone_pods(tracked)
 
 
-def _keep_asking(tracked: TrackedJob, decided: Step) -> Step:
-    """A job that waits in its queue and was explained keeps the explanation that is on its way."""
+def _was_told_to_end(job: Job, pod: Pod) -> bool:
+    """By an operator before us: from now on it has the same time to obey."""
+    return job.status.stopping is not None and pod.active_deadline_seconds == 1
+
+
+def _withdraw(tracked: TrackedJob) -> None:
+    """A job that may be admitted keeps asking for the explanation that is on its way, and for nothing else."""
     asked = tracked.asked
-    if asked is None or asked.job.version != tracked.job.version:
-        return decided
-    return replace(decided, status=asked.status, shown=asked.status)
+    if asked is not None and (asked.job is not tracked.job or asked.status.phase is not Phase.PENDING):
+        tracked.asked = None
 
 
 def _ask(draft: Draft, tracked: TrackedJob, status: Status, urgency: Urgency) -> None:
@@ -138,47 +145,46 @@ def _ask(draft: Draft, tracked: TrackedJob, status: Status, urgency: Urgency) ->
 
 # ------------------------------------------------------------------ 3. admission
 def _admit(draft: Draft, room: int) -> None:
+    """Admit what fits, in one order over all queues that something happened to; then explain what was not.
+
+    A shape of request that does not fit its queue is out for this cycle: what is larger may be passed by what
+    is smaller, what is alike may not.
+    """
     state = draft.state
     dirty, state.dirty_queues = state.dirty_queues, {}
-    for name in sorted(dirty):
+    heads: list[tuple[Waiter, QueueName, Amounts]] = []  # the first waiter of each shape
+    open_queues: list[QueueName] = []
+    for name in dirty:
         tracked = state.queues.get(name)
-        if tracked is None:
-            continue
-        queue = tracked.queue
-        if queue is not None and queue.problem is None:
-            launches = _admit_from(state, tracked, draft.now, room)
-            draft.decisions.extend(launches)
-            room -= len(launches)
-            if room <= 0:  # no full look was had: come back, explain then
-                state.dirty_queues[name] = None
-                continue
-        _explain(draft, name, tracked)
-
-
-def _admit_from(state: State, tracked: TrackedQueue, now: datetime, room: int) -> list[Launch]:
-    """Admit from one queue in order what fits. A shape of request that does not fit is out for this cycle."""
-    launches: list[Launch] = []
-    heads: list[tuple[Waiter, int]] = []  # the first waiter of each shape, in order of admission
-    shapes = list(tracked.shapes.items())
-    for position, (request, heap) in enumerate(shapes):
-        head = _head(state, heap)
-        if head is None:
-            del tracked.shapes[request]
-        else:
-            heappush(heads, (head, position))
-    while heads and len(launches) < room:
-        (_, _, uid), position = heappop(heads)
-        request, heap = shapes[position]
+        if tracked is not None and tracked.queue is not None and tracked.queue.problem is None:
+            open_queues.append(name)
+            for request in list(tracked.shapes):
+                _next_head(state, heads, name, request)
+    left = room
+    while heads and left > 0:
+        (_, _, uid), name, request = heappop(heads)
+        tracked = state.queues[name]
         if tracked.ledger.shortage(request) is not None:
             continue
-        heappop(heap)
-        launches.append(_launch(state, state.jobs[uid], now))
-        head = _head(state, heap)
-        if head is not None:
-            heappush(heads, (head, position))
-        else:
-            tracked.shapes.pop(request, None)
-    return launches
+        draft.decisions.append(_launch(state, state.jobs[uid], draft.now))
+        left -= 1
+        _next_head(state, heads, name, request)
+    if left <= 0:  # no full look was had: come back, explain then
+        state.dirty_queues.update(dict.fromkeys(open_queues))
+    for name in dirty:
+        tracked = state.queues.get(name)
+        if tracked is not None and name not in state.dirty_queues:
+            _explain(draft, name, tracked)
+
+
+def _next_head(state: State, heads: list[tuple[Waiter, QueueName, Amounts]], name: QueueName, request: Amounts) -> None:
+    """The first of this shape that really waits joins the heads; a shape that nobody waits in is forgotten."""
+    shapes = state.queues[name].shapes
+    head = _head(state, shapes[request])
+    if head is None:
+        del shapes[request]
+    else:
+        heappush(heads, (head, name, request))
 
 
 def _head(state: State, heap: list[Waiter]) -> Waiter | None:
@@ -207,6 +213,9 @@ def _explain(draft: Draft, name: QueueName, tracked: TrackedQueue) -> None:
     for uid in unexplained:
         waiter = draft.state.jobs[uid]
         held = hold(waiter.job, *_why(name, tracked, waiter.job))
+        asked = waiter.asked
+        if asked is not None and asked.job is waiter.job and asked.status.reason is held.status.reason:
+            continue  # on its way, with the figures of that moment
         _ask(draft, waiter, held.status, held.urgency)
         _tell(draft, waiter, held.shown)
 
@@ -231,12 +240,11 @@ def _why(name: QueueName, tracked: TrackedQueue, job: Job) -> tuple[Reason, str]
 def _tell(draft: Draft, tracked: TrackedJob, shown: Status) -> None:
     """Tell history what newly happened; a wait for a new reason refreshes the job's row."""
     job = tracked.job
-    latest = draft.state.latest_pod(job.uid)
-    pod = latest.pod if latest is not None else None
-    rows = chronicle.established(job, pod, under_way(job, pod))
+    latest = draft.state.current_pod(job)
+    pods = [each.pod for each in draft.state.pods_of(job.uid)]
+    rows = chronicle.established(job, pods, under_way(job, latest.pod if latest is not None else None), tracked.told)
     if tracked.told < 0:
         rows = (chronicle.appearance(job), *rows)
-    rows = tuple(row for row in rows if row.n > tracked.told)
     told_as = (shown.phase, shown.reason, job.priority, job.generation)
     if rows or told_as != tracked.told_as:
         draft.entries.append(Entry(replace(job, status=shown), rows))

@@ -41,8 +41,11 @@ def impossible(dependency: Dependency, phase: Phase) -> str:
 
 
 def cycle(path: Sequence[JobKey]) -> str:
-    """A cycle of dependencies, spelled out from its first member by name, cut in the middle if it is long."""
-    names: list[str] = [key.name for key in path[:-1]]
+    """A cycle of dependencies, spelled out from its first member by name, cut in the middle if it is long.
+
+    `path` holds each member once, in the order of waiting.
+    """
+    names: list[str] = [key.name for key in path]
     first = names.index(min(names))
     names = names[first:] + names[:first] + [names[first]]
     if len(names) > 12:

@@ -1,17 +1,17 @@
 """The graph of dependencies between jobs that are there: edges, who is still named, cycles.
 
 One per `state.State`, over its jobs. A change of one job costs what its own edges and its dependents cost; the
-rest of the graph is not looked at.
+rest of the graph is not looked at. Cycles are looked for once a cycle of scheduling, for all that came together.
 """
 
 from __future__ import annotations
 
 from taskjob.core import explain
-from taskjob.core.dependencies import Edge, edge, find_cycle
+from taskjob.core.dependencies import Edge, cycles_of, edge, knots, worst
 from taskjob.core.lifecycle import Block
-from taskjob.core.model import Job, JobKey, Uid
-from taskjob.core.phases import Phase, Reason
-from taskjob.core.tracked import TrackedJob
+from taskjob.core.model import Job, JobKey, JobName, Status, Uid
+from taskjob.core.phases import Condition, Phase, Reason
+from taskjob.core.tracked import Cycle, TrackedJob
 
 
 class Graph:
@@ -20,51 +20,74 @@ class Graph:
     Reads `jobs` and `by_key`; writes the edges of the tracked jobs, and marks in `dirty` whom a change concerns.
     """
 
-    __slots__ = ("_by_key", "_dirty", "_jobs", "dependents", "live_dependents")
+    __slots__ = ("_by_key", "_dirty", "_jobs", "_unchecked", "dependents", "live_dependents")
 
     def __init__(self, jobs: dict[Uid, TrackedJob], by_key: dict[JobKey, Uid], dirty: dict[Uid, None]) -> None:
         self._jobs = jobs
         self._by_key = by_key
         self._dirty = dirty
+        self._unchecked: dict[Uid, None] = {}  # jobs that may have closed a cycle
         self.dependents: dict[JobKey, dict[Uid, None]] = {}
         self.live_dependents: dict[JobKey, int] = {}  # of those, how many are not terminal
 
+    def _at(self, key: JobKey) -> TrackedJob | None:
+        uid = self._by_key.get(key)
+        return self._jobs[uid] if uid is not None else None
+
     def phase_of(self, key: JobKey) -> Phase | None:
         """The phase of the job of that name, None if there is none."""
-        uid = self._by_key.get(key)
-        return self._jobs[uid].job.status.phase if uid is not None else None
+        tracked = self._at(key)
+        return tracked.job.status.phase if tracked is not None else None
 
+    # ------------------------------------------------------------------ edges
     def add(self, tracked: TrackedJob) -> None:
         """Take up a job's dependencies."""
         job = tracked.job
-        live = not job.status.phase.terminal
+        conditions: dict[JobName, tuple[Condition, ...]] = {}
         for dependency in job.depends_on:
-            key = JobKey(job.namespace, dependency.name)
+            conditions[dependency.name] = (*conditions.get(dependency.name, ()), dependency.condition)
+        for name, asked in conditions.items():
+            key = JobKey(job.namespace, name)
             self.dependents.setdefault(key, {})[job.uid] = None
-            value = edge(dependency.condition, self.phase_of(key))
-            tracked.edges[dependency.name] = (dependency.condition, value)
+            value = worst(asked, self.phase_of(key))
+            tracked.edges[name] = (asked, value)
             tracked.waiting += value is Edge.WAITING
             tracked.impossible += value is Edge.IMPOSSIBLE
-        if live:
-            self.count_live(job, 1)
+        if not job.status.phase.terminal:
+            self._count_live(tracked, 1)
+        self._unchecked[job.uid] = None
 
     def remove(self, tracked: TrackedJob) -> None:
         """Forget a job's dependencies."""
         job = tracked.job
         if not job.status.phase.terminal:
-            self.count_live(job, -1)
-        for dependency in job.depends_on:
-            key = JobKey(job.namespace, dependency.name)
+            self._count_live(tracked, -1)
+        for name in tracked.edges:
+            key = JobKey(job.namespace, name)
             watchers = self.dependents[key]
             watchers.pop(job.uid, None)
             if not watchers:
                 del self.dependents[key]
-        tracked.edges, tracked.waiting, tracked.impossible, tracked.cycle = {}, 0, 0, None
+        tracked.edges, tracked.waiting, tracked.impossible = {}, 0, 0
+        self._open(tracked)
+        self._unchecked.pop(job.uid, None)
 
-    def count_live(self, job: Job, step: int) -> None:
+    def phase_changed(self, tracked: TrackedJob, before: Phase) -> None:
+        """A job that stays in the graph changed its phase: who names it, and whom it names, are told."""
+        phase = tracked.job.status.phase
+        if before.terminal != phase.terminal:
+            self._count_live(tracked, -1 if phase.terminal else 1)
+        if before.terminal or phase.terminal:
+            self.tell_dependents(tracked.job.key)
+        if phase is not Phase.PENDING and not _ended_by_cycle(tracked.job.status):
+            self._open(tracked)
+        if phase is Phase.PENDING:  # what an attempt under way waited for did not matter; now it does
+            self._unchecked[tracked.job.uid] = None
+
+    def _count_live(self, tracked: TrackedJob, step: int) -> None:
         """A job that names others became live (1) or terminal (-1)."""
-        for dependency in job.depends_on:
-            key = JobKey(job.namespace, dependency.name)
+        for name in tracked.edges:
+            key = JobKey(tracked.job.namespace, name)
             count = self.live_dependents.get(key, 0) + step
             if count:
                 self.live_dependents[key] = count
@@ -79,49 +102,109 @@ class Graph:
         phase = self.phase_of(key)
         for uid in self.dependents.get(key, ()):
             tracked = self._jobs[uid]
-            condition, before = tracked.edges[key.name]
-            after = edge(condition, phase)
+            conditions, before = tracked.edges[key.name]
+            after = worst(conditions, phase)
             if before is not after:
-                tracked.edges[key.name] = (condition, after)
+                tracked.edges[key.name] = (conditions, after)
                 tracked.waiting += (after is Edge.WAITING) - (before is Edge.WAITING)
                 tracked.impossible += (after is Edge.IMPOSSIBLE) - (before is Edge.IMPOSSIBLE)
                 self._dirty[uid] = None
 
-    def look_for_cycle(self, tracked: TrackedJob) -> None:
-        """A cycle closes when a job appears that waits and is waited for; all its members are told."""
-        if tracked.waiting and tracked.job.key in self.dependents:
-            path = find_cycle(tracked.job.key, self._waits_for)
-            if path is not None:
-                for key in path[:-1]:
-                    uid = self._by_key[key]
-                    self._jobs[uid].cycle = path
-                    self._dirty[uid] = None
+    # ------------------------------------------------------------------ cycles
+    def look_for_cycles(self) -> None:
+        """Find the cycles that what happened since the last call has closed; all their members are told."""
+        unchecked, self._unchecked = self._unchecked, {}
+        starts: list[JobKey] = []
+        for uid in unchecked:
+            job = self._jobs[uid].job
+            if job.status.phase is Phase.PENDING and job.key in self.dependents and job.depends_on:
+                starts.append(job.key)
+        if not starts:
+            return
+        for knot in knots(starts, self._waits_for):
+            cycles: dict[int, Cycle] = {}  # by the identity of the path that its members share
+            for key, path in cycles_of(knot, self._waits_for).items():
+                tracked = self._at(key)
+                if tracked is not None and (tracked.cycle is None or tracked.cycle.path != path):
+                    if id(path) not in cycles:
+                        cycles[id(path)] = Cycle(path, explain.cycle(path))
+                    tracked.cycle = cycles[id(path)]
+                    self._dirty[tracked.job.uid] = None
+
+    def _open(self, tracked: TrackedJob) -> None:
+        """A job leaves its cycle: the others on it are looked at anew, they may wait in vain no longer."""
+        if tracked.cycle is None:
+            return
+        for key in tracked.cycle.path:
+            member = self._at(key)
+            if member is not None and member.cycle is not None:
+                member.cycle = None
+                self._unchecked[member.job.uid] = None
+                self._dirty[member.job.uid] = None
+        tracked.cycle = None
 
     def _waits_for(self, key: JobKey) -> list[JobKey]:
-        uid = self._by_key.get(key)
-        if uid is None:
-            return []
-        tracked = self._jobs[uid]
-        if tracked.job.status.phase is not Phase.PENDING:
-            return []
-        return [JobKey(key.namespace, name) for name, (_, value) in tracked.edges.items() if value is Edge.WAITING]
+        """What a job waits for, among those that are there.
 
+        A member of a cycle that is already written as failed is still a member for those that are not: an
+        operator that restarts between two of these writes must end the others in the same way. (A job made
+        after that end is none of them.)
+        """
+        tracked = self._at(key)
+        if tracked is None:
+            return []
+        job = tracked.job
+        if job.status.phase is not Phase.PENDING and not _ended_by_cycle(job.status):
+            return []
+        found = []
+        for name, (_, value) in tracked.edges.items():
+            other = self._at(JobKey(key.namespace, name))
+            if other is None:
+                continue
+            if value is Edge.WAITING or (
+                _ended_by_cycle(other.job.status)
+                and other.job.status.finished_at is not None
+                and job.created_at <= other.job.status.finished_at
+            ):
+                found.append(other.job.key)
+        return found
+
+    # ------------------------------------------------------------------ what follows for one job
     def block_of(self, tracked: TrackedJob) -> Block | None:
         """What dependencies have against this job now, in a sentence."""
         if tracked.cycle is not None:
-            return Block(Edge.IMPOSSIBLE, explain.cycle(tracked.cycle), cycle=True)
+            return Block(Edge.IMPOSSIBLE, tracked.cycle.sentence, cycle=True)
+        job = tracked.job
         if tracked.impossible:
-            for dependency in tracked.job.depends_on:
-                if tracked.edges[dependency.name][1] is Edge.IMPOSSIBLE:
-                    phase = self.phase_of(JobKey(tracked.job.namespace, dependency.name))
-                    if phase is not None:
-                        return Block(Edge.IMPOSSIBLE, explain.impossible(dependency, phase))
+            for dependency in job.depends_on:
+                phase = self.phase_of(JobKey(job.namespace, dependency.name))
+                if phase is not None and edge(dependency.condition, phase) is Edge.IMPOSSIBLE:
+                    return Block(Edge.IMPOSSIBLE, explain.impossible(dependency, phase))
         if tracked.waiting:
-            job = tracked.job
-            if job.status.reason is Reason.WAITING_FOR_DEPENDENCIES:
-                # Already said: naming them anew for each of 10,000 that end would be quadratic.
-                return Block(Edge.WAITING, job.status.message)
+            said = _said(tracked)
+            if said is not None:
+                # Naming them anew for each of 10,000 that end would be quadratic.
+                return Block(Edge.WAITING, said)
             waiting = [d for d in job.depends_on if tracked.edges[d.name][1] is Edge.WAITING]
             missing = [d for d in waiting if JobKey(job.namespace, d.name) not in self._by_key]
             return Block(Edge.WAITING, explain.waiting_for(waiting, missing))
         return None
+
+
+def _ended_by_cycle(status: Status) -> bool:
+    return status.phase is Phase.FAILED and status.reason is Reason.DEPENDENCY_CYCLE
+
+
+def _said(tracked: TrackedJob) -> str | None:
+    """What the job's status says, or is about to say, about the dependencies that it waits for."""
+    job: Job = tracked.job
+    asked = tracked.asked
+    for status in (job.status, asked.status if asked is not None and asked.job is job else None):
+        if (
+            status is not None
+            and status.reason is Reason.WAITING_FOR_DEPENDENCIES
+            and status.observed_generation == job.generation
+            and status.queued_at is not None
+        ):
+            return status.message
+    return None

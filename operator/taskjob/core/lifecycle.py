@@ -78,14 +78,13 @@ def under_way(job: Job, pod: Pod | None) -> bool:
 def step(facts: Facts, now: datetime) -> Step:
     """Decide about one job. Three cases: it is over, an attempt is under way, or it waits."""
     job, pod = facts.job, facts.pod
-    second = now.replace(microsecond=0)  # what the API server can keep
     if job.status.phase.terminal:
         return _stay(job.status)
     if under_way(job, pod):
         if pod is not None and not facts.pod_gone and not pod.phase.ended:
-            return _attempt_lives(facts, pod, second)
-        return _attempt_ended(facts, second)
-    return _waits(facts, second)
+            return _attempt_lives(facts, pod, now)
+        return _attempt_ended(facts, now)
+    return _waits(facts, now)
 
 
 def _stay(status: Status, wake_at: datetime | None = None) -> Step:
@@ -154,13 +153,12 @@ def _how_to_end(facts: Facts, pod: Pod, now: datetime) -> tuple[EndBy | None, da
     """The next thing to do to a pod that must end, if any, and when to look again."""
     if pod.deleting:
         return None, None
-    if pod.node is None:  # not scheduled: no kubelet would see a lowered deadline
-        return EndBy.DELETE, None
-    if facts.end_asked_at is None and pod.active_deadline_seconds != 1:
-        return EndBy.DEADLINE, None
-    asked_at = facts.end_asked_at or now
-    patience = asked_at + timedelta(seconds=pod.grace_seconds) + STOP_SLACK
-    return (EndBy.DELETE, None) if now >= patience else (None, patience)
+    patience = timedelta(seconds=pod.grace_seconds) + STOP_SLACK
+    if facts.end_asked_at is not None and now < facts.end_asked_at + patience:
+        return None, facts.end_asked_at + patience
+    # Not scheduled: no kubelet would see a lowered deadline. Asked already: the kubelet does not answer.
+    by = EndBy.DELETE if pod.node is None or facts.end_asked_at is not None else EndBy.DEADLINE
+    return by, now + patience
 
 
 def _attempt_ended(facts: Facts, now: datetime) -> Step:
@@ -169,7 +167,7 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     if job.deleting:  # its end is the object's: history is told when it is gone
         return _stay(status)
     started = has_started(status, pod)
-    ended_at = (pod.finished_at if pod is not None else None) or now
+    ended_at = (pod.finished_at if pod is not None else None) or _whole_second(now)
     shown = _progress(job, pod) if pod is not None else status
     ended = replace(
         shown,
@@ -194,7 +192,8 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     )
     if status.stopping is Stopping.DEADLINE_EXCEEDED or late:
         return _end(ended, Phase.FAILED, Reason.DEADLINE_EXCEEDED, _deadline_message(job), at=ended_at, shown=shown)
-    pending = replace(ended, phase=Phase.PENDING, queued_at=ended_at, admitted_at=None, started_at=None)
+    # `started_at` stays: it tells history, after a restart, whether this attempt's container ever ran.
+    pending = replace(ended, phase=Phase.PENDING, queued_at=ended_at, admitted_at=None)
     if status.stopping is Stopping.SUSPENDED:
         waits = replace(pending, reason=Reason.SUSPENDED, message="suspended by spec.suspend", exit_code=None)
         return Step(waits, shown, Urgency.RETRY)
@@ -202,7 +201,8 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     if status.retries >= job.retry.limit:
         spent = f", the last of {job.retry.limit + 1} allowed attempts" if job.retry.limit else ""
         message = f"attempt {ended.attempt} failed ({failure}): {sentence}{spent}"
-        reason = Reason.OUTCOME_UNKNOWN if pod is None else Reason.ATTEMPT_FAILED
+        seen = failure is FailureClass.TIMEOUT or (pod is not None and pod.phase.ended)
+        reason = Reason.ATTEMPT_FAILED if seen else Reason.OUTCOME_UNKNOWN
         return _end(ended, Phase.FAILED, reason, message, at=ended_at, shown=shown)
     retries = status.retries + 1
     attempt = AttemptId(job.uid, status.run, 0, ended.attempt)
@@ -250,8 +250,13 @@ def _timeout_message(job: Job) -> str:
     return f"it ran longer than {job.timeout_seconds} s (spec.timeoutSeconds)"
 
 
+def _whole_second(instant: datetime) -> datetime:
+    """What the API server can keep of it."""
+    return instant.replace(microsecond=0)
+
+
 def _whole_second_up(instant: datetime) -> datetime:
-    return (instant + timedelta(microseconds=999_999)).replace(microsecond=0)
+    return _whole_second(instant + timedelta(microseconds=999_999))
 
 
 # ------------------------------------------------------------------ it waits
@@ -277,7 +282,9 @@ def _waits(facts: Facts, now: datetime) -> Step:
     if job.suspend:
         return hold(job, Reason.SUSPENDED, "suspended by spec.suspend; set it to false to go on", deadline)
     if block is not None:
-        return hold(job, Reason.WAITING_FOR_DEPENDENCIES, block.message, deadline)
+        # That it waits in vain is news worth a write, though the reason is the same.
+        anew = block.edge is Edge.IMPOSSIBLE and status.message != block.message
+        return hold(job, Reason.WAITING_FOR_DEPENDENCIES, block.message, deadline, anew=anew)
     if status.not_before is not None and now < status.not_before:
         return hold(job, Reason.BACKING_OFF, status.message, earliest(deadline, status.not_before))
     if facts.refusal is not None and now < facts.refusal.until:
@@ -287,10 +294,14 @@ def _waits(facts: Facts, now: datetime) -> Step:
     return Step(status, status, eligible=True, wake_at=deadline)
 
 
-def hold(job: Job, reason: Reason, message: str, wake_at: datetime | None = None) -> Step:
-    """Leave it pending for a typed reason. Figures in the message age; only a new reason is worth a write."""
+def hold(job: Job, reason: Reason, message: str, wake_at: datetime | None = None, *, anew: bool = False) -> Step:
+    """Leave it pending for a typed reason.
+
+    Figures in the message age: only a new reason or a new spec is worth a write, unless it is to be said `anew`.
+    """
     status = job.status
-    if status.reason is reason and status.queued_at is not None:
+    said = status.reason is reason and status.queued_at is not None
+    if said and not anew and (status.observed_generation >= job.generation or status.message == message):
         return _stay(status, wake_at)
     held = replace(
         status,
@@ -308,8 +319,7 @@ def _end_waiting(job: Job, phase: Phase, reason: Reason, message: str, now: date
         transition=job.status.transition + 1,
         queued_at=job.status.queued_at or job.created_at,
         admitted_at=None,
-        started_at=None,
         stopping=None,
         observed_generation=job.generation,
     )
-    return _end(ended, phase, reason, message, at=now, shown=job.status)
+    return _end(ended, phase, reason, message, at=_whole_second(now), shown=job.status)

@@ -17,9 +17,9 @@ def backoff_seconds(retry: Retry, retries: int, fraction: float) -> float:
 
     `fraction` in [0, 1) chooses within the jitter. Jitter only ever adds, so that `initialSeconds` is a promise.
     """
-    # The exponent is bounded before the power is taken: 2**1000 seconds are no one's backoff.
+    # In integers, and bounded before the power is taken: 2**1000 seconds are no one's backoff, and no float.
     exponent = min(max(retries - 1, 0), 64)
-    base = min(float(retry.initial_seconds) * float(retry.factor) ** exponent, float(retry.max_seconds))
+    base: int = min(retry.initial_seconds * retry.factor**exponent, retry.max_seconds)
     return base * (1 + retry.jitter_percent / 100 * fraction)
 
 

@@ -17,7 +17,7 @@ from heapq import heappush
 from taskjob.core import chronicle
 from taskjob.core.decisions import SetStatus
 from taskjob.core.graph import Graph
-from taskjob.core.lifecycle import Refusal, under_way
+from taskjob.core.lifecycle import Facts, Refusal, step, under_way
 from taskjob.core.model import Amounts, AttemptId, Entry, Job, JobKey, Pod, Queue, QueueName, Uid
 from taskjob.core.ordering import admission_key
 from taskjob.core.retry import backoff_of_refusals
@@ -64,21 +64,21 @@ class State:
 
     def _add_job(self, job: Job) -> TrackedJob:
         tracked = self.jobs[job.uid] = TrackedJob(job)
-        self.by_key[job.key] = job.uid
+        holder = self.by_key.get(job.key)
+        if holder is None or self.jobs[holder].job.version < job.version:
+            # Of two under one name (deleted and made anew) the later was there last: versions only rise.
+            self.by_key[job.key] = job.uid
         self._join(tracked)
         self.graph.add(tracked)
         for attempt in self.attempts_of.get(job.uid, ()):
             self.orphans.pop(attempt, None)
         self.graph.tell_dependents(job.key)
-        self.graph.look_for_cycle(tracked)
         return tracked
 
     def _change_job(self, tracked: TrackedJob, job: Job) -> None:
         before = tracked.job
         if before.depends_on != job.depends_on:
             self.graph.remove(tracked)
-        elif before.status.phase.terminal != job.status.phase.terminal:
-            self.graph.count_live(before, -1 if job.status.phase.terminal else 1)
         if (
             before.queue != job.queue
             or before.priority != job.priority
@@ -91,26 +91,25 @@ class State:
         tracked.job = job
         if before.depends_on != job.depends_on:
             self.graph.add(tracked)
-            self.graph.look_for_cycle(tracked)
-        if before.status.phase is not job.status.phase and (before.status.phase.terminal or job.status.phase.terminal):
-            self.graph.tell_dependents(job.key)
+            if before.status.phase.terminal != job.status.phase.terminal:
+                self.graph.tell_dependents(job.key)
+        elif before.status.phase is not job.status.phase:
+            self.graph.phase_changed(tracked, before.status.phase)
         tracked.removal_asked = False
         asked = tracked.asked
         if asked is not None and replace(job.status, epoch=0) == replace(asked.status, epoch=0):
             tracked.asked = None
-        self._forget_gone_pods(tracked)
 
     def drop_job(self, uid: Uid, now: datetime) -> None:
         """A TaskJob is gone. Its pods stay charged, as orphans, until they are gone as well."""
-        tracked = self.jobs.pop(uid, None)
+        tracked = self.jobs.get(uid)
         if tracked is None:
             return
         job = tracked.job
-        pod = self.latest_pod(uid)
-        seen = pod.pod if pod is not None else None
-        self._tell_of_departure(tracked, seen, now)
+        self.entries.append(self._departure(tracked, now))
         self._leave(tracked)
         self.graph.remove(tracked)
+        del self.jobs[uid]
         if self.by_key.get(job.key) == uid:
             del self.by_key[job.key]
             self.graph.tell_dependents(job.key)
@@ -124,19 +123,24 @@ class State:
                 self.orphans[attempt] = None
         self.dirty_jobs.pop(uid, None)
 
-    def _tell_of_departure(self, tracked: TrackedJob, pod: Pod | None, now: datetime) -> None:
-        job = tracked.job
-        if job.status.phase.terminal:
-            rows = chronicle.established(job, pod, under_way=False)
-            final = job
-        else:
-            active = under_way(job, pod)
-            last, status = chronicle.deletion(job, pod, active, now)
-            rows = (*chronicle.established(job, pod, active), last)
-            final = replace(job, status=status)
+    def _departure(self, tracked: TrackedJob, now: datetime) -> Entry:
+        """What history is told of a TaskJob that is gone: how it ended, if anybody saw it, else that it was deleted."""
+        job, pods = tracked.job, [each.pod for each in self.pods_of(tracked.job.uid)]
+        current = self.current_pod(job)
+        pod = current.pod if current is not None else None
+        active = under_way(job, pod)
+        if active and pod is not None and pod.phase.ended and not pod.deleting:
+            # It was done, and only the status write came too late.
+            ended = step(Facts(job=replace(job, deleting=False), pod=pod), now).status
+            if ended.phase.terminal:
+                job, active = replace(job, status=ended), False
+        rows = chronicle.established(job, pods, active, tracked.told)
         if tracked.told < 0:
             rows = (chronicle.appearance(job), *rows)
-        self.entries.append(Entry(final, tuple(row for row in rows if row.n > tracked.told), gone_at=now))
+        if not job.status.phase.terminal:
+            last, status = chronicle.deletion(job, pod, active, now)
+            job, rows = replace(job, status=status), (*rows, last)
+        return Entry(job, rows, gone_at=now)
 
     # -------------------------------------------------------------- observations: pods
     def put_pod(self, pod: Pod) -> None:
@@ -176,19 +180,24 @@ class State:
         if job is None:
             self._forget_pod(pod.attempt)
         else:
-            self._forget_gone_pods(job)
             self.dirty_jobs[pod.attempt.uid] = None
 
-    def latest_pod(self, uid: Uid) -> TrackedPod | None:
-        """The pod of the job's latest attempt that had one, gone or not."""
-        attempts = self.attempts_of.get(uid)
-        return self.pods[attempts[-1]] if attempts else None
+    def current_pod(self, job: Job) -> TrackedPod | None:
+        """The pod, gone or not, of the attempt that the status names, or of a later one that it does not show yet.
+
+        Never an earlier one: its outcome is not that of an attempt whose pod somebody removed.
+        """
+        attempts = self.attempts_of.get(job.uid)
+        if not attempts or attempts[-1][1:] < (job.status.run, 0, job.status.attempt):
+            return None
+        return self.pods[attempts[-1]]
 
     def pods_of(self, uid: Uid) -> Iterator[TrackedPod]:
         """All pods of a job, oldest attempt first."""
         return (self.pods[attempt] for attempt in self.attempts_of.get(uid, ()))
 
-    def _forget_gone_pods(self, tracked: TrackedJob) -> None:
+    def forget_gone_pods(self, tracked: TrackedJob) -> None:
+        """Gone pods whose attempt's end the status shows, and history was told, are of no more use."""
         for attempt in list(self.attempts_of.get(tracked.job.uid, ())):
             if self.pods[attempt].gone and self.is_over(tracked.job, attempt):
                 self._forget_pod(attempt)
@@ -256,6 +265,7 @@ class State:
         """Assume that this attempt's pod exists: its quota is taken before the create is sent."""
         tracked = self.jobs[job.uid]
         tracked.launching = attempt
+        self._release(attempt)  # should it be charged already, it is not charged twice
         self._charge(attempt, job.queue, job.request)
 
     def not_launched(self, attempt: AttemptId, refusal: str | None, now: datetime) -> None:
@@ -282,7 +292,7 @@ class State:
         tracked = self.jobs.get(decision.job.uid)
         if tracked is not None and tracked.asked == decision:
             tracked.asked = None
-            self.dirty_jobs[decision.job.uid] = None
+            self.dirty_jobs[decision.job.uid] = None  # which also explains anew what waits in its queue
 
     def end_asked(self, pod: Pod, now: datetime | None) -> None:
         """A pod was told to end at `now`; None: it was not, ask again."""
@@ -367,15 +377,14 @@ class State:
             self._forget_empty_queue(tracked.job.queue)
 
     def enqueue(self, tracked: TrackedJob) -> None:
-        """The job may be admitted: it waits its turn."""
-        if tracked.queued:
-            return
-        tracked.queued = True
-        tracked.ticket += 1
+        """The job may be admitted: it waits its turn, and is told why if that does not come at once."""
         job = tracked.job
         queue = self._queue(job.queue)
-        heap = queue.shapes.setdefault(job.request, [])
-        heappush(heap, (admission_key(job), tracked.ticket, job.uid))
+        if not tracked.queued:
+            tracked.queued = True
+            tracked.ticket += 1
+            heap = queue.shapes.setdefault(job.request, [])
+            heappush(heap, (admission_key(job), tracked.ticket, job.uid))
         queue.unexplained[job.uid] = None
         self.dirty_queues[job.queue] = None
 

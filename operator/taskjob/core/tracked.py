@@ -39,15 +39,23 @@ class TrackedPod:
         return not self.gone and not self.pod.phase.ended
 
 
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """A cycle of dependencies: its members, each once, in the order of waiting, and the sentence they are told."""
+
+    path: tuple[JobKey, ...]
+    sentence: str
+
+
 @dataclass(slots=True, eq=False)
 class TrackedJob:
     """A job and what the state derived, asked and told about it."""
 
     job: Job
-    edges: dict[JobName, tuple[Condition, Edge]] = field(default_factory=dict)
+    edges: dict[JobName, tuple[tuple[Condition, ...], Edge]] = field(default_factory=dict)
     waiting: int = 0  # edges that are not met yet
     impossible: int = 0  # edges that never will be
-    cycle: tuple[JobKey, ...] | None = None
+    cycle: Cycle | None = None
     launching: AttemptId | None = None
     refusals: int = 0
     refusal: Refusal | None = None
