@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,17 +30,30 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.remove()
 
 
-@pytest.fixture
-async def database_url(database_server: str) -> AsyncIterator[str]:
-    """The URL of a fresh database, not migrated yet."""
+@contextlib.contextmanager
+def a_database(server: str) -> Iterator[str]:
+    """The URL of a fresh database on a server; it is dropped at the end. Not for use inside a running loop."""
     name = f"taskjobs_test_{secrets.token_hex(6)}"
-    connection = await asyncpg.connect(database_server, timeout=10)
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(server, timeout=10)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(execute(f"CREATE DATABASE {name}"))
     try:
-        await connection.execute(f"CREATE DATABASE {name}")
-        yield urlsplit(database_server)._replace(path=f"/{name}").geturl()
-        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
     finally:
-        await connection.close()
+        asyncio.run(execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def database_url(database_server: str) -> Iterator[str]:
+    """The URL of a fresh database, not migrated yet."""
+    with a_database(database_server) as url:
+        yield url
 
 
 @pytest.fixture

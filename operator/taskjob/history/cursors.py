@@ -36,9 +36,14 @@ class Position(NamedTuple):
     seq: int
 
 
+def age_key(created_at: datetime) -> int:
+    """The column `age_key`: microseconds since 1970."""
+    return (created_at - _EPOCH) // _MICROSECOND
+
+
 def write_place(place: Place) -> str:
     """A place as text."""
-    return _write([(place.created_at - _EPOCH) // _MICROSECOND, place.uid])
+    return _write([age_key(place.created_at), place.uid])
 
 
 def read_place(cursor: str) -> Place:

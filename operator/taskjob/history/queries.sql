@@ -142,44 +142,55 @@ j.run, j.attempt, j.retries, j.transition, j.created_at, j.queued_at, j.admitted
 j.not_before, j.pod_name, j.node_name, j.exit_code, j.gone_at, j.updated_at
 
 -- name: job_filter
--- A fragment: $1 to $8 are the filters that need no index of their own order; null: not given. The reader's sessions
--- plan anew for each call (plan_cache_mode), so that what was not given vanishes and the fitting index is taken.
-    ($1::text IS NULL OR j.queue = $1)
-AND ($2::bigint IS NULL OR j.priority = $2)
-AND ($3::text IS NULL OR j.job_group = $3)
-AND ($4::jsonb IS NULL OR j.labels @> $4)
-AND ($5::text IS NULL OR j.name ^@ $5)
-AND ($6::timestamptz IS NULL OR j.created_at >= $6)
-AND ($7::timestamptz IS NULL OR j.created_at < $7)
-AND ($8::text IS NULL OR j.uid = $8)
+-- A fragment: the filters, $1 to $10; null: not given. The reader's sessions plan anew for each call (plan_cache_mode),
+-- so that what was not given vanishes and the fitting index is taken.
+    ($1::text IS NULL OR j.namespace = $1)
+AND ($2::text IS NULL OR j.phase = $2)
+AND ($3::text IS NULL OR j.queue = $3)
+AND ($4::bigint IS NULL OR j.priority = $4)
+AND ($5::text IS NULL OR j.job_group = $5)
+AND ($6::jsonb IS NULL OR j.labels @> $6)
+AND ($7::text IS NULL OR j.name ^@ $7)
+AND ($8::timestamptz IS NULL OR j.created_at >= $8)
+AND ($9::timestamptz IS NULL OR j.created_at < $9)
+AND ($10::text IS NULL OR j.uid = $10)
 
--- name: after_cursor
--- A fragment: one page, newest first, after the job created at $9 with uid $10; $11 rows.
-    ($9::timestamptz IS NULL OR (j.created_at, j.uid) < ($9, $10::text))
-ORDER BY j.created_at DESC, j.uid DESC LIMIT $11
+-- name: page_by_key
+-- A fragment: one page of $13 rows, newest first, after the job with age_key $11 and uid $12.
+    ($11::bigint IS NULL OR (j.age_key, j.uid) < ($11, $12::text))
+ORDER BY j.age_key DESC, j.uid DESC LIMIT $13
 
 -- name: jobs_page
-SELECT {job_columns} FROM jobs j WHERE {job_filter} AND {after_cursor};
+-- Without a filter that has an ordered index of its own.
+SELECT {job_columns} FROM jobs j
+WHERE {job_filter} AND ($11::timestamptz IS NULL OR (j.created_at, j.uid) < ($11, $12::text))
+ORDER BY j.created_at DESC, j.uid DESC LIMIT $13;
+
+-- name: jobs_page_by_key
+-- With one: of a namespace, phase, queue, priority or group.
+SELECT {job_columns} FROM jobs j WHERE {job_filter} AND {page_by_key};
 
 -- name: jobs_page_of_namespaces
--- A page from each namespace of $12 along its index, merged: no namespace's rows are read past the page.
-SELECT j.* FROM unnest($12::text[]) AS asked (namespace) CROSS JOIN LATERAL (
-    SELECT {job_columns} FROM jobs j WHERE j.namespace = asked.namespace AND {job_filter} AND {after_cursor}
-) j ORDER BY j.created_at DESC, j.uid DESC LIMIT $11;
+-- Several namespaces, $14: a page from each along its index, merged.
+SELECT j.* FROM unnest($14::text[]) AS asked (namespace) CROSS JOIN LATERAL (
+    SELECT {job_columns}, j.age_key FROM jobs j
+    WHERE j.namespace = asked.namespace AND {job_filter} AND {page_by_key}
+) j ORDER BY j.age_key DESC, j.uid DESC LIMIT $13;
 
 -- name: jobs_page_of_phases
--- As above for phases, $12: the few running jobs are found among however many ended ones.
-SELECT j.* FROM unnest($12::text[]) AS asked (phase) CROSS JOIN LATERAL (
-    SELECT {job_columns} FROM jobs j WHERE j.phase = asked.phase AND {job_filter} AND {after_cursor}
-) j ORDER BY j.created_at DESC, j.uid DESC LIMIT $11;
+-- The same for several phases, $14: the few jobs that run are found among however many that ended.
+SELECT j.* FROM unnest($14::text[]) AS asked (phase) CROSS JOIN LATERAL (
+    SELECT {job_columns}, j.age_key FROM jobs j
+    WHERE j.phase = asked.phase AND {job_filter} AND {page_by_key}
+) j ORDER BY j.age_key DESC, j.uid DESC LIMIT $13;
 
 -- name: jobs_page_of_namespaces_and_phases
--- Both: namespaces $12, phases $13.
-SELECT j.* FROM unnest($12::text[]) AS asked (namespace) CROSS JOIN unnest($13::text[]) AS wanted (phase)
+-- Several of both: namespaces $14, phases $15.
+SELECT j.* FROM unnest($14::text[]) AS asked (namespace) CROSS JOIN unnest($15::text[]) AS wanted (phase)
 CROSS JOIN LATERAL (
-    SELECT {job_columns} FROM jobs j
-    WHERE j.namespace = asked.namespace AND j.phase = wanted.phase AND {job_filter} AND {after_cursor}
-) j ORDER BY j.created_at DESC, j.uid DESC LIMIT $11;
+    SELECT {job_columns}, j.age_key FROM jobs j
+    WHERE j.namespace = asked.namespace AND j.phase = wanted.phase AND {job_filter} AND {page_by_key}
+) j ORDER BY j.age_key DESC, j.uid DESC LIMIT $13;
 
 -- name: job
 SELECT {job_columns} FROM jobs j WHERE j.uid = $1;
@@ -204,18 +215,18 @@ ORDER BY run DESC, attempt DESC, member, container <> 'main', container LIMIT 1;
 SELECT incarnation, coalesce((SELECT max(seq) FROM transitions), 0) AS head FROM meta;
 
 -- name: transitions_after
--- The next $10 transitions after sequence number $9, and of those the ones that the filters let pass (namespaces $11,
--- phases led to $12). There is always a row: the incarnation, the greatest number of all, and how far this looked.
+-- The next $12 transitions after sequence number $11, and of those the ones that the filters let pass; here $13 are the
+-- namespaces and $14 the phases that a transition leads to, and $1 and $2 are null. There is always a row: the incarnation, the greatest number of all, and how far this looked.
 WITH origin AS (
     SELECT incarnation, coalesce((SELECT max(seq) FROM transitions), 0) AS head FROM meta
 ), recent AS MATERIALIZED (
-    SELECT * FROM transitions WHERE seq > $9::bigint ORDER BY seq LIMIT $10
+    SELECT * FROM transitions WHERE seq > $11::bigint ORDER BY seq LIMIT $12
 ), passed AS (
     SELECT t.seq, t.at, t.from_phase, t.to_phase, t.n, t.reason, t.message, t.run, t.attempt, t.member,
            j.uid, j.namespace, j.name, j.labels, j.job_group, j.queue, j.priority, j.depends_on, j.created_at
     FROM recent t JOIN jobs j ON j.uid = t.uid
     WHERE {job_filter}
-      AND ($11::text[] IS NULL OR j.namespace = ANY ($11)) AND ($12::text[] IS NULL OR t.to_phase = ANY ($12))
+      AND ($13::text[] IS NULL OR j.namespace = ANY ($13)) AND ($14::text[] IS NULL OR t.to_phase = ANY ($14))
 )
 SELECT origin.incarnation, origin.head, (SELECT max(seq) FROM recent) AS looked_to, passed.*
 FROM origin LEFT JOIN passed ON true ORDER BY passed.seq;

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import zlib
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, Final, Self
 
 import asyncpg
@@ -20,6 +19,7 @@ from taskjob.history.cursors import (
     CursorUnknownError,
     Place,
     Position,
+    age_key,
     read_place,
     read_position,
     write_place,
@@ -64,6 +64,28 @@ _KEEPALIVE_SECONDS: Final = 15.0
 _RECONNECT_SECONDS: Final = (0.1, 5.0)
 
 
+def page_query(wanted: JobFilter, place: Place | None, limit: int) -> tuple[str, list[Any]]:
+    """The statement that reads a page along the index that fits, and its parameters."""
+    namespaces, phases = texts(wanted.namespaces), texts(wanted.phases)
+    # A single value is a filter like any other; several are read one by one and merged.
+    namespace = namespaces[0] if namespaces is not None and len(namespaces) == 1 else None
+    phase = phases[0] if phases is not None and len(phases) == 1 else None
+    several = [(name, values) for name, values, single in (("namespaces", namespaces, namespace),
+               ("phases", phases, phase)) if values is not None and single is None]  # fmt: skip
+    keys = (namespace, phase, wanted.queue, wanted.priority, wanted.group)
+    filters = filter_arguments(wanted, namespace, phase)
+    if not several and all(key is None for key in keys):
+        return "jobs_page", [*filters, *(place or (None, None)), limit]
+    after = (None, None) if place is None else (age_key(place.created_at), place.uid)
+    name = "jobs_page_of_" + "_and_".join(name for name, _ in several) if several else "jobs_page_by_key"
+    return name, [*filters, *after, limit, *(values for _, values in several)]
+
+
+def transitions_query(wanted: JobFilter, seq: int, window: int) -> list[Any]:
+    """The parameters of `transitions_after`."""
+    return [*filter_arguments(wanted), seq, window, texts(wanted.namespaces), texts(wanted.phases)]
+
+
 class HistoryReader:
     """A pool of connections to history; `async with HistoryReader(url) as reader`. Starting it needs no server.
 
@@ -94,15 +116,7 @@ class HistoryReader:
 
     async def jobs(self, wanted: JobFilter, limit: int, cursor: str | None = None) -> Page:
         """A page, newest first. Raises `CursorUnknownError` for a cursor that is none of ours."""
-        place: tuple[datetime | None, str | None] = (None, None) if cursor is None else read_place(cursor)
-        arguments = [*filter_arguments(wanted), *place, limit + 1]
-        name = "jobs_page"
-        if (namespaces := texts(wanted.namespaces)) is not None:
-            arguments.append(namespaces)
-            name += "_of_namespaces"
-        if (phases := texts(wanted.phases)) is not None:
-            arguments.append(phases)
-            name += "_of_phases" if namespaces is None else "_and_phases"
+        name, arguments = page_query(wanted, None if cursor is None else read_place(cursor), limit + 1)
         found = await self._fetch("listing jobs", name, *arguments)
         items = tuple(job_row(row) for row in found[:limit])
         following = len(found) > limit and items
@@ -142,14 +156,11 @@ class HistoryReader:
         Raises `CursorUnknownError` when the cursor is not of this database: the client must start anew.
         """
         incarnation, seq = read_position(cursor)
-        namespaces, phases = texts(wanted.namespaces), texts(wanted.phases)
-        filters = filter_arguments(wanted)
         rows: list[TransitionView] = []
         for _ in range(_WINDOWS):
             window = min(_WINDOW, limit - len(rows)) if wanted == JobFilter() else _WINDOW
-            found = await self._fetch(
-                "reading transitions", "transitions_after", *filters, seq, window, namespaces, phases
-            )
+            arguments = transitions_query(wanted, seq, window)
+            found = await self._fetch("reading transitions", "transitions_after", *arguments)
             head = found[0]["head"]
             if found[0]["incarnation"] != incarnation or seq > head:
                 raise CursorUnknownError("the cursor is of another history: this one was set up or restored since")

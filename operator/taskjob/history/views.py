@@ -135,10 +135,15 @@ _labels = msgspec.json.Decoder(dict[str, str]).decode
 _dependencies = msgspec.json.Decoder(tuple[DependencyView, ...]).decode
 
 
-def filter_arguments(wanted: JobFilter) -> list[Any]:
-    """`$1` to `$8` of the fragment `job_filter`. What PostgreSQL's text cannot hold is replaced and matches nothing."""
+def filter_arguments(wanted: JobFilter, namespace: str | None = None, phase: str | None = None) -> list[Any]:
+    """`$1` to `$10` of the fragment `job_filter`, with one namespace and one phase instead of the filter's several.
+
+    What PostgreSQL's text cannot hold is replaced and matches nothing.
+    """
     labels = {clean_text(key): clean_text(value) for key, value in wanted.labels.items()}
     return [
+        namespace,
+        phase,
         _text(wanted.queue),
         wanted.priority,
         _text(wanted.group),
