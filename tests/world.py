@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from itertools import count
 
 from builders import NOON, JobBuilder
-
 from taskjob.core.cycle import plan
 from taskjob.core.decisions import EndBy, EndPod, KeepLog, Launch, Plan, RemoveJob, RemovePod, SetStatus
 from taskjob.core.model import AttemptId, Entry, Job, JobName, Pod, PodUid, Queue, QueueName, Status, Transition, Uid

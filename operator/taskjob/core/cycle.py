@@ -56,6 +56,7 @@ def plan(state: State, now: datetime, room: int) -> Plan:
             try:
                 _live(draft, tracked)
             except Exception as error:  # one job's fault must not stop the others
+                state.unqueue(tracked)
                 draft.faults.append(Fault(uid, repr(error)))
     _admit(draft, room)
     draft.decisions.extend(retention.orphans(state, now))

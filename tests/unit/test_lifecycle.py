@@ -1,0 +1,522 @@
+"""The life of one job as a story: attempts, stops, retries' place in it, restarts at any point."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from builders import a_job, a_pod, a_queue, at
+from taskjob.core.decisions import EndBy, Launch, SetStatus, Urgency
+from taskjob.core.phases import FailureClass, Phase, PodPhase, Reason, Stopping
+from world import World
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.put_queue(a_queue())
+    return world
+
+
+# ------------------------------------------------------------------ cancel
+def test_a_waiting_job_is_cancelled_without_a_pod(world: World) -> None:
+    world.submit(a_job("a").after("nobody"))
+    world.run()
+    world.edit("a", cancel=True)
+    world.run()
+    assert world.phase("a") is Phase.CANCELLED
+    assert world.status("a").reason is Reason.CANCELLED_BY_USER
+    assert world.launched == []
+    assert world.story("a") == ["0:  -> Pending (Queued)", "1: Pending -> Cancelled (CancelledByUser)"]
+
+
+def test_a_job_cancelled_while_its_pod_is_created_is_stopped_when_the_pod_is_there(world: World) -> None:
+    world.holding = True
+    world.submit(a_job("a"))
+    world.cycle()
+    world.edit("a", cancel=True)
+    made = world.cycle()
+    assert made.decisions == (), "the create's answer comes first"
+    world.answer()
+    assert world.phase("a") is Phase.CANCELLED
+    assert len(world.launched) == len(world.ended) == 1
+
+
+def test_an_unscheduled_pod_is_deleted_after_the_reason_stands_in_the_status(world: World) -> None:
+    world.nodes_work = False
+    world.submit(a_job("a"))
+    world.run()
+    world.edit("a", cancel=True)
+    world.holding = True
+    (stop,) = world.cycle().decisions
+    assert isinstance(stop, SetStatus)
+    assert (stop.status.stopping, stop.status.reason, stop.urgency) == (
+        Stopping.CANCELLED,
+        Reason.STOPPING,
+        Urgency.STOP,
+    )
+    world.answer()
+    assert [end.by for end in world.ended] == [EndBy.DELETE]
+    assert world.phase("a") is Phase.CANCELLED
+    assert world.story("a")[1:] == ["1: Pending -> Starting (Launched)", "2: Starting -> Cancelled (CancelledByUser)"]
+
+
+def test_a_running_pod_is_ended_by_its_deadline_so_that_its_log_remains(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.start("a")
+    world.let_pass(5)
+    world.edit("a", cancel=True)
+    world.run()
+    assert [end.by for end in world.ended] == [EndBy.DEADLINE]
+    status = world.status("a")
+    assert (status.phase, status.exit_code, status.stopping) == (Phase.CANCELLED, 143, None)
+    assert len(world.logs) == 1
+
+
+def test_a_job_that_is_backing_off_is_cancelled_at_once(world: World) -> None:
+    world.submit(a_job("a").retrying(3))
+    world.run()
+    world.fail("a")
+    assert world.status("a").reason is Reason.BACKING_OFF
+    world.edit("a", cancel=True)
+    world.run()
+    assert world.phase("a") is Phase.CANCELLED
+    assert world.story("a")[-1] == "4: Pending -> Cancelled (CancelledByUser)"
+    world.let_pass(3600)
+    assert len(world.launched) == 1
+
+
+def test_a_pod_that_succeeded_before_the_stop_reached_it_counts_as_succeeded(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.start("a")
+    world.holding = True
+    world.edit("a", cancel=True)
+    world.cycle()
+    world.put_pod(world.pod("a"), phase=PodPhase.SUCCEEDED, finished_at=world.now, exit_code=0)
+    world.answer()
+    assert world.phase("a") is Phase.SUCCEEDED
+
+
+def test_a_container_that_exits_with_zero_on_our_delete_is_cancelled_not_succeeded(world: World) -> None:
+    world.nodes_work = False
+    world.submit(a_job("a"))
+    world.run()
+    world.start("a")
+    world.edit("a", cancel=True)
+    world.run()
+    world.let_pass(60)  # the kubelet does not answer: deleted
+    assert [end.by for end in world.ended] == [EndBy.DEADLINE, EndBy.DELETE]
+    assert world.phase("a") is Phase.CANCELLED
+
+
+# ------------------------------------------------------------------ suspend
+def test_a_suspended_job_waits_and_starts_when_resumed(world: World) -> None:
+    world.submit(a_job("a").suspended())
+    world.let_pass(100)
+    assert world.status("a").reason is Reason.SUSPENDED
+    world.edit("a", suspend=False)
+    world.run()
+    assert len(world.launched) == 1
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["starting", "running"])
+def test_suspending_an_attempt_costs_no_retry_and_resuming_starts_the_next(world: World, running: bool) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    if running:
+        world.start("a")
+    world.edit("a", suspend=True)
+    world.run()
+    status = world.status("a")
+    assert (status.phase, status.reason, status.retries, status.attempt) == (Phase.PENDING, Reason.SUSPENDED, 0, 1)
+    world.let_pass(100)
+    world.edit("a", suspend=False)
+    world.run()
+    world.finish("a")
+    assert world.phase("a") is Phase.SUCCEEDED
+    assert [attempt.attempt for attempt in world.launched] == [1, 2]
+
+
+def test_a_job_suspended_while_backing_off_starts_its_retry_only_when_resumed(world: World) -> None:
+    world.submit(a_job("a").retrying(1, initial_seconds=10))
+    world.run()
+    world.fail("a")
+    world.edit("a", suspend=True)
+    world.let_pass(60)
+    assert world.status("a").reason is Reason.SUSPENDED
+    world.edit("a", suspend=False)
+    world.run()
+    world.finish("a")
+    assert (world.phase("a"), world.status("a").retries) == (Phase.SUCCEEDED, 1)
+
+
+def test_resuming_before_the_pod_has_ended_starts_the_next_attempt_after_its_end(world: World) -> None:
+    world.nodes_work = False
+    world.submit(a_job("a"))
+    world.run()
+    world.start("a")
+    world.edit("a", suspend=True)
+    world.run()
+    world.edit("a", suspend=False)
+    world.run()
+    assert len(world.launched) == 1
+    world.let_pass(60)
+    assert [attempt.attempt for attempt in world.launched] == [1, 2]
+    assert world.status("a").retries == 0
+
+
+# ------------------------------------------------------------------ stopping takes its time
+def test_a_kubelet_that_does_not_answer_is_given_the_grace_period_then_the_pod_is_deleted_once(world: World) -> None:
+    world.nodes_work = False
+    world.submit(a_job("a"))
+    world.run()
+    world.start("a")
+    world.edit("a", cancel=True)
+    world.let_pass(39)
+    assert [end.by for end in world.ended] == [EndBy.DEADLINE]
+    world.let_pass(2)
+    assert [end.by for end in world.ended] == [EndBy.DEADLINE, EndBy.DELETE]
+
+
+def test_a_restarted_operator_still_deletes_a_pod_that_does_not_end(world: World) -> None:
+    world.nodes_work = False
+    world.submit(a_job("a"))
+    world.run()
+    world.start("a")
+    world.edit("a", cancel=True)
+    world.run()
+    world.crash()
+    world.let_pass(41)
+    assert [end.by for end in world.ended] == [EndBy.DEADLINE, EndBy.DELETE]
+    assert world.phase("a") is Phase.CANCELLED
+
+
+def test_an_event_while_a_pod_is_being_ended_does_not_end_it_again(world: World) -> None:
+    world.nodes_work = False
+    world.submit(a_job("a"))
+    world.run()
+    world.edit("a", cancel=True)
+    world.holding = True
+    world.cycle()
+    (stop,) = world.pending
+    world.pending.clear()
+    world.carry_out(stop)
+    world.cycle()
+    world.put(world.job("a"))
+    world.cycle()
+    assert len(world.pending) == 1
+
+
+def test_an_end_that_could_not_be_asked_is_asked_again(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.start("a")
+    world.edit("a", cancel=True)
+    world.holding = True
+    world.cycle()
+    world.carry_out(world.pending.pop())
+    world.cycle()
+    world.pending.clear()
+    world.state.end_asked(world.pod("a"), None)
+    assert len(world.cycle().decisions) == 1
+
+
+# ------------------------------------------------------------------ third parties
+def test_a_pod_that_somebody_deleted_is_a_failed_attempt(world: World) -> None:
+    world.submit(a_job("a").retrying(1))
+    world.run()
+    world.start("a")
+    world.lose_pod(world.pod("a"))
+    world.run()
+    status = world.status("a")
+    assert (status.reason, status.retries) == (Reason.BACKING_OFF, 1)
+    assert "its pod was deleted before its end was seen" in status.message
+    world.let_pass(10)
+    world.start("a")
+    world.lose_pod(world.pod("a"))
+    world.run()
+    assert (world.phase("a"), world.status("a").reason) == (Phase.FAILED, Reason.OUTCOME_UNKNOWN)
+    assert world.story("a") == [
+        "0:  -> Pending (Queued)",
+        "1: Pending -> Starting (Launched)",
+        "2: Starting -> Running (Started)",
+        "3: Running -> Pending (BackingOff)",
+        "4: Pending -> Starting (Launched)",
+        "5: Starting -> Running (Started)",
+        "6: Running -> Failed (OutcomeUnknown)",
+    ]
+
+
+def test_history_keeps_what_was_seen_of_a_pod_that_somebody_deleted(world: World) -> None:
+    world.submit(a_job("a").retrying(1))
+    world.run()
+    world.start("a")
+    pod = world.pod("a")
+    world.lose_pod(pod)
+    world.run()
+    (row,) = [row for entry in world.entries for row in entry.transitions if row.n == 3]
+    assert row.pod is not None
+    assert row.pod.uid == pod.uid
+
+
+def test_an_outcome_seen_in_time_counts_though_the_pod_is_gone(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.start("a")
+    done = world.put_pod(world.pod("a"), phase=PodPhase.SUCCEEDED, finished_at=world.now, exit_code=0)
+    world.lose_pod(done)
+    world.run()
+    assert world.phase("a") is Phase.SUCCEEDED
+
+
+def test_an_attempt_never_takes_the_outcome_of_an_earlier_one_whose_pod_is_still_there(world: World) -> None:
+    """The operator was away, the second attempt's pod was deleted, the first one's is kept."""
+    job = a_job("a").retrying(5).being(Phase.RUNNING, attempt=2, retries=1, transition=5, started_at=at(1)).build()
+    world.put(job)
+    first = a_pod(job, attempt=1).failed(when=3).build()
+    world.pods[first.attempt] = first
+    world.state.put_pod(first)
+    world.run()
+    assert (world.status("a").attempt, world.status("a").retries) == (2, 2)
+    world.let_pass(3600)
+    assert [attempt.attempt for attempt in world.launched] == [3]
+
+
+def test_a_live_pod_of_an_attempt_that_is_over_is_removed_on_sight(world: World) -> None:
+    job = a_job("a").being(Phase.SUCCEEDED, attempt=1, transition=3, finished_at=at(0), admitted_at=at(0)).build()
+    world.put(job)
+    world.put_pod(a_pod(job, attempt=2).running().build())
+    world.run()
+    assert [(end.pod.attempt.attempt, end.by) for end in world.ended] == [(2, EndBy.DELETE)]
+
+
+def test_a_pod_without_a_taskjob_is_ended_and_removed(world: World) -> None:
+    orphan = a_job("gone").build()
+    world.put_pod(a_pod(orphan, attempt=1).succeeded().build())
+    world.put_pod(a_pod(orphan, attempt=2).running().build())
+    world.run()
+    assert world.removed == ["gone-1"]
+    assert [end.pod.name for end in world.ended] == ["gone-2"]
+    assert world.state.charges == {}
+    assert world.state.pods == {}
+
+
+# ------------------------------------------------------------------ refused pods
+def test_a_refused_pod_is_held_with_the_servers_words_and_tried_again_with_backoff(world: World) -> None:
+    world.refusing["a"] = "exceeded quota: team, requested: pods=1"  # type: ignore[index]  # a name
+    world.submit(a_job("a"))
+    world.now += timedelta(milliseconds=700)  # an instant between seconds must not keep the operator awake
+    world.run()
+    assert world.status("a").reason is Reason.POD_REFUSED
+    assert "exceeded quota" in world.status("a").message
+    refused_at = world.now
+    tries = 1
+    tracked = world.state.jobs[world.job("a").uid]
+    for wait in (5, 10, 20, 40, 80, 160, 300, 300):
+        assert tracked.refusals == tries
+        assert tracked.refusal is not None
+        assert tracked.refusal.until == refused_at + timedelta(seconds=wait)
+        world.let_pass(wait)
+        refused_at, tries = world.now, tries + 1
+    assert world.state.charges == {}
+    world.refusing.clear()
+    world.let_pass(300)
+    world.finish("a")
+    assert world.phase("a") is Phase.SUCCEEDED
+    assert [attempt.attempt for attempt in world.launched] == [1], "a refused pod is no attempt"
+
+
+def test_a_refused_pod_frees_its_quota_for_others() -> None:
+    world = World()
+    world.put_queue(a_queue(quota={"cpu": 1}))
+    world.refusing["a"] = "no"  # type: ignore[index]  # a name
+    world.submit(a_job("a").of_priority("High"), a_job("b"))
+    world.run()
+    assert world.names_launched() == ["b"]
+
+
+def test_a_launch_that_nobody_tried_is_decided_again(world: World) -> None:
+    world.holding = True
+    world.submit(a_job("a"))
+    world.cycle()
+    (launch,) = world.pending
+    assert isinstance(launch, Launch)
+    world.state.not_launched(launch.attempt, None, world.now)
+    (again,) = [d for d in world.cycle().decisions if isinstance(d, Launch)]
+    assert again == launch
+
+
+# ------------------------------------------------------------------ deleted TaskJobs
+def test_a_taskjob_deleted_before_its_start_is_closed_in_history(world: World) -> None:
+    world.submit(a_job("a").after("nobody"))
+    world.run()
+    world.delete("a")
+    world.run()
+    assert world.story("a") == ["0:  -> Pending (Queued)", "1: Pending -> Cancelled (Deleted)"]
+    assert world.entries[-1].gone_at == world.now
+
+
+def test_a_taskjob_deleted_before_anybody_looked_is_told_whole(world: World) -> None:
+    world.submit(a_job("a"))
+    world.delete("a")
+    world.run()
+    assert world.story("a") == ["0:  -> Pending (Queued)", "1: Pending -> Cancelled (Deleted)"]
+
+
+def test_a_taskjob_deleted_while_it_runs_is_closed_from_where_it_was(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.start("a")
+    world.delete("a")
+    world.run()
+    assert world.story("a")[-1] == "3: Running -> Cancelled (Deleted)"
+    assert world.entries[-1].job.status.phase is Phase.CANCELLED
+    assert [end.by for end in world.ended] == [EndBy.DELETE]
+
+
+def test_a_taskjob_deleted_after_its_pod_succeeded_has_succeeded_though_its_status_never_said_so(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.start("a")
+    world.holding = True
+    world.put_pod(world.pod("a"), phase=PodPhase.SUCCEEDED, finished_at=world.now, exit_code=0)
+    world.cycle()
+    world.delete("a")
+    world.cycle()
+    assert world.story("a")[-1] == "3: Running -> Succeeded (Completed)"
+    assert world.entries[-1].job.status.phase is Phase.SUCCEEDED
+
+
+def test_a_finished_taskjob_that_is_deleted_keeps_its_end(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.finish("a")
+    world.delete("a")
+    world.run()
+    assert world.story("a")[-1] == "3: Running -> Succeeded (Completed)"
+    assert (world.entries[-1].transitions, world.entries[-1].gone_at) == ((), world.now)
+
+
+def test_a_taskjob_that_is_being_deleted_starts_nothing(world: World) -> None:
+    world.submit(a_job("a").suspended())
+    world.run()
+    world.edit("a", suspend=False, deleting=True)
+    world.run()
+    assert world.launched == []
+
+
+def test_a_taskjob_made_anew_under_the_same_name_is_another_job(world: World) -> None:
+    world.submit(a_job("a"), a_job("b").after("a"))
+    world.run()
+    world.start("a")
+    world.submit(a_job("a").with_uid("uid-a2"))  # its event may come before that of the deletion
+    world.state.drop_job(world.job("a").uid, world.now)
+    del world.jobs[world.job("a").uid]
+    world.run()
+    assert world.names_launched() == ["a", "a2"]
+    world.put_pod(
+        world.pods[world.launched[-1]], phase=PodPhase.SUCCEEDED, started_at=at(0), finished_at=at(1), exit_code=0
+    )
+    world.run()
+    assert world.names_launched() == ["a", "a2", "b"]
+
+
+# ------------------------------------------------------------------ restarts
+def test_an_operator_that_died_after_the_create_goes_on_with_the_pod(world: World) -> None:
+    world.submit(a_job("a"))
+    world.cycle()
+    world.crash()
+    world.run()
+    world.start("a")
+    world.crash()
+    world.finish("a")
+    assert (world.phase("a"), len(world.launched)) == (Phase.SUCCEEDED, 1)
+
+
+def test_an_operator_that_died_before_it_wrote_the_retry_counts_it_once(world: World) -> None:
+    world.submit(a_job("a").retrying(2, initial_seconds=10))
+    world.run()
+    world.start("a")
+    world.holding = True
+    world.fail("a")
+    world.crash()
+    world.answer()
+    assert (world.status("a").retries, world.status("a").not_before) == (1, at(10))
+    world.crash()
+    world.let_pass(9)
+    assert len(world.launched) == 1
+    world.let_pass(1)
+    assert [attempt.attempt for attempt in world.launched] == [1, 2]
+
+
+def test_history_is_complete_when_it_was_away_and_the_operator_died(world: World) -> None:
+    world.history_away = True
+    world.submit(a_job("a").retrying(2, initial_seconds=1))
+    world.run()
+    world.fail("a", started=False)
+    world.let_pass(1)
+    world.start("a")
+    world.fail("a")
+    world.let_pass(2)
+    world.finish("a")
+    told = world.story("a")
+    world.entries.clear()
+    world.crash()
+    world.run()
+    assert world.story("a") == told
+    assert told == [
+        "0:  -> Pending (Queued)",
+        "1: Pending -> Starting (Launched)",
+        "2: Starting -> Pending (BackingOff)",
+        "3: Pending -> Starting (Launched)",
+        "4: Starting -> Running (Started)",
+        "5: Running -> Pending (BackingOff)",
+        "6: Pending -> Starting (Launched)",
+        "7: Starting -> Running (Started)",
+        "8: Running -> Succeeded (Completed)",
+    ]
+    assert world.removed == [], "no pod goes before history has confirmed"
+
+
+def test_a_retry_is_told_after_a_restart_even_if_its_pod_is_gone(world: World) -> None:
+    world.submit(a_job("a").retrying(2, initial_seconds=100))
+    world.run()
+    world.start("a")
+    world.lose_pod(world.pod("a"))
+    world.holding = True
+    world.cycle()
+    for decision in world.pending:
+        world.carry_out(decision)
+    world.entries.clear()
+    world.crash()
+    world.run()
+    assert world.story("a") == [
+        "0:  -> Pending (Queued)",
+        "1: Pending -> Starting (Launched)",
+        "2: Starting -> Running (Started)",
+        "3: Running -> Pending (BackingOff)",
+    ]
+
+
+# ------------------------------------------------------------------ what is shown
+def test_history_shows_progress_before_the_status_says_it(world: World) -> None:
+    world.holding = True
+    world.submit(a_job("a"))
+    world.cycle()
+    for decision in world.pending:
+        world.carry_out(decision)
+    world.put_pod(world.pod("a"), phase=PodPhase.RUNNING, node="node", started_at=world.now)
+    world.cycle()
+    assert world.entries[-1].job.status.phase is Phase.RUNNING
+    assert world.phase("a") is Phase.PENDING
+
+
+def test_an_attempt_that_failed_before_its_container_started_never_ran(world: World) -> None:
+    world.submit(a_job("a"))
+    world.let_pass(5)
+    world.fail("a", failure=FailureClass.START_ERROR, started=False)
+    assert world.story("a")[1:] == ["1: Pending -> Starting (Launched)", "2: Starting -> Failed (AttemptFailed)"]
+    assert world.status("a").message == "attempt 1 failed (StartError): it failed"
