@@ -263,6 +263,8 @@ class World:
 
     def _write(self, decision: SetStatus, job: Job, status: Status) -> None:
         held = self.jobs.get(job.uid)
+        if not self.state.still_wanted(decision):
+            return
         if held is not None and held.version == job.version:
             self.written.append((str(job.name), status))
             self.put(replace(held, status=status))

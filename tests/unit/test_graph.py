@@ -1,0 +1,389 @@
+"""Dependencies: what satisfies them, what never will, names that do not exist, cycles."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+
+from builders import JobBuilder, a_job, a_queue
+from taskjob.core.decisions import Launch
+from taskjob.core.dependencies import cycles_of, knots
+from taskjob.core.model import JobKey, JobName, Namespace
+from taskjob.core.phases import Condition, OnDependencyFailure, Phase, Reason
+from world import World
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.put_queue(a_queue())
+    return world
+
+
+def end(world: World, name: str, phase: Phase) -> None:
+    """Bring a submitted job to this end."""
+    match phase:
+        case Phase.SUCCEEDED:
+            world.finish(name)
+        case Phase.FAILED:
+            world.fail(name)
+        case Phase.CANCELLED:
+            world.edit(name, cancel=True)
+            world.run()
+        case _:
+            raise ValueError(phase)
+
+
+# ------------------------------------------------------------------ conditions
+@pytest.mark.parametrize(
+    ("condition", "ends", "starts"),
+    [
+        (Condition.SUCCEEDED, Phase.SUCCEEDED, True),
+        (Condition.SUCCEEDED, Phase.FAILED, False),
+        (Condition.SUCCEEDED, Phase.CANCELLED, False),
+        (Condition.FAILED, Phase.SUCCEEDED, False),
+        (Condition.FAILED, Phase.FAILED, True),
+        (Condition.FAILED, Phase.CANCELLED, False),
+        (Condition.FINISHED, Phase.SUCCEEDED, True),
+        (Condition.FINISHED, Phase.FAILED, True),
+        (Condition.FINISHED, Phase.CANCELLED, True),
+    ],
+)
+def test_a_condition_is_met_or_never_will_be(world: World, condition: Condition, ends: Phase, starts: bool) -> None:
+    world.submit(a_job("a"), a_job("b").after("a", condition=condition))
+    world.run()
+    world.start("a")
+    assert world.status("b").reason is Reason.WAITING_FOR_DEPENDENCIES
+    end(world, "a", ends)
+    assert world.names_launched() == (["a", "b"] if starts else ["a"])
+    assert world.phase("b") is (Phase.PENDING if starts else Phase.SKIPPED)
+
+
+@pytest.mark.parametrize(
+    ("policy", "phase"),
+    [
+        (OnDependencyFailure.SKIP, Phase.SKIPPED),
+        (OnDependencyFailure.FAIL, Phase.FAILED),
+        (OnDependencyFailure.WAIT, Phase.PENDING),
+    ],
+)
+def test_what_becomes_of_a_job_that_waits_in_vain_is_its_own_policy(
+    world: World, policy: OnDependencyFailure, phase: Phase
+) -> None:
+    world.submit(a_job("a"), a_job("b").after("a").on_dependency_failure(policy))
+    world.run()
+    world.fail("a")
+    status = world.status("b")
+    assert status.phase is phase
+    assert status.message == 'dependency "a" ended Failed, and Succeeded was asked'
+    assert status.reason is (
+        Reason.WAITING_FOR_DEPENDENCIES if phase is Phase.PENDING else Reason.DEPENDENCY_NOT_SATISFIED
+    )
+
+
+def test_a_job_that_waits_in_vain_by_choice_starts_when_the_dependency_is_made_anew_and_succeeds(world: World) -> None:
+    world.submit(a_job("a"), a_job("b").after("a").on_dependency_failure(OnDependencyFailure.WAIT))
+    world.run()
+    world.fail("a")
+    world.delete("a")
+    world.submit(a_job("a").with_uid("uid-a2"))
+    world.run()
+    assert world.names_launched() == ["a", "a2"]
+    world.finish("a")
+    assert world.names_launched() == ["a", "a2", "b"]
+
+
+def test_skips_travel_down_the_graph_and_finished_is_met_by_them(world: World) -> None:
+    world.submit(
+        a_job("a"),
+        a_job("b").after("a"),
+        a_job("c").after("b"),
+        a_job("d").after("c"),
+        a_job("cleanup").after("d", condition=Condition.FINISHED),
+    )
+    world.run()
+    world.fail("a")
+    assert [world.phase(name) for name in "abcd"] == [Phase.FAILED, Phase.SKIPPED, Phase.SKIPPED, Phase.SKIPPED]
+    assert world.names_launched() == ["a", "cleanup"]
+
+
+def test_all_dependencies_must_be_met(world: World) -> None:
+    world.submit(a_job("x"), a_job("y"), a_job("both").after("x", "y"))
+    world.run()
+    world.finish("x")
+    assert "both" not in world.names_launched()
+    world.finish("y")
+    assert world.names_launched()[-1] == "both"
+
+
+def test_a_retry_of_the_dependency_is_not_its_end(world: World) -> None:
+    world.submit(a_job("a").retrying(1, initial_seconds=5), a_job("b").after("a"))
+    world.run()
+    world.fail("a")
+    assert world.phase("b") is Phase.PENDING
+    world.let_pass(5)
+    world.finish("a")
+    assert world.names_launched() == ["a", "a", "b"]
+
+
+def test_a_dependency_named_twice_must_meet_both_conditions(world: World) -> None:
+    world.submit(
+        a_job("a"),
+        a_job("fine").after("a").after("a", condition=Condition.FINISHED),
+        a_job("never").after("a").after("a", condition=Condition.FAILED),
+    )
+    world.run()
+    world.finish("a")
+    assert world.names_launched() == ["a", "fine"]
+    assert world.phase("never") is Phase.SKIPPED
+    world.delete("fine")
+    world.delete("never")
+    assert world.state.graph.dependents == {}
+
+
+# ------------------------------------------------------------------ names
+def test_a_name_that_does_not_exist_is_waited_for(world: World) -> None:
+    world.submit(a_job("b").after("a", "x"))
+    world.let_pass(1000)
+    assert world.status("b").message == 'waits for "a", "x" (not created yet: "a", "x")'
+    world.submit(a_job("a"), a_job("x"))
+    world.run()
+    world.finish("a", "x")
+    assert world.names_launched() == ["a", "x", "b"]
+
+
+def test_a_job_of_another_namespace_is_another_job(world: World) -> None:
+    world.submit(a_job("a").in_namespace("other"), a_job("b").after("a"))
+    world.run()
+    world.finish("a")
+    assert world.names_launched() == ["a"]
+
+
+def test_a_succeeded_dependency_that_is_deleted_before_its_dependent_started_is_waited_for_again(world: World) -> None:
+    world.submit(a_job("a"), a_job("b").after("a", "later"))
+    world.run()
+    world.finish("a")
+    world.delete("a")
+    world.submit(a_job("later"))
+    world.run()
+    world.finish("later")
+    assert world.names_launched() == ["a", "later"]
+    world.submit(a_job("a").with_uid("uid-a2"))
+    world.run()
+    world.finish("a")
+    assert world.names_launched() == ["a", "later", "a2", "b"]
+
+
+def test_a_job_that_waits_for_quota_leaves_the_queue_when_its_dependency_is_deleted() -> None:
+    world = World()
+    world.put_queue(a_queue(quota={"cpu": 1}))
+    world.submit(a_job("a"), a_job("full"), a_job("b").after("a"))
+    world.run()
+    world.finish("a")
+    assert world.status("b").reason is Reason.WAITING_FOR_QUOTA
+    world.delete("a")
+    world.finish("full")
+    assert world.names_launched() == ["a", "full"]
+    assert world.status("b").reason is Reason.WAITING_FOR_DEPENDENCIES
+
+
+def test_dependencies_may_be_changed_while_the_job_waits(world: World) -> None:
+    world.submit(a_job("a"), a_job("b").after("nobody"))
+    world.run()
+    world.edit("b", depends_on=a_job("b").after("a").build().depends_on)
+    world.run()
+    assert world.status("b").message == 'waits for "a"', "a new spec is answered, though the reason is the same"
+    world.finish("a")
+    assert world.names_launched() == ["a", "b"]
+
+
+def test_what_it_waits_for_is_written_once_however_many_come_and_end(world: World) -> None:
+    names = [f"d{i}" for i in range(50)]
+    world.holding = True
+    world.submit(a_job("all").after(*names))
+    world.cycle()
+    for name in names:
+        world.submit(a_job(name))
+        world.cycle()
+    world.answer()
+    for name in names[:-1]:
+        world.finish(name)
+    assert [name for name, _ in world.written].count("all") == 1
+
+
+def test_the_message_names_three_and_counts_the_rest(world: World) -> None:
+    world.submit(a_job("a"), a_job("z").after("a", "b", "c", "d", "e"))
+    world.run()
+    assert world.status("z").message == (
+        'waits for "a", "b", "c" and 2 more (not created yet: "b", "c", "d" and 1 more)'
+    )
+
+
+# ------------------------------------------------------------------ cycles
+TWO = (a_job("a").after("b"), a_job("b").after("a"))
+THREE = (a_job("a").after("b"), a_job("b").after("c"), a_job("c").after("a"))
+HUB = (a_job("x").after("p", "q"), a_job("p").after("x"), a_job("q").after("x"))
+EIGHT = (a_job("m").after("l", "r"), a_job("l").after("m"), a_job("r").after("s"), a_job("s").after("m"))
+
+
+@pytest.mark.parametrize("jobs", [TWO, THREE, HUB, EIGHT], ids=["two", "three", "hub", "eight"])
+def test_all_members_of_a_cycle_fail_in_whatever_order_they_come(jobs: tuple[JobBuilder, ...]) -> None:
+    outcomes = set()
+    for order in permutations(jobs):
+        world = World()
+        world.put_queue(a_queue())
+        for job in order:
+            world.submit(job)
+            world.state.graph.look_for_cycles()
+        world.run()
+        assert {(s.phase, s.reason) for _, s in world.written if s.phase.terminal} == {
+            (Phase.FAILED, Reason.DEPENDENCY_CYCLE)
+        }
+        assert {job.status.phase for job in world.jobs.values()} == {Phase.FAILED}
+        assert world.launched == []
+        outcomes.add(tuple(sorted((str(job.name), job.status.message) for job in world.jobs.values())))
+    assert len(outcomes) == 1, "the cycles are spelled the same"
+
+
+def test_a_cycle_is_spelled_out(world: World) -> None:
+    world.submit(*THREE)
+    world.run()
+    assert {s.message for _, s in world.written} == {"its dependencies form a cycle: a -> b -> c -> a"}
+
+
+def test_a_job_that_names_itself_fails_as_a_cycle_of_one(world: World) -> None:
+    world.submit(a_job("a").after("a"))
+    world.run()
+    assert (world.phase("a"), world.status("a").message) == (Phase.FAILED, "its dependencies form a cycle: a -> a")
+
+
+def test_a_long_cycle_is_found_and_cut_in_the_middle(world: World) -> None:
+    n = 3000
+    world.submit(*(a_job(f"j{i:04}").after(f"j{(i + 1) % n:04}") for i in range(n)))
+    world.run()
+    assert set(world.phases().values()) == {"Failed"}
+    assert world.status("j0007").message == (
+        "its dependencies form a cycle: j0000 -> j0001 -> j0002 -> j0003 -> j0004 -> j0005 -> (2990 more) -> "
+        "j2996 -> j2997 -> j2998 -> j2999 -> j0000"
+    )
+
+
+def test_dependents_outside_of_a_cycle_follow_their_own_policy(world: World) -> None:
+    world.submit(
+        *TWO,
+        a_job("skips").after("a"),
+        a_job("fails").after("a").on_dependency_failure(OnDependencyFailure.FAIL),
+        a_job("runs").after("a", condition=Condition.FAILED),
+        a_job("upstream"),
+    )
+    world.run()
+    assert world.phase("skips") is Phase.SKIPPED
+    assert (world.phase("fails"), world.status("fails").reason) == (Phase.FAILED, Reason.DEPENDENCY_NOT_SATISFIED)
+    assert sorted(world.names_launched()) == ["runs", "upstream"]
+
+
+def test_a_cycle_that_is_cut_before_it_was_written_lets_its_members_live(world: World) -> None:
+    world.holding = True
+    world.submit(*THREE)
+    world.cycle()
+    world.edit("c", depends_on=())
+    made = world.cycle()
+    assert [d.job.name for d in made.decisions if isinstance(d, Launch)] == ["c"]
+    world.answer()
+    world.finish("c")
+    world.finish("b")
+    assert world.names_launched() == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize("jobs", [TWO, THREE, HUB, EIGHT], ids=["two", "three", "hub", "eight"])
+@pytest.mark.parametrize("condition", list(Condition))
+def test_a_restart_between_the_writes_of_a_cycles_members_ends_the_others_in_the_same_way(
+    jobs: tuple[JobBuilder, ...], condition: Condition
+) -> None:
+    for survivors in range(1, len(jobs)):
+        world = World()
+        world.put_queue(a_queue())
+        world.submit(*jobs)
+        for builder in jobs:
+            job = world.job(builder.name)
+            world.edit(builder.name, depends_on=tuple(type(d)(d.name, condition) for d in job.depends_on))
+        world.holding = True
+        world.cycle()
+        for decision in world.pending[:survivors]:
+            world.carry_out(decision)
+        world.crash()
+        world.answer()
+        assert {(j.status.phase, j.status.reason) for j in world.jobs.values()} == {
+            (Phase.FAILED, Reason.DEPENDENCY_CYCLE)
+        }
+
+
+def test_a_job_made_after_a_cycle_ended_is_no_member_of_it(world: World) -> None:
+    world.submit(*TWO)
+    world.run()
+    world.delete("b")
+    world.let_pass(5)
+    world.submit(a_job("b").with_uid("uid-b2").after("a", condition=Condition.FINISHED))
+    world.run()
+    assert world.names_launched() == ["b2"]
+
+
+def test_a_cycle_closed_by_a_retry_is_found(world: World) -> None:
+    world.submit(a_job("a"), a_job("b").after("a").retrying(3, initial_seconds=1))
+    world.run()
+    world.finish("a")
+    world.start("b")
+    world.delete("a")
+    world.submit(a_job("a").with_uid("uid-a2").after("b"))
+    world.run()
+    assert world.phases() == {"b": "Running", "a": "Pending"}
+    world.fail("b")
+    assert world.phases() == {"b": "Failed", "a": "Failed"}
+
+
+def test_a_cancelled_member_opens_the_cycle_the_same_for_a_restarted_operator() -> None:
+    for crash in (False, True):
+        world = World()
+        world.put_queue(a_queue())
+        world.submit(a_job("a").after("b").cancelled(), a_job("b").after("a"))
+        world.holding = True
+        world.cycle()
+        (cancel,) = [d for d in world.pending if d.job.name == "a"]  # type: ignore[attr-defined]  # status writes
+        world.carry_out(cancel)
+        if crash:
+            world.crash()
+        world.cycle()
+        world.answer()
+        assert world.phases() == {"a": "Cancelled", "b": "Skipped"}
+
+
+# ------------------------------------------------------------------ the algorithms
+def keys(names: str) -> list[JobKey]:
+    return [JobKey(Namespace("n"), JobName(name)) for name in names]
+
+
+def test_knots_are_the_groups_that_wait_for_each_other() -> None:
+    graph = {"a": "b", "b": "ac", "c": "d", "d": "", "e": "e", "f": "a"}
+
+    def successors(key: JobKey) -> list[JobKey]:
+        return keys(graph[key.name])
+
+    found = knots(keys("fedcba"), successors)
+    assert sorted(sorted(key.name for key in knot) for knot in found) == [["a", "b"], ["e"]]
+
+
+def test_every_member_of_a_knot_gets_a_simple_cycle_through_itself() -> None:
+    graph = {"a": "bc", "b": "d", "c": "d", "d": "ae", "e": "f", "f": "dc"}
+
+    def successors(key: JobKey) -> list[JobKey]:
+        return keys(graph[key.name])
+
+    for knot in permutations(keys("abcdef")):
+        cycles = cycles_of(knot, successors)
+        assert set(cycles) == set(knot)
+        for member, cycle in cycles.items():
+            assert member in cycle
+            assert len(set(cycle)) == len(cycle)
+            for here, following in zip(cycle, (*cycle[1:], cycle[0]), strict=True):
+                assert following in successors(here)
