@@ -188,8 +188,7 @@ def submission(given: dict[str, Any]) -> Submission:
         short = ShortJob.model_validate(given)
     except ValidationError as error:
         raise from_fields(field_errors(error.errors(include_url=False))) from None
-    made = _manifest(short.manifest(), short=True)
-    return made
+    return _manifest(short.manifest(), short=True)
 
 
 def _manifest(given: dict[str, Any], *, short: bool = False) -> Submission:

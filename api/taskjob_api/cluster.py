@@ -16,7 +16,7 @@ import msgspec
 
 from taskjob.core.model import Job
 from taskjob.kube.client import job_path, pod_path
-from taskjob.kube.http import MERGE_PATCH, KubeHttp, NoAnswerError, Reply, ServerStatus, encode
+from taskjob.kube.http import JSON, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, ServerStatus, encode
 from taskjob.kube.schema import UnusableObjectError, parse_job
 from taskjob_api.bodies import Submission
 from taskjob_api.problems import FieldError, Kind, Problem, summary, unavailable
@@ -89,7 +89,7 @@ class Cluster:
                 "patch",
                 {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
                 encode(patch),
-                MERGE_PATCH,
+                content_type=MERGE_PATCH,
             )
             if reply.ok:
                 return _job(reply)
@@ -147,7 +147,8 @@ class Cluster:
         verb: str,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        content_type: str = "application/json",
+        *,
+        content_type: str = JSON,
     ) -> Reply:
         try:
             return await self._http.request(

@@ -20,9 +20,9 @@ stream_transitions: Final = Counter("taskjobs_api_stream_transitions", "Transiti
 stream_lag: Final = Gauge(
     "taskjobs_api_stream_lag_transitions", "How many transitions the slowest stream client has still to be sent."
 )
-stream_delay: Final = Histogram(
-    "taskjobs_api_stream_delay_seconds",
-    "From the moment that history was told a transition until it was ready to be sent.",
+stream_read_seconds: Final = Histogram(
+    "taskjobs_api_stream_read_seconds",
+    "From the news that history has grown until its transitions were ready to be sent.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
 )
 history_connected: Final = Gauge("taskjobs_api_history_connected", "1 while history can be read, else 0.")

@@ -32,6 +32,7 @@ class Kind(Enum):
     ALREADY_EXISTS = ("already-exists", 409, "The name is taken")
     FINISHED = ("finished", 409, "The job has finished")
     CONFLICT = ("conflict", 409, "The object was changed by somebody else")
+    UPGRADE = ("upgrade-required", 426, "This is a WebSocket")
     TOO_LARGE = ("too-large", 413, "The request is too large")
     NOT_JSON = ("not-json", 415, "The body must be JSON")
     INVALID = ("invalid", 422, "The request is not valid")
@@ -103,7 +104,9 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
 
 def invalid(field: str, message: str) -> Problem:
     """One field is to blame."""
-    return Problem(Kind.INVALID, f"{field}: {message}" if field else message, [FieldError(field=field, message=message)])
+    return Problem(
+        Kind.INVALID, f"{field}: {message}" if field else message, [FieldError(field=field, message=message)]
+    )
 
 
 def unavailable(detail: str, retry_after_seconds: float | None = None) -> Problem:

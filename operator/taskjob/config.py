@@ -41,7 +41,11 @@ class ApiSettings(CommonSettings):
     """The API's settings. Until it authenticates its callers, it binds to loopback only."""
 
     api_host: str = "127.0.0.1"
-    api_port: int = Field(8080, ge=0, le=65535)
+    api_port: int = Field(8080, ge=0, le=65535, description="0 takes a free port; the start message names it.")
+    request_timeout_seconds: float = Field(15, gt=0, le=300, description="Of one request to the API server.")
+    stream_heartbeat_seconds: float = Field(15, ge=0.05, le=300, description="Between HEARTBEAT frames.")
+    stream_kept: int = Field(8192, ge=16, le=1_000_000, description="Transitions that a slow client may be behind.")
+    stream_clients: int = Field(1000, ge=1, le=100_000, description="Clients of the stream at once.")
 
 
 def explain_invalid(error: ValidationError) -> str:

@@ -1,0 +1,133 @@
+"""The process: settings in, connections made, uvicorn around the application. `python -m taskjob_api`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import Final
+
+import uvicorn
+import uvloop
+from pydantic import ValidationError
+
+from taskjob.config import ApiSettings, explain_invalid
+from taskjob.history.reader import HistoryReader
+from taskjob.kube.credentials import ConfigurationError
+from taskjob.kube.http import KubeHttp
+from taskjob_api.cluster import Cluster
+from taskjob_api.hub import Hub
+from taskjob_api.middleware import is_loopback
+from taskjob_api.routes import Service, StreamLimits, build
+
+log = logging.getLogger("taskjob_api")
+
+GRACE_SECONDS: Final = 10
+
+
+class StartError(Exception):
+    """The API cannot start; the message says why and what to do."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket. Raises `StartError`: without authentication there is none but on loopback."""
+    if not is_loopback(host):
+        raise StartError(
+            f"TASKJOBS_API_HOST={host} is refused: the API does not authenticate its callers yet, "
+            "so it binds to loopback only (127.0.0.1, ::1, localhost)"
+        )
+    host = host.strip("[]")
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    """Where a socket can be reached."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which tells streams of events that it is about to go."""
+
+    def __init__(self, config: uvicorn.Config, going: asyncio.Event) -> None:
+        super().__init__(config)
+        self._going = going
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: finish, and at a second SIGINT do not wait. uvicorn's own would raise it again at the end, and so
+        end the process before our connections are closed."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close WebSockets with 1012, end followed logs, let the rest finish."""
+        self._going.set()
+        await super().shutdown(sockets)
+
+
+async def serve(settings: ApiSettings, listening: socket.socket) -> None:
+    """Serve until a signal ends it. Raises `ConfigurationError`."""
+    going = asyncio.Event()
+    limits = StreamLimits(heartbeat_seconds=settings.stream_heartbeat_seconds, clients=settings.stream_clients)
+    async with (
+        await KubeHttp.connect(settings.kubeconfig, timeout_seconds=settings.request_timeout_seconds) as http,
+        HistoryReader(settings.database_url.get_secret_value()) as reader,
+    ):
+        hub = Hub(reader, kept=settings.stream_kept)
+        service = Service(Cluster(http), reader, hub, limits, going)
+        app = build(service, version=importlib.metadata.version("taskjobs"))
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,  # CPU for every client, for frames of a few hundred bytes
+            ws_max_size=4096,  # clients have nothing to say
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            h11_max_incomplete_event_size=65_536,
+        )
+        log.info(
+            "the API answers at %s (docs at /docs); it does not authenticate its callers, so it binds to loopback only",
+            url_of(listening),
+        )
+        await Server(config, going).serve([listening])
+
+
+def main() -> None:
+    """Run the API until it is told to stop; a message and exit code 2 if it cannot start."""
+    try:
+        settings = ApiSettings()
+        listening = listen(settings.api_host, settings.api_port)
+    except ValidationError as error:
+        sys.exit(_stop(explain_invalid(error)))
+    except StartError as error:
+        sys.exit(_stop(str(error)))
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    try:
+        uvloop.run(serve(settings, listening))
+    except ConfigurationError as error:
+        sys.exit(_stop(str(error)))
+    finally:
+        listening.close()
+
+
+def _stop(message: str) -> int:
+    print(f"taskjob-api: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,286 @@
+"""A log that is followed: server-sent events, one a line, until the attempt ends.
+
+An event's id says where in the log it stands; a browser that reconnects sends the last one as `Last-Event-ID` and gets
+the lines after it. The last event is `end`; who comes back with its id is answered 204, which tells a browser to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from taskjob.core.phases import Phase
+from taskjob.ports import HistoryUnavailableError
+from taskjob_api import metrics
+from taskjob_api.cluster import NoPodLog
+from taskjob_api.hub import Hub
+from taskjob_api.jobs import Found, Jobs
+from taskjob_api.logs import LiveLog, LogQuery, Logs, Target
+from taskjob_api.problems import Kind, Problem
+from taskjob_api.views import encode
+
+log = logging.getLogger(__name__)
+
+END_IDENTITY: Final = "end"
+LINE_MAX: Final = 262_144
+"""Bytes of a line that are sent as one event; what is longer is cut into several."""
+_LOOK_SECONDS: Final = (0.2, 2.0)  # between two looks whether the attempt has ended
+_BEAT_SECONDS: Final = 15.0
+_BEAT: Final = b": still here\n\n"
+_IDENTITY: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9TZ:.-]{0,35})")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a pod's log, with the time that the kubelet gave it (empty if none)."""
+
+    time: bytes
+    text: bytes
+
+
+class Place:
+    """Where in a log we are, so that a connection that broke is taken up without a line lost or doubled.
+
+    `sinceTime` has whole seconds: lines are told apart by their own time, and several of one time by their number.
+    Lines without a time are told apart by their place in the log.
+    """
+
+    __slots__ = ("_again", "_nth", "_read", "_time", "lines")
+
+    def __init__(self, lines: int = 0, nth: int = 0, time: bytes = b"") -> None:
+        self.lines = lines  # sent so far
+        self._time = time  # the greatest time seen
+        self._nth = nth  # lines that had it
+        self._again = 0  # of those, how many were seen since `restart`
+        self._read = 0  # lines read since `restart`
+
+    @classmethod
+    def parse(cls, identity: str, attempt: int) -> Place | None:
+        """From an event's id; None if it is none of this attempt's."""
+        found = _IDENTITY.fullmatch(identity)
+        if found is None or int(found[1]) != attempt:
+            return None
+        return cls(int(found[2]), int(found[3]), found[4].encode())
+
+    def identity(self, attempt: int) -> str:
+        """As an event's id."""
+        return f"{attempt}.{self.lines}.{self._nth}.{self._time.decode()}"
+
+    @property
+    def since(self) -> str | None:
+        """For `sinceTime`: the second of the last line."""
+        return self._time[:19].decode() + "Z" if self._time else None
+
+    def restart(self) -> None:
+        """The log is read again from `since`."""
+        self._again = self._read = 0
+
+    def is_new(self, line: Line) -> bool:
+        """Whether the line was not seen before; counts it if so."""
+        self._read += 1
+        if not line.time:
+            if not self._time and self._read <= self.lines:
+                return False
+        elif line.time < self._time:
+            return False
+        elif line.time == self._time:
+            self._again += 1
+            if self._again <= self._nth:
+                return False
+            self._nth = self._again
+        else:
+            self._time, self._nth, self._again = line.time, 1, 1
+        self.lines += 1
+        return True
+
+
+async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:
+    """Lines out of chunks that carry times. A line that is too long comes in pieces, all with its time."""
+    rest, time = b"", b""
+    async for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for raw in whole:
+            time, text = _timed(raw, time)
+            yield Line(time, text)
+            time = b""
+        while len(rest) > LINE_MAX:
+            time, text = _timed(rest[:LINE_MAX], time)
+            yield Line(time, text)
+            rest = rest[LINE_MAX:]
+    if rest:
+        yield Line(*_timed(rest, time))
+
+
+def _timed(raw: bytes, known: bytes) -> tuple[bytes, bytes]:
+    if known:
+        return known, raw
+    time, space, text = raw.partition(b" ")
+    if space and len(time) <= 35 and time[10:11] == b"T" and time[4:5] == b"-":
+        return time, text
+    return b"", raw
+
+
+def event(text: bytes, identity: str) -> bytes:
+    """One line as an event. A carriage return would end it: it is sent as a line of the same event."""
+    shown = text.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    data = "".join(f"data: {part}\n" for part in shown.split("\n"))
+    return f"id: {identity}\n{data}\n".encode()
+
+
+def named(kind: Literal["end", "problem"], content: bytes, identity: str) -> bytes:
+    """An event that is no line."""
+    return b"event: " + kind.encode() + b"\nid: " + identity.encode() + b"\ndata: " + content + b"\n\n"
+
+
+class Sources(Protocol):
+    """What a follower reads from."""
+
+    jobs: Jobs
+    logs: Logs
+    hub: Hub
+    going: asyncio.Event  # set when the process is about to end
+
+
+class Follower:
+    """Follows one attempt's log for one client."""
+
+    def __init__(self, sources: Sources, of: Target, query: LogQuery, since: str | None, place: Place | None) -> None:
+        self._sources = sources
+        self._of = of
+        self._query = query
+        self._since = since
+        self._resumed = place is not None
+        self._place = place or Place()
+        self._going: asyncio.Task[bool] | None = None
+
+    async def open(self, *, follow: bool = True) -> LiveLog | NoPodLog:
+        """The pod's log from where we are. Raises `Problem`."""
+        self._place.restart()
+        return await self._sources.logs.open(
+            self._of,
+            self._query,
+            self._place.since or self._since,
+            follow=follow,
+            timestamps=True,
+            again=self._place.lines > 0,
+        )
+
+    async def events(self, first: LiveLog | NoPodLog) -> AsyncIterator[bytes]:
+        """All events, from what `open` gave."""
+        metrics.log_followers.inc()
+        self._going = asyncio.create_task(self._sources.going.wait())
+        try:
+            async for sent in self._events(first):
+                yield sent
+        except Problem as problem:
+            yield named("problem", problem.body(""), self._identity)
+        except HistoryUnavailableError as error:
+            yield named("problem", Problem(Kind.UNAVAILABLE, str(error)).body(""), self._identity)
+        finally:
+            metrics.log_followers.dec()
+            self._going.cancel()
+            if isinstance(first, LiveLog):
+                await first.close()
+
+    @property
+    def _identity(self) -> str:
+        return self._place.identity(self._of.attempt)
+
+    async def _events(self, opened: LiveLog | NoPodLog) -> AsyncIterator[bytes]:
+        wait, longest = _LOOK_SECONDS
+        while True:
+            before = self._place.lines
+            if isinstance(opened, LiveLog):
+                async for sent in self._lines(opened):
+                    yield sent
+            if self._place.lines > before:
+                wait = _LOOK_SECONDS[0]
+            if self._going is not None and self._going.done():
+                return  # without `end`: the client comes back
+            found = await self._sources.jobs.find(self._of.found.answer["id"])
+            if not is_under_way(found, self._of):
+                async for sent in self._rest():
+                    yield sent
+                yield named("end", _outcome(found, self._of), END_IDENTITY)
+                return
+            yield _BEAT
+            grown = self._sources.hub.grown
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await grown.wait()
+            wait = min(wait * 2, longest)
+            opened = await self.open()
+
+    async def _rest(self) -> AsyncIterator[bytes]:
+        """What was written after the connection ended and before the attempt did."""
+        opened = await self.open(follow=False)
+        if isinstance(opened, LiveLog):
+            async for sent in self._lines(opened):
+                yield sent
+            return
+        kept = await self._sources.logs.kept(self._of, self._query, None)
+        if kept is None:
+            return
+        # A kept log has no times: where we are in it is known only if we began at its beginning.
+        whole = self._query.tail is None and self._query.since is None
+        start = self._place.lines if whole else 0
+        if start == 0 and self._place.lines > 0 and not self._resumed:
+            return  # a part that was asked for, read from the pod until it ended
+        for text in kept.body.splitlines()[start:]:
+            self._place.lines += 1
+            yield event(text, self._identity)
+
+    async def _lines(self, opened: LiveLog) -> AsyncIterator[bytes]:
+        """The new lines of a log that was opened; a connection that breaks just ends it."""
+        waiting: asyncio.Task[Line] | None = None
+        lines = lines_of(opened.chunks())
+        try:
+            while True:
+                waiting = waiting or asyncio.ensure_future(anext(lines))
+                ends = (waiting,) if self._going is None else (waiting, self._going)
+                await asyncio.wait(ends, timeout=_BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    if self._going is not None and self._going.done():
+                        return
+                    yield _BEAT
+                    continue
+                try:
+                    line = waiting.result()
+                except StopAsyncIteration:
+                    return
+                except Problem as problem:
+                    log.debug("a followed log broke off: %s", problem)
+                    return
+                waiting = None
+                if self._place.is_new(line):
+                    yield event(line.text, self._identity)
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+            await lines.aclose()
+            await opened.close()
+
+
+def is_under_way(found: Found, of: Target) -> bool:
+    """Whether the attempt may still write."""
+    job = found.job
+    if job is None or job.status.phase.terminal:
+        return False
+    status = job.status
+    return (status.run, status.attempt) == (of.run, of.attempt) and status.phase is not Phase.PENDING
+
+
+def _outcome(found: Found, of: Target) -> bytes:
+    ended = {"attempt": of.attempt, "jobPhase": found.answer["phase"], "exitCode": None, "failure": None}
+    for known in found.row.attempts if found.row is not None else ():
+        if (known.run, known.attempt) == (of.run, of.attempt):
+            ended |= {"exitCode": known.exit_code, "failure": known.failure}
+    if ended["exitCode"] is None and found.job is not None and found.job.status.attempt == of.attempt:
+        ended["exitCode"] = found.job.status.exit_code
+    return encode(ended)

@@ -1,0 +1,77 @@
+"""`/healthz`, `/readyz` and `/metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from taskjob.ports import HistoryUnavailableError
+from taskjob_api.views import encode
+
+health = APIRouter(tags=["health"])
+
+
+class Dependency(BaseModel):
+    """One thing that the API needs."""
+
+    ready: bool = Field(description="Whether it answers.")
+    message: str | None = Field(description="What is wrong, if anything is.")
+
+
+class Readiness(BaseModel):
+    """Whether requests can be answered."""
+
+    ready: bool = Field(description="Whether everything needed answers.")
+    apiServer: Dependency = Field(description="The Kubernetes API server, knowing TaskJobs.")  # noqa: N815 - JSON
+    postgresql: Dependency = Field(description="PostgreSQL, with a history to read.")
+
+
+@health.get(
+    "/healthz", summary="Is the process alive?", response_class=Response, responses={200: {"description": "It is."}}
+)
+async def healthz() -> Response:
+    """Alive: it answers."""
+    return Response("ok\n", media_type="text/plain")
+
+
+@health.get(
+    "/readyz",
+    summary="Can requests be answered?",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Something does not answer; each is named."}},
+)
+async def readyz(request: Request) -> Response:
+    """Asks the API server and PostgreSQL, and names what does not answer."""
+    service = request.app.state.service
+    cluster, history = await asyncio.gather(service.cluster.ready(), _history(service.reader))
+    ready = cluster is None and history is None
+    answer = {
+        "ready": ready,
+        "apiServer": {"ready": cluster is None, "message": cluster},
+        "postgresql": {"ready": history is None, "message": history},
+    }
+    return Response(encode(answer), 200 if ready else 503, media_type="application/json")
+
+
+async def _history(reader: Any) -> str | None:
+    try:
+        async with asyncio.timeout(3):
+            await reader.ping()
+    except HistoryUnavailableError as error:
+        return str(error)
+    except TimeoutError:
+        return "no answer within 3 s"
+    return None
+
+
+@health.get(
+    "/metrics", summary="Prometheus metrics", response_class=Response, responses={200: {"description": "Text."}}
+)
+async def metrics() -> Response:
+    """In Prometheus' text format."""
+    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,146 @@
+"""The jobs themselves: created, listed, read, cancelled.
+
+A live object comes from the cluster, so that a client reads at once what it wrote; one that has left comes from
+history. The API server cannot be asked by UID: which name a UID has is remembered here for what this process has
+created or seen, and known to history for the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+from taskjob.core.model import Job
+from taskjob.core.phases import Phase
+from taskjob.history.reader import CursorUnknownError, HistoryReader, JobRow
+from taskjob.ports import HistoryUnavailableError
+from taskjob_api.bodies import Submission
+from taskjob_api.cluster import Cluster
+from taskjob_api.filters import ListQuery
+from taskjob_api.hub import Hub
+from taskjob_api.problems import FieldError, Kind, Problem
+from taskjob_api.views import live, past, past_detail
+
+_REMEMBERED: Final = 10_000
+HISTORY_LAG_SECONDS: Final = 0.4
+"""How long to wait for history to hear of a job before it is said not to exist; a flush takes 100 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A job: the TaskJob if it is in the cluster, and its row if history has one. At least one is there."""
+
+    job: Job | None
+    row: JobRow | None
+    history_answers: bool = True
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """As a `JobDetail`."""
+        if self.job is not None:
+            known = self.row.attempts if self.row is not None else ()
+            return live(self.job, known if self.history_answers else None)
+        assert self.row is not None  # noqa: S101 - see the class
+        return past_detail(self.row)
+
+
+class Jobs:
+    """What the routes ask for. Raises `Problem`; `HistoryUnavailableError` passes where history alone could answer."""
+
+    def __init__(self, cluster: Cluster, reader: HistoryReader, hub: Hub) -> None:
+        self.cluster = cluster
+        self.reader = reader
+        self._hub = hub
+        self._names: OrderedDict[str, tuple[str, str]] = OrderedDict()
+
+    async def create(self, wanted: Submission) -> dict[str, Any]:
+        """Create the TaskJob."""
+        job = await self.cluster.create(wanted)
+        self._remember(job.uid, job.namespace, job.name)
+        return live(job, ())
+
+    async def page(self, query: ListQuery) -> dict[str, Any]:
+        """A `JobPage`."""
+        try:
+            page = await self.reader.jobs(query.filter(), query.limit, query.cursor)
+        except CursorUnknownError as error:
+            raise Problem(
+                Kind.BAD_CURSOR, f"cursor: {error}", [FieldError(field="cursor", message=str(error))]
+            ) from None
+        for row in page.items:
+            if row.gone_at is None:
+                self._remember(row.uid, row.namespace, row.name)
+        return {"items": [past(row) for row in page.items], "next": page.next}
+
+    async def find(self, uid: str) -> Found:
+        """The job of that UID. Raises `Problem`: 404 if neither the cluster nor history knows it."""
+        if (name := self._names.get(uid)) is not None:
+            job, row = await asyncio.gather(self.cluster.read(*name, uid), self.reader.job(uid), return_exceptions=True)
+            history_answers = not isinstance(row, HistoryUnavailableError)
+            if isinstance(row, BaseException):
+                if history_answers:
+                    raise row
+                if job is None:
+                    raise row
+                row = None
+            if isinstance(job, BaseException):
+                raise job
+            if job is not None or row is not None:
+                return Found(job, row, history_answers)
+            raise _unknown(uid)
+        row = await self._row(uid)
+        if row is None:
+            raise _unknown(uid)
+        if row.gone_at is not None:
+            return Found(None, row)
+        job = await self.cluster.read(row.namespace, row.name, uid)
+        if job is not None:
+            self._remember(uid, row.namespace, row.name)
+        return Found(job, row)
+
+    async def cancel(self, uid: str) -> dict[str, Any]:
+        """Cancel the job. Raises `Problem`: 409 once it has finished."""
+        found = await self.find(uid)
+        if found.job is not None:
+            job = await self.cluster.cancel(found.job)
+            if job is not None:
+                return Found(job, found.row, found.history_answers).answer
+        row = found.row or await self._row(uid)
+        if row is None:
+            raise _unknown(uid)
+        ended = f"it is {row.phase}" if _is_terminal(row.phase) else "it was deleted"
+        raise Problem(Kind.FINISHED, f"{row.namespace}/{row.name} cannot be cancelled any more: {ended}")
+
+    async def _row(self, uid: str) -> JobRow | None:
+        """History's row; a job that history has not heard of yet is waited for, a moment."""
+        deadline = time.monotonic() + HISTORY_LAG_SECONDS
+        while True:
+            grown = self._hub.grown  # taken before the look, so that nothing falls between
+            if (row := await self.reader.job(uid)) is not None:
+                return row
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await grown.wait()
+            except TimeoutError:
+                return None
+
+    def _remember(self, uid: str, namespace: str, name: str) -> None:
+        self._names[uid] = (namespace, name)
+        self._names.move_to_end(uid)
+        if len(self._names) > _REMEMBERED:
+            self._names.popitem(last=False)
+
+
+def _is_terminal(phase: str) -> bool:
+    return phase in {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED}
+
+
+def _unknown(uid: str) -> Problem:
+    return Problem(
+        Kind.NOT_FOUND,
+        f"there is no job with the id {uid}: ids are UIDs of TaskJobs; GET /jobs/?name=... finds jobs by name",
+        [FieldError(field="job_id", message="no such job")],
+    )

@@ -1,0 +1,249 @@
+"""`GET /jobs/{job_id}/logs`: from the pod while it exists, from history afterwards; the caller need not know.
+
+1. Which attempt, and the name of its pod: from the TaskJob, or from history's attempts.
+2. The pod's own log, if the TaskJob is in the cluster; if there is no such pod any more,
+3. history's. A log there has no times: `since` gives all of it if the attempt ended later, nothing if earlier.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from taskjob.core.model import PodTemplate
+from taskjob.history.reader import HistoryReader
+from taskjob.ports import HistoryUnavailableError
+from taskjob_api.cluster import Cluster, NoPodLog
+from taskjob_api.jobs import Found
+from taskjob_api.problems import FieldError, Kind, Problem, invalid
+
+TAIL_MAX: Final = 1_000_000
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
+_CONTAINER: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+
+
+class _Container(msgspec.Struct):
+    name: str
+
+
+class _PodSpec(msgspec.Struct):
+    containers: list[_Container] = []
+
+
+class _Template(msgspec.Struct):
+    spec: _PodSpec | None = None
+
+
+_decode_template: Final = msgspec.json.Decoder(_Template).decode
+
+
+def first_container(template: PodTemplate) -> str | None:
+    """The pod's first container: the one whose log is meant when none is named, as with kubectl."""
+    try:
+        spec = _decode_template(template).spec
+    except msgspec.MsgspecError:
+        return None
+    return spec.containers[0].name if spec is not None and spec.containers else None
+
+
+class LogQuery(BaseModel):
+    """Which log, and how much of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attempt: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="The attempt; absent: the current or last one."
+    )
+    container: Annotated[str, Field(min_length=1, max_length=63, pattern=_CONTAINER)] | None = Field(
+        None, description="The container; absent: the pod's first (in history, `main` or the first by name)."
+    )
+    follow: bool = Field(False, description="Go on until the attempt ends, as server-sent events.")
+    tail: Annotated[int, Field(ge=0, le=TAIL_MAX)] | None = Field(None, description="Only so many lines of the end.")
+    since: Annotated[str, Field(min_length=2, max_length=40)] | None = Field(
+        None, description="Only what was written since: an instant (RFC 3339), or a duration such as 10m."
+    )
+
+    def since_at(self, now: datetime) -> datetime | None:
+        """The instant that `since` means. Raises `Problem`."""
+        if self.since is None:
+            return None
+        if (found := _DURATION.fullmatch(self.since)) is not None:
+            return now - timedelta(seconds=min(int(found[1]) * _UNITS[found[2]], 10**9))
+        try:
+            at = datetime.fromisoformat(self.since.replace(" ", "+") if self.since[10:11] == "T" else self.since)
+        except ValueError:
+            at = None
+        if at is None or at.tzinfo is None:
+            raise invalid("since", f"{self.since!r} is neither an RFC 3339 instant nor a duration such as 90s, 10m, 2h")
+        return at.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One attempt of a job."""
+
+    found: Found
+    run: int
+    attempt: int
+    pod: str | None  # None: the TaskJob has left, or the pod's name is not known
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        job = self.found.job or self.found.row
+        return f"{job.namespace}/{job.name}, attempt {self.attempt}" if job is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLog:
+    """A log as history keeps it, cut to what was asked for."""
+
+    body: bytes
+    cut_bytes: int
+    note: str
+
+
+def target(found: Found, query: LogQuery) -> Target:
+    """The attempt that is asked for. Raises `Problem`: 404 if there was none yet, saying what the job waits for."""
+    job, row = found.job, found.row
+    if job is not None:
+        run, current, phase, reason, message = (
+            job.status.run, job.status.attempt, str(job.status.phase), str(job.status.reason), job.status.message
+        )  # fmt: skip
+        pods = {(run, current): job.status.pod_name}
+    else:
+        assert row is not None  # noqa: S101 - see Found
+        run, current, phase, reason, message, pods = row.run, row.attempt, row.phase, row.reason, row.message, {}
+    for known in row.attempts if row is not None else ():
+        if known.run == run:
+            current = max(current, known.attempt)
+        pods.setdefault((known.run, known.attempt), known.pod_name)
+    if current == 0:
+        what = f"waits: {reason}" if phase == "Pending" else f"never started: {phase}, {reason}"
+        raise Problem(Kind.NO_LOG, f"there is no log: the job {what}" + (f" ({message})" if message else ""))
+    attempt = query.attempt or current
+    if attempt > current:
+        raise Problem(
+            Kind.NO_LOG,
+            f"there is no attempt {attempt}: the last one so far is {current}",
+            [FieldError(field="attempt", message=f"the last attempt so far is {current}")],
+        )
+    return Target(found, run, attempt, pods.get((run, attempt)) if job is not None else None)
+
+
+class LiveLog:
+    """A pod's log that was opened: iterate it once, or close it."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], stack: AsyncExitStack) -> None:
+        self._chunks = chunks
+        self._stack = stack
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What the container wrote, as it comes; closes it in the end."""
+        async with self._stack:
+            async for chunk in self._chunks:
+                yield chunk
+
+    async def close(self) -> None:
+        """Without having read it."""
+        await self._stack.aclose()
+
+
+class Logs:
+    """Both sources of logs."""
+
+    def __init__(self, cluster: Cluster, reader: HistoryReader) -> None:
+        self._cluster = cluster
+        self._reader = reader
+
+    async def open(
+        self,
+        of: Target,
+        query: LogQuery,
+        since: str | None,
+        *,
+        follow: bool = False,
+        timestamps: bool = False,
+        again: bool = False,
+    ) -> LiveLog | NoPodLog:
+        """The pod's own log; `again`: a part was read already, and `tail` with it. Raises `Problem`."""
+        job = of.found.job
+        if job is None or of.pod is None:
+            return NoPodLog("the pod is gone", waiting=False)
+        wanted: dict[str, str] = {}
+        if query.container is not None:
+            wanted["container"] = query.container
+        elif (first := first_container(job.template)) is not None:
+            wanted["container"] = first
+        if query.tail is not None and not again:
+            wanted["tailLines"] = str(query.tail)
+        if since is not None:
+            wanted["sinceTime"] = since
+        if timestamps:
+            wanted["timestamps"] = "true"
+        stack = AsyncExitStack()
+        try:
+            opened = await stack.enter_async_context(self._cluster.log(job.namespace, of.pod, wanted, follow=follow))
+        except BaseException:
+            await stack.aclose()
+            raise
+        if isinstance(opened, NoPodLog):
+            await stack.aclose()
+            return opened
+        return LiveLog(opened, stack)
+
+    async def kept(self, of: Target, query: LogQuery, since: datetime | None) -> KeptLog | None:
+        """History's log of the attempt. Raises `HistoryUnavailableError`."""
+        job = of.found.job or of.found.row
+        assert job is not None  # noqa: S101 - see Found
+        log = await self._reader.logs(job.uid, of.attempt, query.container, of.run)
+        if log is None:
+            return None
+        body = log.body
+        if since is not None and (ended_at := _ended_at(of)) is not None and ended_at < since:
+            body = b""
+        if query.tail is not None:
+            body = last_lines(body, query.tail)
+        return KeptLog(body, log.cut_bytes, log.note)
+
+    async def missing(self, of: Target, query: LogQuery, pod: NoPodLog) -> Problem:
+        """Why there is no log."""
+        if pod.waiting:
+            return Problem(Kind.NO_LOG, f"{of.name}: the container has not started yet ({pod.message})")
+        job = of.found.job or of.found.row
+        if query.container is not None and job is not None:
+            try:
+                other = await self._reader.logs(job.uid, of.attempt, None, of.run)
+            except HistoryUnavailableError:
+                other = None
+            if other is not None:
+                message = f"no log of a container {query.container!r} was kept; there is one of {other.container!r}"
+                return Problem(Kind.NO_LOG, f"{of.name}: {message}", [FieldError(field="container", message=message)])
+        return Problem(Kind.NO_LOG, f"{of.name}: its pod is gone, and no log of it was kept")
+
+
+def _ended_at(of: Target) -> datetime | None:
+    for known in of.found.row.attempts if of.found.row is not None else ():
+        if (known.run, known.attempt) == (of.run, of.attempt):
+            return known.finished_at
+    return None
+
+
+def last_lines(body: bytes, lines: int) -> bytes:
+    """The last lines; a last one without a line end counts."""
+    if lines == 0:
+        return b""
+    end = len(body) - 1 if body.endswith(b"\n") else len(body)
+    for _ in range(lines):
+        end = body.rfind(b"\n", 0, end)
+        if end < 0:
+            return body
+    return body[end + 1 :]

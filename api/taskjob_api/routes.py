@@ -1,0 +1,228 @@
+"""The routes: what is asked, checked by its model, and what answers. The whole contract is in `/docs`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, FastAPI, Path, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+
+from taskjob.history.reader import HistoryReader
+from taskjob.ports import HistoryUnavailableError
+from taskjob_api import openapi
+from taskjob_api.bodies import parse, read_body, submission
+from taskjob_api.cluster import Cluster, NoPodLog
+from taskjob_api.filters import ListQuery, StreamQuery, read_query
+from taskjob_api.follow import END_IDENTITY, Follower, Place
+from taskjob_api.health import health
+from taskjob_api.hub import Hub
+from taskjob_api.jobs import Jobs
+from taskjob_api.logs import LogQuery, Logs, target
+from taskjob_api.middleware import LocalOnly, Measured
+from taskjob_api.problems import Kind, Problem, field_errors, from_fields, unavailable
+from taskjob_api.stream import Client
+from taskjob_api.views import JobDetail, JobPage, encode, rfc3339
+
+log = logging.getLogger(__name__)
+
+JobId = Annotated[
+    str,
+    Path(
+        description="The TaskJob's UID.",
+        pattern="^[A-Za-z0-9-]{1,64}$",
+        examples=["6e0a3f5c-8b1c-4a59-9d63-0d1c6a2f4b77"],
+    ),
+]
+_LOG_SOURCE: Final = "Taskjobs-Log-Source"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Bounds of the stream."""
+
+    heartbeat_seconds: float = 15
+    send_seconds: float = 30
+    clients: int = 1000
+
+
+class Service:
+    """What the routes work with."""
+
+    def __init__(
+        self, cluster: Cluster, reader: HistoryReader, hub: Hub, limits: StreamLimits, going: asyncio.Event
+    ) -> None:
+        self.cluster = cluster
+        self.reader = reader
+        self.hub = hub
+        self.limits = limits
+        self.going = going  # set when the process is about to end
+        self.jobs = Jobs(cluster, reader, hub)
+        self.logs = Logs(cluster, reader)
+
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+def _service(request: Request | WebSocket) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _json(answer: dict[str, object], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(encode(answer), status, media_type="application/json", headers=headers)
+
+
+@router.post("/", status_code=201, summary="Create a job", **openapi.create())
+async def create_job(request: Request) -> Response:
+    """A TaskJob manifest as JSON, or the short form. The API server has the last word, and is strict."""
+    body = await read_body(request)
+    read_query(openapi.NoQuery, request.query_params)
+    answer = await _service(request).jobs.create(submission(parse(body)))
+    return _json(answer, 201, {"Location": f"/jobs/{answer['id']}"})
+
+
+@router.get("/", summary="List jobs", **openapi.listing(JobPage, ListQuery))
+async def list_jobs(request: Request) -> Response:
+    """A page of jobs, newest first, as history has them: it may lag by the time of a flush (100 ms)."""
+    return _json(await _service(request).jobs.page(read_query(ListQuery, request.query_params)))
+
+
+@router.get("/stream", include_in_schema=False)
+async def stream_without_upgrade(request: Request) -> Response:
+    """The stream is a WebSocket."""
+    raise Problem(
+        Kind.UPGRADE, "connect with a WebSocket client: ws://.../jobs/stream", headers={"Upgrade": "websocket"}
+    )
+
+
+@router.get("/{job_id}", summary="Read a job", **openapi.one(JobDetail))
+async def get_job(request: Request, job_id: JobId) -> Response:
+    """A job in the cluster as it is there at this moment, one that has left as history has it."""
+    read_query(openapi.NoQuery, request.query_params)
+    return _json((await _service(request).jobs.find(job_id)).answer)
+
+
+@router.patch("/{job_id}/cancel", summary="Cancel a job", **openapi.cancel(JobDetail))
+async def cancel_job(request: Request, job_id: JobId) -> Response:
+    """Ends the job as Cancelled, a running attempt with its grace period. It cannot be taken back."""
+    read_query(openapi.NoQuery, request.query_params)
+    return _json(await _service(request).jobs.cancel(job_id))
+
+
+@router.get("/{job_id}/logs", summary="Read or follow a log", **openapi.logs(LogQuery))
+async def get_logs(request: Request, job_id: JobId) -> Response:
+    """The log of one attempt: from its pod while that exists, from history afterwards."""
+    query = read_query(LogQuery, request.query_params)
+    since = query.since_at(datetime.now(UTC))
+    service = _service(request)
+    resumed = request.headers.get("last-event-id", "") if query.follow else ""
+    if resumed == END_IDENTITY:
+        return Response(status_code=204)
+    found = await service.jobs.find(job_id)
+    wanted = target(found, query)
+    since_time = rfc3339(since.replace(microsecond=0)) if since is not None else None
+    if query.follow:
+        place = Place.parse(resumed, wanted.attempt)
+        follower = Follower(service, wanted, query, since_time, place)
+        opened = await follower.open()
+        if isinstance(opened, NoPodLog) and await service.logs.kept(wanted, query, since) is None:
+            raise await service.logs.missing(wanted, query, opened)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(follower.events(opened), media_type="text/event-stream", headers=headers)
+    opened = await service.logs.open(wanted, query, since_time)
+    if not isinstance(opened, NoPodLog):
+        return StreamingResponse(opened.chunks(), media_type="text/plain", headers={_LOG_SOURCE: "pod"})
+    kept = await service.logs.kept(wanted, query, since)
+    if kept is None:
+        raise await service.logs.missing(wanted, query, opened)
+    headers = {_LOG_SOURCE: "history", "Taskjobs-Log-Cut-Bytes": str(kept.cut_bytes)}
+    return Response(kept.body, media_type="text/plain", headers=headers)
+
+
+@router.websocket("/stream")
+async def stream(socket: WebSocket) -> None:
+    """See `stream.py`. What is wrong with the query is told as an HTTP answer before the upgrade."""
+    service = _service(socket)
+    try:
+        query = read_query(StreamQuery, socket.query_params)
+        if service.hub.unavailable is not None and service.hub.cursor is None:
+            raise unavailable(f"history cannot be read: {service.hub.unavailable}")
+        if len(service.hub.followers) >= service.limits.clients:
+            raise unavailable(f"{service.limits.clients} clients are connected already", 10)
+    except Problem as problem:
+        await socket.send_denial_response(problem.response(socket))
+        return
+    await socket.accept()
+    limits = service.limits
+    client = Client(
+        socket,
+        query,
+        service.hub,
+        service.reader,
+        heartbeat_seconds=limits.heartbeat_seconds,
+        send_seconds=limits.send_seconds,
+    )
+    await client.serve()
+
+
+# ---------------------------------------------------------------- the application
+def build(service: Service, *, version: str) -> FastAPI:
+    """The application around a service. The hub runs as long as the application does."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.hub.running():
+            yield
+
+    app = FastAPI(
+        title="Taskjobs",
+        version=version,
+        description=openapi.DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(router)
+    app.include_router(health)
+    app.openapi = lambda: openapi.schema(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    _handle_errors(app)
+    app.add_middleware(Measured)
+    app.add_middleware(LocalOnly)
+    return app
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def _(request: Request, problem: Problem) -> Response:
+        return problem.response(request)
+
+    @app.exception_handler(HistoryUnavailableError)
+    async def _(request: Request, error: HistoryUnavailableError) -> Response:
+        return unavailable(f"history cannot be read: {error}").response(request)
+
+    @app.exception_handler(RequestValidationError)
+    async def _(request: Request, error: RequestValidationError) -> Response:
+        return from_fields(field_errors(error.errors(), below=1)).response(request)
+
+    @app.exception_handler(HTTPException)
+    async def _(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            detail = f"{request.method} is not allowed on {request.url.path[:200]}"
+            return Problem(Kind.METHOD_NOT_ALLOWED, detail, headers=error.headers).response(request)
+        if error.status_code == 404:
+            return Problem(Kind.NOT_FOUND, f"there is nothing at {request.url.path[:200]}").response(request)
+        return Problem(Kind.MALFORMED, str(error.detail)).response(request)
+
+    @app.exception_handler(Exception)
+    async def _(request: Request, error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return Problem(Kind.INTERNAL, "an error of the API itself; its log says more").response(request)

@@ -1,0 +1,207 @@
+"""`WS /jobs/stream`: transitions as they are recorded, to one client, from where it left off.
+
+1. A cursor that is known: what came since, from history or from the hub's memory, then what comes.
+2. A cursor that is not: `RESET`, the matching jobs as `SNAPSHOT` pages, then what comes.
+3. No cursor: from now on; with `snapshot`, the matching jobs first.
+
+A transition is sent after the cursor that the client holds and before the one that it gets with it: a client that
+comes back with its last cursor misses nothing and sees nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from taskjob.history.cursors import read_position
+from taskjob.history.reader import CursorUnknownError, HistoryReader
+from taskjob.ports import HistoryUnavailableError
+from taskjob_api import metrics
+from taskjob_api.filters import StreamQuery, matcher
+from taskjob_api.hub import Hub, LaggedError
+from taskjob_api.views import encode, past, transition_frame
+
+log = logging.getLogger(__name__)
+
+TRY_AGAIN: Final = 1013  # the close code for clients that should come back
+_PAGE: Final = 500
+_BATCH: Final = 256  # transitions a client takes out of the hub at once
+
+
+class Frame(StrEnum):
+    """The types of frames."""
+
+    TRANSITION = "TRANSITION"
+    SNAPSHOT = "SNAPSHOT"
+    RESET = "RESET"
+    LAGGED = "LAGGED"
+    HEARTBEAT = "HEARTBEAT"
+
+
+class ClosedError(Exception):
+    """The stream ends from our side, with a code and a reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Client:
+    """One client of the stream; `seq` is how far it has come."""
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        query: StreamQuery,
+        hub: Hub,
+        reader: HistoryReader,
+        *,
+        heartbeat_seconds: float,
+        send_seconds: float,
+    ) -> None:
+        self._socket = socket
+        self._query = query
+        self._filter = query.filter()
+        self._matches = matcher(self._filter)
+        self._hub = hub
+        self._reader = reader
+        self._heartbeat_seconds = heartbeat_seconds
+        self._send_seconds = send_seconds
+        self.seq = 0
+        self._cursor = ""
+        self._incarnation: UUID | None = None
+
+    async def serve(self) -> None:
+        """Serve an accepted socket until either side ends it."""
+        listening = asyncio.create_task(self._until_it_leaves())
+        sending = asyncio.create_task(self._stream())
+        metrics.stream_clients.inc()
+        self._hub.followers.add(self)
+        try:
+            await asyncio.wait((listening, sending), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                await self._end(sending.exception())
+        finally:
+            self._hub.followers.discard(self)
+            metrics.stream_clients.dec()
+            for task in (listening, sending):
+                task.cancel()
+            await asyncio.gather(listening, sending, return_exceptions=True)
+
+    async def _end(self, error: BaseException | None) -> None:
+        match error:
+            case ClosedError(code=code, reason=reason):
+                pass
+            case HistoryUnavailableError():
+                code, reason = TRY_AGAIN, "history does not answer: come back with the last cursor"
+            case None | WebSocketDisconnect():
+                return
+            case _:
+                log.error("a stream ended by an error", exc_info=error)
+                code, reason = 1011, "an error of the API itself"
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self._socket.close(code, reason)
+
+    async def _until_it_leaves(self) -> None:
+        """What the client sends is passed over."""
+        while (await self._socket.receive())["type"] != "websocket.disconnect":
+            pass
+
+    # ------------------------------------------------------------ the whole of a stream
+    async def _stream(self) -> None:
+        try:
+            if (cursor := self._query.cursor) is not None:
+                self._stand_at(cursor)
+            else:
+                await self._begin(snapshot=self._query.snapshot)
+            await self._catch_up()
+        except CursorUnknownError as error:
+            await self._reset(str(error))
+        next_beat = 0.0  # at once: it says that the stream stands, and where
+        while True:
+            grown = self._hub.grown
+            try:
+                await self._forward()
+            except CursorUnknownError as error:
+                await self._reset(str(error))
+                continue
+            if time.monotonic() >= next_beat:
+                await self._send(Frame.HEARTBEAT, [_frame(Frame.HEARTBEAT, cursor=self._cursor)])
+                next_beat = time.monotonic() + self._heartbeat_seconds
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(next_beat - time.monotonic()):
+                    await grown.wait()
+
+    async def _begin(self, *, snapshot: bool) -> None:
+        """From now on, after the matching jobs if they are wanted. The place is taken before the jobs are read."""
+        self._stand_at(await self._reader.head())
+        place: str | None = None
+        while snapshot:
+            page = await self._reader.jobs(self._filter, _PAGE, place)
+            place = page.next
+            items = [past(row) for row in page.items]
+            frame = _frame(Frame.SNAPSHOT, cursor=self._cursor, items=items, last=place is None)
+            await self._send(Frame.SNAPSHOT, [frame])
+            snapshot = place is not None
+
+    async def _reset(self, reason: str) -> None:
+        await self._send(Frame.RESET, [_frame(Frame.RESET, cursor=await self._reader.head(), reason=reason)])
+        await self._begin(snapshot=True)
+        await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """What the hub does not keep, from history, page by page. Raises `CursorUnknownError`."""
+        more = True
+        while more and not self._hub.keeps(self._incarnation, self.seq):
+            changes = await self._reader.transitions_after(self._cursor, self._filter, _BATCH)
+            await self._send(Frame.TRANSITION, [transition_frame(told) for told in changes.rows])
+            self._stand_at(changes.cursor)
+            more = changes.more
+
+    async def _forward(self) -> None:
+        """All that the hub has for this client. Raises `CursorUnknownError` if history is another one by now."""
+        hub = self._hub
+        if hub.incarnation != self._incarnation:
+            # Which of the two is old? If this does not raise, it is the hub that has not looked yet.
+            await self._reader.transitions_after(self._cursor, self._filter, 1)
+            hub.look()
+            return
+        while True:
+            try:
+                told = hub.after(self.seq, _BATCH)
+            except LaggedError:
+                frame = _frame(Frame.LAGGED, cursor=self._cursor, behind=hub.seq - self.seq)
+                await self._send(Frame.LAGGED, [frame])
+                raise ClosedError(TRY_AGAIN, "too slow: come back with the cursor") from None
+            if not told:
+                return
+            matches = self._matches
+            await self._send(Frame.TRANSITION, [t.frame for t in told if matches is None or matches(t.transition)])
+            self._stand_at(told[-1].transition.cursor)
+
+    def _stand_at(self, cursor: str) -> None:
+        self._incarnation, self.seq = read_position(cursor)
+        self._cursor = cursor
+
+    async def _send(self, kind: Frame, frames: Sequence[str]) -> None:
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                for frame in frames:
+                    await self._socket.send({"type": "websocket.send", "text": frame})
+        except TimeoutError:
+            raise ClosedError(TRY_AGAIN, "the client does not read: come back with the last cursor") from None
+        metrics.frames.labels(kind).inc(len(frames))
+
+
+def _frame(kind: Frame, **content: object) -> str:
+    return encode({"type": kind, **content}).decode()
