@@ -53,7 +53,10 @@ async def world(cluster: Cluster, namespace: str) -> AsyncIterator[RealWorld]:
 
 @pytest.fixture(scope="module")
 def own_cluster() -> Iterator[Cluster]:
-    """An API server that a test may kill: others keep connections to the shared one."""
+    """An API server that a test may kill: others keep connections to the shared one.
+
+    Its components die with the thread that starts them, so they are restarted from this one, not from a pool's.
+    """
     with up(f"informer-{os.getpid()}", provider="apiserver", die_with_parent=True) as started:
         yield started
 
@@ -189,7 +192,7 @@ async def test_it_lists_anew_when_the_server_no_longer_knows_where_it_was(
         await own_world.remove_pod(goes)
         changed = await own_world.place(stays)
         # A restarted API server keeps no events from before: going on from an older version is answered 410.
-        await asyncio.to_thread(own_cluster.restart_component, "kube-apiserver", kill=True)
+        own_cluster.restart_component("kube-apiserver", kill=True)
         await relay.mend()
         await eventually("the pods are listed anew", lambda: len(seen.versions) >= 2)
         await eventually("only what is left is seen", sees(seen, changed))
@@ -203,9 +206,9 @@ async def test_it_outlives_the_api_server(own_world: RealWorld, own_cluster: Clu
     first = await launch(own_world, "first")
     seen = Seen()
     async with following(own_world.http, seen, own_world.namespace) as informer:
-        await asyncio.to_thread(own_cluster.stop_component, "kube-apiserver", kill=True)
+        own_cluster.stop_component("kube-apiserver", kill=True)
         await eventually("the silence is noticed", lambda: informer.silent_seconds > 0.5)
-        await asyncio.to_thread(own_cluster.restart_component, "kube-apiserver")
+        own_cluster.restart_component("kube-apiserver")
         second = await launch(own_world, "second")
         await eventually("it follows again", sees(seen, first, second))
         assert informer.silent_seconds < 5
