@@ -310,6 +310,7 @@ async def test_one_entry_that_is_refused_does_not_hold_up_the_others(
     assert await writer.flush(0, batch) is FlushOutcome.WRITTEN
     assert await keys(connection) == expected_keys(entries), "all but the bad one, in order"
     assert await connection.fetchval("SELECT count(*) FROM logs") == 1
+    assert writer.refused == 2
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
     assert "uid-bad" in lines[0]

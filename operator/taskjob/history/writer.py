@@ -55,6 +55,7 @@ class HistoryWriter:
         self._holder = holder or f"{socket.gethostname()}/{os.getpid()}"
         self._lock = asyncio.Lock()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self.refused = 0  # entries and logs left out so far because PostgreSQL refused their content
 
     async def open(self, epoch: int) -> Sequence[OpenJob]:
         """Migrate, claim history for `epoch`, and tell every job that has not been told gone.
@@ -84,7 +85,7 @@ class HistoryWriter:
         async with self._session("flushing") as connection:
             for _ in range(2):
                 try:
-                    await _write_or_split(connection, epoch, batch, columns)
+                    self.refused += await _write_or_split(connection, epoch, batch, columns)
                 except _FencedError:
                     # Deposed, or a database that has lost our claim (a restored backup): claiming tells.
                     try:
@@ -151,15 +152,20 @@ class HistoryWriter:
             )
 
 
-async def _write_or_split(connection: Connection, epoch: int, batch: Batch, log_columns: list[list[object]]) -> None:
-    """One batch; if PostgreSQL refuses it, all of it but what is at fault, still in one transaction."""
+async def _write_or_split(connection: Connection, epoch: int, batch: Batch, log_columns: list[list[object]]) -> int:
+    """One batch; if PostgreSQL refuses it, all of it but what is at fault, still in one transaction.
+
+    Returns how many entries and logs were left out.
+    """
     try:
         await _write(connection, epoch, batch, log_columns)
+        return 0
     except REFUSED_FOR_ITS_CONTENT as error:
         logger.warning("history: a batch was refused, looking for the row: %s", error)
         async with connection.transaction():
-            await _write_halves(connection, epoch, batch.entries, ())
-            await _write_halves(connection, epoch, (), batch.logs)
+            return await _write_halves(connection, epoch, batch.entries, ()) + await _write_halves(
+                connection, epoch, (), batch.logs
+            )
 
 
 async def _write(connection: Connection, epoch: int, batch: Batch, log_columns: list[list[object]]) -> None:
@@ -179,19 +185,20 @@ async def _write_entries(connection: Connection, epoch: int, payload: rows.Paylo
         raise _FencedError
 
 
-async def _write_halves(connection: Connection, epoch: int, entries: tuple[Entry, ...], logs: tuple[Log, ...]) -> None:
-    """One of the two is empty. Each try is a savepoint; raises what is not about content."""
+async def _write_halves(connection: Connection, epoch: int, entries: tuple[Entry, ...], logs: tuple[Log, ...]) -> int:
+    """One of the two is empty. Each try is a savepoint; raises what is not about content. Returns as above."""
     count = len(entries) + len(logs)
     if count == 0:
-        return
+        return 0
     try:
         async with connection.transaction():
             await _write(connection, epoch, Batch(entries, logs), rows.log_columns(logs))
+        return 0
     except REFUSED_FOR_ITS_CONTENT as error:
         if count > 1:
-            await _write_halves(connection, epoch, entries[: count // 2], logs[: count // 2])
-            await _write_halves(connection, epoch, entries[count // 2 :], logs[count // 2 :])
-            return
+            half = count // 2
+            first = await _write_halves(connection, epoch, entries[:half], logs[:half])
+            return first + await _write_halves(connection, epoch, entries[half:], logs[half:])
         for entry in entries:
             told = ", ".join(f"{t.attempt.run}/{t.attempt.attempt} {t.from_phase}->{t.to_phase} n={t.n}"
                              for t in entry.transitions)  # fmt: skip
@@ -201,3 +208,4 @@ async def _write_halves(connection: Connection, epoch: int, entries: tuple[Entry
             )  # fmt: skip
         for log in logs:
             logger.error("history: the log of %s of %s is refused and left out: %s", log.container, log.attempt, error)
+        return count
