@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from . import controlplane, processes, profiles
+from . import controlplane, debian, kind, node, processes, profiles
 from .build import ensure
 from .errors import ClusterError
 from .programs import launch, log_of, stop_one, wait_ready
@@ -108,8 +108,14 @@ class Cluster:
         return done.stdout
 
     def load_image(self, archive: Path | str) -> None:
-        """Make the images of a docker-archive tar known to the cluster's node."""
-        profiles.load_image(self._record, Path(archive))
+        """Make the images of a docker-archive tar known to the cluster's node (see `images.archive` for ours)."""
+        place = Path(archive)
+        if self.provider is Provider.LOCAL:
+            node.import_image(self._record, debian.ensure_packages(["ctr"]), place)
+        elif self.provider is Provider.KIND:
+            kind.load_image(self._record, place)
+        else:
+            raise ClusterError(f"cluster {self.name!r} ({self.provider}): it has no node here to load images into")
 
     def logs(self, component: str) -> str:
         """What a component (`kube-apiserver`, `etcd`, `kubelet`, ...) has written so far."""
@@ -129,7 +135,7 @@ class Cluster:
     def restart_component(self, name: str, *, kill: bool = False) -> None:
         """Start one component anew, stopping it first if it runs, and wait until it is ready."""
         self._must_run_here("restarting a component")
-        found = {program.name: program for program in profiles.programs(self._record, profiles.binaries(self._record))}
+        found = profiles.programs(self._record)
         if name not in found:
             raise ClusterError(f"cluster {self.name!r} has no component {name!r}; it has: {', '.join(found)}")
         if name in self._record.components:
@@ -176,7 +182,7 @@ class Cluster:
 
     @property
     def _runs_here(self) -> bool:
-        return self.provider in (Provider.APISERVER, Provider.KWOK, Provider.LOCAL)
+        return self.provider in profiles.RUN_HERE
 
     def _must_run_here(self, what: str) -> None:
         if not self._runs_here:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .credentials import ensure_key, ensure_token
+from .credentials import ensure_key, ensure_token, write_kubeconfig
 from .programs import Program, answers
 from .records import Provider, Record
 
@@ -58,6 +58,17 @@ def prepare(record: Record) -> None:
     ensure_key(pki / "service-accounts.key")
     ensure_token(record.directory)
     (record.directory / "audit-policy.yaml").write_text(_AUDIT_POLICY)
+
+
+def write_kubeconfig_of(record: Record) -> None:
+    """Write the kubeconfig; the API server must have run once, since it makes the certificate that goes in."""
+    write_kubeconfig(
+        kubeconfig_path(record),
+        name=record.name,
+        server=server_url(record),
+        token=(record.directory / "token").read_text(),
+        ca_file=ca_path(record),
+    )
 
 
 def etcd(record: Record, binaries: Mapping[str, Path]) -> Program:

@@ -13,6 +13,10 @@ from .paths import CHECKOUT
 CRDS = ("taskjobs.dev_taskjobs.yaml", "taskjobs.dev_taskqueues.yaml")
 DEFAULT_QUEUE = Path("examples") / "default-queue.yaml"
 ESTABLISH_SECONDS = 30
+# `kubectl wait` fails at once on an object whose status has no conditions at all.
+_NO_CONDITIONS_YET = ("conditions accessor error",)
+# Established is set a moment before the API server's discovery and OpenAPI have the kind.
+_NOT_SERVED_YET = ("no matches for kind", "could not find the requested resource")
 
 
 def install(cluster: Cluster, on_progress: Progress = print, checkout: Path = CHECKOUT) -> None:
@@ -26,22 +30,22 @@ def install(cluster: Cluster, on_progress: Progress = print, checkout: Path = CH
         return
     files = [argument for path in found for argument in ("-f", str(path))]
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=taskjob-cluster", *files)
-    cluster.kubectl("wait", "--for=condition=Established", f"--timeout={ESTABLISH_SECONDS}s", *files)
+    established = ("wait", "--for=condition=Established", f"--timeout={ESTABLISH_SECONDS}s", *files)
+    _retried(cluster, _NO_CONDITIONS_YET, *established)
     queue = checkout / DEFAULT_QUEUE
     if queue.exists():
-        _apply_when_served(cluster, queue)
+        _retried(cluster, _NOT_SERVED_YET, "apply", "--server-side", "--force-conflicts", "-f", str(queue))
     on_progress(f"installed {len(found)} CRDs" + (" and the queue 'default'" if queue.exists() else ""))
 
 
-def _apply_when_served(cluster: Cluster, manifest: Path) -> None:
-    # Established is set a moment before the API server's discovery and OpenAPI have the kind.
+def _retried(cluster: Cluster, early: tuple[str, ...], *arguments: str) -> None:
+    """Run kubectl, again and again while it fails with words that a moment's patience mends."""
     give_up_at = time.monotonic() + ESTABLISH_SECONDS
     while True:
         try:
-            cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(manifest))
+            cluster.kubectl(*arguments)
             return
         except ClusterError as error:
-            early = "no matches for kind" in str(error) or "could not find the requested resource" in str(error)
-            if not early or time.monotonic() > give_up_at:
+            if not any(words in str(error) for words in early) or time.monotonic() > give_up_at:
                 raise
             time.sleep(0.2)

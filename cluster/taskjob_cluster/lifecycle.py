@@ -1,21 +1,21 @@
 """`up` and `down`: the whole story of a cluster, step by step.
 
 `up` brings the cluster to what was asked for from whatever state it is in: a healthy component is left alone, a
-dead or unwell one is started again. `down` needs no healthy part: it ends what the record names and removes the
-folder.
+dead or unwell one is started again. `down` needs no healthy part: it ends what the record names, removes what the
+kernel still keeps for it, and removes the folder.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from . import controlplane, processes, profiles, records, simulated
+from . import controlplane, images, kind, leftovers, machine, node, processes, profiles, providers, records, simulated
 from .build import Progress
 from .cluster import Cluster
-from .credentials import write_kubeconfig
 from .errors import ClusterError
 from .install import install
 from .locks import file_lock
@@ -24,7 +24,7 @@ from .programs import start_all, stop_one
 from .records import Options, Provider, Record
 from .sizing import sizes, this_machine
 
-NODE_SECONDS = 30
+NODE_SECONDS = 60
 STOP_SECONDS = 5.0
 """How long a component of a cluster that goes away may take over SIGTERM; nothing of it is needed afterwards."""
 
@@ -47,8 +47,9 @@ def up(
     audit: have the API server write an audit log of creates and deletes of pods.
     kwok_nodes: simulated nodes; 0 means none with `local` and as many as fit the machine with `kwok`.
     kcm: run kube-controller-manager; without it service accounts and garbage collection are missing.
-    existing: the kubeconfig of a cluster that is already there; nothing else is then started.
-    die_with_parent: the components are killed when this process ends (for tests).
+    existing: the kubeconfig of a cluster that is already there; nothing is then started or removed in it.
+    die_with_parent: the components are killed when this process ends (for tests; not for `local`, whose containers
+        would stay behind).
     crds: install the CRDs and the `default` TaskQueue of the checkout.
     on_progress: is given a line for each step.
 
@@ -58,28 +59,41 @@ def up(
         record = records.load(name)
         if existing is not None:
             provider = Provider.EXISTING
-        chosen = _choose(record, provider)
+        chosen = _choose(record, provider, on_progress)
         asked = Options(chosen, audit=audit, kwok_nodes=kwok_nodes, kcm=kcm, die_with_parent=die_with_parent)
         if record is None:
             record = Record(name, _settled(asked))
         else:
             record.options = _settled(asked)
-        cluster = _bring_up(record, existing, on_progress)
+        if chosen in profiles.RUN_HERE:
+            _bring_up(record, on_progress)
+        elif chosen is Provider.KIND:
+            record.save()
+            record.kubeconfig = str(kind.create(record, on_progress))
+            record.save()
+        else:
+            _adopt(record, existing)
+        cluster = Cluster(record)
         if crds:
             install(cluster, on_progress)
     return cluster
 
 
 def down(name: str, on_progress: Progress = print) -> bool:
-    """Take a cluster down and remove everything that it made. False when there was none."""
+    """Take a cluster down and remove everything that it made. False when there was none.
+
+    Of an existing cluster that was named, only our note of it goes.
+    """
     directory = cluster_directory(name)
     with file_lock(_lock(name), remove=True):
         record = records.load(name)
         if record is None and not directory.exists():
             return False
-        if record is not None:
+        if record is not None and record.options.provider is Provider.KIND:
+            kind.delete(record)
+        elif record is not None:
             _stop_everything(record)
-        shutil.rmtree(directory)
+        _remove(directory)
     on_progress(f"cluster {name} is down")
     return True
 
@@ -90,86 +104,8 @@ def get(name: str) -> Cluster | None:
     return None if record is None else Cluster(record)
 
 
-def _choose(record: Record | None, provider: str) -> Provider:
-    automatic = record.options.provider if record else Provider.KWOK
-    chosen = automatic if provider == "auto" else Provider(provider)
-    if record is not None and record.options.provider is not chosen:
-        raise ClusterError(
-            f"cluster {record.name!r} is up with provider {record.options.provider.value!r}, not {chosen.value!r}: "
-            "take it down first, or choose another name"
-        )
-    return chosen
-
-
-def _settled(asked: Options) -> Options:
-    """The options with what the provider decides by itself."""
-    if asked.provider is Provider.APISERVER:
-        return replace(asked, kwok_nodes=0, kcm=False)
-    if asked.provider is Provider.KWOK and asked.kwok_nodes == 0:
-        return replace(asked, kwok_nodes=sizes(this_machine()).kwok_nodes)
-    return asked
-
-
-def _bring_up(record: Record, existing: Path | str | None, on_progress: Progress) -> Cluster:
-    paths = profiles.binaries(record, on_progress)
-    record.save()
-    records.assign_ports(record, profiles.ports(record.options))
-    profiles.prepare(record)
-    for wave in profiles.waves(record, paths):
-        started = start_all(record, wave)
-        if started:
-            on_progress(f"{', '.join(started)}: ready")
-        if any(program.name == "kube-apiserver" for program in wave):
-            _write_kubeconfig(record)
-    cluster = Cluster(record)
-    if record.options.kwok_nodes:
-        _make_simulated_nodes(cluster, record, on_progress)
-    return cluster
-
-
-def _write_kubeconfig(record: Record) -> None:
-    place = controlplane.kubeconfig_path(record)
-    write_kubeconfig(
-        place,
-        name=record.name,
-        server=controlplane.server_url(record),
-        token=(record.directory / "token").read_text(),
-        ca_file=controlplane.ca_path(record),
-    )
-    record.kubeconfig = str(place)
-    record.save()
-
-
-def _make_simulated_nodes(cluster: Cluster, record: Record, on_progress: Progress) -> None:
-    cluster.kubectl("apply", "--server-side", "-f", "-", input=simulated.node_manifests(record))
-    cluster.wait_for("node", "-l", "type=kwok", "--for=condition=Ready")
-    if record.options.kcm:  # which lifts the taint of a node that has just become ready
-        _wait_untainted(cluster)
-    on_progress(f"{record.options.kwok_nodes} simulated nodes: ready")
-
-
-def _wait_untainted(cluster: Cluster) -> None:
-    give_up_at = time.monotonic() + NODE_SECONDS
-    taints = ("get", "node", "-l", "type=kwok", "-o", "jsonpath={.items[*].spec.taints[*].key}")
-    while "node.kubernetes.io/not-ready" in cluster.kubectl(*taints):
-        if time.monotonic() > give_up_at:
-            raise ClusterError(f"the simulated nodes kept their not-ready taint for {NODE_SECONDS} s")
-        time.sleep(0.1)
-
-
-def _stop_everything(record: Record) -> None:
-    """Backwards through the starting order: an API server whose etcd is gone ignores SIGTERM and keeps its port."""
-    for name in reversed(list(record.components)):
-        stop_one(record, name, within=STOP_SECONDS)
-
-
-def _lock(name: str) -> Path:
-    cluster_directory(name)  # refuses a bad name before it becomes a path
-    return clusters_directory() / f".{name}.lock"
-
-
 def status(name: str) -> dict[str, str]:
-    """Each component of a cluster and whether it runs."""
+    """Each component of a cluster and whether it runs. Raises ClusterError when there is no such cluster."""
     record = records.load(name)
     if record is None:
         raise ClusterError(f"there is no cluster {name!r}; there are: {', '.join(records.names()) or 'none'}")
@@ -177,3 +113,138 @@ def status(name: str) -> dict[str, str]:
         component: f"running, pid {running.process.pid}" if processes.alive(running.process) else "dead"
         for component, running in record.components.items()
     }
+
+
+def _choose(record: Record | None, provider: str, on_progress: Progress) -> Provider:
+    if provider != "auto":
+        chosen = Provider(provider)
+    elif record is not None:
+        chosen = record.options.provider
+    else:
+        chosen = providers.choose(providers.PROBES, on_progress)
+    if record is not None and record.options.provider is not chosen:
+        raise ClusterError(
+            f"cluster {record.name!r} is up with provider {record.options.provider.value!r}, not {chosen.value!r}: "
+            "take it down first, or choose another name"
+        )
+    if provider != "auto" and record is None and not (verdict := providers.probe(chosen)).possible:
+        raise ClusterError(f"provider {chosen.value!r} cannot run here: {verdict.reason}")
+    return chosen
+
+
+def _settled(asked: Options) -> Options:
+    """The options with what the provider decides by itself."""
+    match asked.provider:
+        case Provider.APISERVER:
+            return replace(asked, kwok_nodes=0, kcm=False)
+        case Provider.KWOK if asked.kwok_nodes == 0:
+            return replace(asked, kwok_nodes=sizes(this_machine()).kwok_nodes)
+        case Provider.LOCAL:
+            return replace(asked, die_with_parent=False)
+    return asked
+
+
+def _bring_up(record: Record, on_progress: Progress) -> None:
+    """1. programs  2. ports  3. files  4. components, wave by wave  5. nodes."""
+    found = profiles.binaries(record.options, on_progress)
+    record.save()
+    records.assign_ports(record, profiles.ports(record.options))
+    profiles.prepare(record, found)
+    if record.options.provider is Provider.LOCAL:
+        machine.remember(record)
+    for wave in profiles.waves(record, found):
+        if started := start_all(record, wave):
+            on_progress(f"{', '.join(started)}: ready")
+        names = [program.name for program in wave]
+        if "kube-apiserver" in names:
+            _write_kubeconfig(record)
+        if "containerd" in names:
+            _prepare_node(record, found, fresh="containerd" in started, on_progress=on_progress)
+    _ready_nodes(Cluster(record), record, on_progress)
+
+
+def _write_kubeconfig(record: Record) -> None:
+    controlplane.write_kubeconfig_of(record)
+    record.kubeconfig = str(controlplane.kubeconfig_path(record))
+    record.save()
+
+
+def _prepare_node(record: Record, found: profiles.Binaries, *, fresh: bool, on_progress: Progress) -> None:
+    leftovers.make_cgroup(record)
+    if fresh:
+        for image in (images.PAUSE, images.BUSYBOX):
+            node.import_image(record, found.packaged, images.archive(image, on_progress))
+
+
+def _ready_nodes(cluster: Cluster, record: Record, on_progress: Progress) -> None:
+    """Make the simulated nodes, and wait until every node takes pods."""
+    simulated_nodes = record.options.kwok_nodes
+    if simulated_nodes:
+        cluster.kubectl("apply", "--server-side", "-f", "-", input=simulated.node_manifests(record))
+    real = [node.NODE_NAME] if record.options.provider is Provider.LOCAL else []
+    wanted = {*real, *(f"simulated-{number}" for number in range(simulated_nodes))}
+    if not wanted:
+        return
+    give_up_at = time.monotonic() + NODE_SECONDS
+    while late := wanted - _nodes_that_take_pods(cluster, with_taint=not record.options.kcm):
+        if time.monotonic() > give_up_at:
+            what = cluster.logs("kubelet")[-3000:] if real and real[0] in late else cluster.logs("kwok")[-3000:]
+            raise ClusterError(f"not ready after {NODE_SECONDS} s: {', '.join(sorted(late))}\n{what}")
+        time.sleep(0.1)
+    on_progress(f"nodes ready: {len(real)} real, {simulated_nodes} simulated")
+
+
+def _nodes_that_take_pods(cluster: Cluster, *, with_taint: bool) -> set[str]:
+    """The nodes that are Ready and, where kube-controller-manager lifts it, rid of the taint of new nodes."""
+    ready = '{.status.conditions[?(@.type=="Ready")].status}'
+    template = "{range .items[*]}{.metadata.name} " + ready + " {.spec.taints[*].key}{'\\n'}{end}"
+    found = set()
+    for line in cluster.kubectl("get", "nodes", "-o", f"jsonpath={template}").splitlines():
+        name, state, *taints = line.split(" ")
+        if state == "True" and (with_taint or "node.kubernetes.io/not-ready" not in taints):
+            found.add(name)
+    return found
+
+
+def _adopt(record: Record, existing: Path | str | None) -> None:
+    """Note down an existing cluster that was named, after seeing that it answers."""
+    place = Path(existing).resolve() if existing is not None else Path(record.kubeconfig)
+    if not place.is_file():
+        raise ClusterError(f"there is no kubeconfig {place}")
+    record.kubeconfig = str(place)
+    Cluster(record).kubectl("get", "--raw", "/readyz", timeout=30)
+    record.save()
+
+
+def _stop_everything(record: Record) -> None:
+    """Backwards through the starting order: an API server whose etcd is gone ignores SIGTERM and keeps its port."""
+    real_node = record.options.provider is Provider.LOCAL
+    if real_node:
+        _stop(record, ["kubelet"])
+        leftovers.end_containers(record)  # while containerd still runs
+    _stop(record, [name for name in reversed(record.components) if name not in ("etcd", "kube-apiserver")])
+    if real_node:
+        leftovers.end_strays(record)
+        leftovers.remove_mounts(record.directory)
+        leftovers.remove_network(record)
+        leftovers.remove_log_links(record.directory)
+        leftovers.remove_cgroup(record)
+        machine.restore(record)
+    _stop(record, ["kube-apiserver"])
+    _stop(record, ["etcd"])
+
+
+def _stop(record: Record, names: Iterable[str]) -> None:
+    for name in names:
+        stop_one(record, name, within=STOP_SECONDS)
+
+
+def _remove(directory: Path) -> None:
+    if left := leftovers.mounts_below(directory):
+        raise ClusterError(f"not removed, since something is still mounted there: {', '.join(left)}")
+    shutil.rmtree(directory)
+
+
+def _lock(name: str) -> Path:
+    cluster_directory(name)  # refuses a bad name before it becomes a path
+    return clusters_directory() / f".{name}.lock"

@@ -8,6 +8,7 @@ which the kernel started it, and every signal is sent only while both still agre
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
@@ -117,12 +118,10 @@ def stop(process: ProcessId, *, within: float = STOP_SECONDS, by: signal.Signals
     with suppress(psutil.NoSuchProcess):
         found.send_signal(signal.SIGCONT)  # a paused process cannot act on another signal
         found.send_signal(by)
-        with suppress(psutil.TimeoutExpired):
-            found.wait(within)
+        if _ended(process, within):
             return True
         found.kill()
-        with suppress(psutil.TimeoutExpired):
-            found.wait(KILL_SECONDS)
+        _ended(process, KILL_SECONDS)
         return False
     return True
 
@@ -132,8 +131,25 @@ def kill(process: ProcessId) -> None:
     if (found := _verified(process)) is not None:
         with suppress(psutil.NoSuchProcess):
             found.kill()
-            with suppress(psutil.TimeoutExpired):
-                found.wait(KILL_SECONDS)
+            _ended(process, KILL_SECONDS)
+
+
+def _ended(process: ProcessId, within: float) -> bool:
+    """Wait until a process has ended, at most `within` seconds. A zombie that nobody reaps has ended."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except AttributeError:  # not Linux
+        with suppress(psutil.Error, psutil.TimeoutExpired):
+            psutil.Process(process.pid).wait(within)
+    except ProcessLookupError:
+        return True
+    else:
+        try:
+            if alive(process):  # so the descriptor is this very process's
+                select.select([descriptor], [], [], within)
+        finally:
+            os.close(descriptor)
+    return not alive(process)
 
 
 def send(process: ProcessId, number: signal.Signals) -> bool:

@@ -1,69 +1,86 @@
-"""Which components each provider runs, in which order they start, and what else belongs to it."""
+"""Which components each provider that runs here has, in which order they start, and the files they read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import components, controlplane, simulated
+from . import components, controlplane, debian, node, simulated
 from .build import Progress, ensure
-from .errors import ClusterError
 from .programs import Program
 from .records import Options, Provider, Record
 
+RUN_HERE = frozenset({Provider.APISERVER, Provider.KWOK, Provider.LOCAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """The programs a cluster runs: `built` from Go modules, `packaged` by Debian (a real node only)."""
+
+    built: Mapping[str, Path]
+    packaged: Mapping[str, Path]
+
 
 def component_names(options: Options) -> list[str]:
-    """The programs that a cluster with these options needs, kubectl included."""
-    names = list(components.API_SERVER_ONLY)
+    """The programs to build for a cluster with these options, kubectl included, in building order."""
+    names = {*components.API_SERVER_ONLY}
     if options.provider is not Provider.APISERVER:
-        names.append("kube-scheduler")
+        names.add("kube-scheduler")
         if options.kcm:
-            names.append("kube-controller-manager")
+            names.add("kube-controller-manager")
     if options.kwok_nodes:
-        names.append("kwok")
+        names.add("kwok")
     if options.provider is Provider.LOCAL:
-        names.append("kubelet")
-    return [name for name in components.COMPONENTS if name in names]  # in building order
+        names.add("kubelet")
+    return [name for name in components.COMPONENTS if name in names]
 
 
-def binaries(record: Record, on_progress: Progress = print) -> dict[str, Path]:
-    """The paths of those programs, built where they are missing."""
-    return ensure(component_names(record.options), on_progress)
+def binaries(options: Options, on_progress: Progress = print) -> Binaries:
+    """The paths of those programs, built or installed where they are missing."""
+    real_node = options.provider is Provider.LOCAL
+    return Binaries(
+        packaged=debian.ensure_packages(on_progress=on_progress) if real_node else {},
+        built=ensure(component_names(options), on_progress),
+    )
 
 
 def ports(options: Options) -> Sequence[str]:
     """The purposes for which the cluster needs a port of its own."""
-    return (*controlplane.PORTS, *(simulated.PORTS if options.kwok_nodes else ()))
+    return (
+        *controlplane.PORTS,
+        *(simulated.PORTS if options.kwok_nodes else ()),
+        *(node.PORTS if options.provider is Provider.LOCAL else ()),
+    )
 
 
-def prepare(record: Record) -> None:
+def prepare(record: Record, found: Binaries) -> None:
     """Make the files that the components read."""
     controlplane.prepare(record)
     if record.options.kwok_nodes:
         simulated.prepare(record)
+    if record.options.provider is Provider.LOCAL:
+        node.prepare(record, found.packaged)
 
 
-def waves(record: Record, paths: dict[str, Path]) -> list[list[Program]]:
+def waves(record: Record, found: Binaries) -> list[list[Program]]:
     """The components in the order of starting; those of one wave start together, and stopping goes backwards."""
-    options = record.options
-    after: list[Program] = []
-    if "kube-controller-manager" in paths:
-        after.append(controlplane.controller_manager(record, paths))
-    if "kube-scheduler" in paths:
-        after.append(controlplane.scheduler(record, paths))
+    options, built = record.options, found.built
+    beside = []
+    if "kube-controller-manager" in built:
+        beside.append(controlplane.controller_manager(record, built))
+    if "kube-scheduler" in built:
+        beside.append(controlplane.scheduler(record, built))
     if options.kwok_nodes:
-        after.append(simulated.kwok(record, paths))
-    found = [[controlplane.etcd(record, paths)], [controlplane.apiserver(record, paths)], after]
-    return [wave for wave in found if wave]
+        beside.append(simulated.kwok(record, built))
+    agent = []
+    if options.provider is Provider.LOCAL:
+        beside.append(node.containerd(record, found.packaged))
+        agent.append(node.kubelet(record, built))
+    every = [[controlplane.etcd(record, built)], [controlplane.apiserver(record, built)], beside, agent]
+    return [wave for wave in every if wave]
 
 
-def programs(record: Record, paths: dict[str, Path]) -> list[Program]:
-    """Every component of the cluster in starting order."""
-    return [program for wave in waves(record, paths) for program in wave]
-
-
-def load_image(record: Record, archive: Path) -> None:
-    """Make a docker-archive's images known to the node. Raises ClusterError where no node runs containers."""
-    raise ClusterError(
-        f"cluster {record.name!r} ({record.options.provider}) runs no containers: images are of no use in it"
-    )
+def programs(record: Record) -> dict[str, Program]:
+    """Every component of the cluster by name, in starting order."""
+    return {program.name: program for wave in waves(record, binaries(record.options)) for program in wave}
