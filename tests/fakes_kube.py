@@ -55,6 +55,8 @@ class FakeKube:
     created: list[AttemptId] = field(default_factory=list)  # one for each pod that was ever made
     calls: list[tuple[str, object]] = field(default_factory=list)  # (method, decision or pod), answered ones
     obeys_deadlines: bool = False  # whether lowering a running pod's deadline ends it at once
+    fences_pods: bool = False  # whether an admission policy refuses the pods of an older epoch than the latest
+    latest_epoch: int = 0
     _used_uids: set[Uid] = field(default_factory=set)
     _strangers: set[tuple[str, str]] = field(default_factory=set)
     _watchers: list[Watcher] = field(default_factory=list)
@@ -68,6 +70,10 @@ class FakeKube:
     def tell(self, watcher: Watcher) -> None:
         """Tell of every change from now on."""
         self._watchers.append(watcher)
+
+    def forget(self, watcher: Watcher) -> None:
+        """Tell it no more: it is dead."""
+        self._watchers.remove(watcher)
 
     def hold_events(self) -> None:
         """Keep events back until `deliver_events`."""
@@ -228,6 +234,8 @@ class FakeKube:
 
     def _launch(self, launch: Launch, epoch: int) -> Launched | Refused:
         job, name = launch.job, pod_name(launch.job.name, launch.attempt)
+        if self.fences_pods and epoch < self.latest_epoch:
+            return Refused(422, f"epoch {epoch} is over")
         for pod in self.pods.values():
             if (pod.namespace, pod.name) == (job.namespace, name):
                 return Launched(pod) if pod.attempt == launch.attempt else Refused(409, f"pod {name} is not ours")

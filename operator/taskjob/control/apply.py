@@ -72,7 +72,7 @@ class Applier:
         self._epoch = epoch
         self._limit = in_flight
         self._outbox = Outbox(Pace(HOLDS_PER_SECOND, HOLDS_AT_ONCE), Pace(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE))
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()  # the requests under way
         self._timer: asyncio.TimerHandle | None = None
         self._failures = 0  # answers in a row that did not come
         self.deposed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -95,25 +95,25 @@ class Applier:
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not self._tasks and not len(self._outbox)
+        return not self.tasks and not len(self._outbox)
 
     async def finish(self, seconds: float) -> None:
         """Wait for the requests under way, for so many seconds at most; nothing new is sent."""
         self._limit = 0
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=seconds)
 
     def _pump(self) -> None:
         now = self._clock.elapsed()
-        while len(self._tasks) < self._limit:
+        while len(self.tasks) < self._limit:
             request = self._outbox.pop(now)
             if request is None:
                 break
             task = asyncio.create_task(self._send(request))
-            self._tasks.add(task)
+            self.tasks.add(task)
             task.add_done_callback(self._sent)
         due_in = self._outbox.due_in(now)
-        if due_in is not None and self._timer is None and len(self._tasks) < self._limit:
+        if due_in is not None and self._timer is None and len(self.tasks) < self._limit:
             self._timer = asyncio.get_running_loop().call_later(due_in + 0.001, self._paced)
 
     def _paced(self) -> None:
@@ -121,7 +121,7 @@ class Applier:
         self._pump()
 
     def _sent(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, DeposedError):
             if not self.deposed.done():
@@ -180,14 +180,20 @@ class Applier:
                 case Unreachable():
                     await self._pause(answer, failures)
                     failures += 1
-                    if not self._still_launching(launch):  # the watch has shown the pod meanwhile
+                    if not self._still_launching(launch):
                         return
                 case _:
                     assert_never(answer)
 
     def _still_launching(self, launch: Launch) -> bool:
-        tracked = self._mirror.state.jobs.get(launch.job.uid)
-        return tracked is None or tracked.launching == launch.attempt
+        """Whether an unanswered create is still to be asked for again."""
+        state = self._mirror.state
+        tracked = state.jobs.get(launch.job.uid)
+        if tracked is None:  # with its TaskJob gone nobody wants a pod; if one came of it, the watch shows an orphan
+            state.not_launched(launch.attempt, None, self._clock.now())
+            self._wake()
+            return False
+        return tracked.launching == launch.attempt  # otherwise the watch has shown the pod meanwhile
 
     async def _set_status(self, decision: SetStatus) -> None:
         state = self._mirror.state

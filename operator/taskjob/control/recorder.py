@@ -185,7 +185,8 @@ class Recorder:
         known = self._known.get(entry.job.uid)
         if known is None or not entry.transitions:
             return entry
-        rows = tuple(row for row in entry.transitions if row.n > known)
+        # The last known one is told again: what is recorded under its number may be another transition.
+        rows = tuple(row for row in entry.transitions if row.n >= known)
         if not rows and entry.gone_at is None:
             return None
         return replace(entry, transitions=rows)
