@@ -1,0 +1,238 @@
+"""What the applier makes of the API server's answers, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import pytest
+
+from builders import a_job, a_queue
+from fakes_history import FakeHistory
+from fakes_kube import FakeKube
+from shell import FlakyKube, Shell
+from taskjob.core.model import Job
+from taskjob.core.phases import Phase, Reason
+from taskjob.ports import Deposed, DeposedError, Gone, Refused, Unreachable
+from virtual_time import VirtualClock, run
+
+
+class World:
+    """One operator over fakes that answer at once, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.fake = FakeKube(now=VirtualClock().now, obeys_deadlines=True)
+        self.history = FakeHistory()
+        self.shell = Shell(self.fake, FlakyKube(self.fake, Random(0), latency=0.001), self.history, epoch=1)
+        self.fake.create_queue(a_queue())
+        self.shell.start()
+
+    def job(self, job: Job) -> Job:
+        return self.fake.jobs[job.uid]
+
+    def calls(self, method: str) -> int:
+        return sum(1 for called, _ in self.fake.calls if called == method)
+
+    async def until(self, holds: Callable[[], bool], seconds: float = 120) -> None:
+        """Let (virtual) time pass until something holds."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not holds():
+            assert asyncio.get_running_loop().time() < deadline, f"it did not come to hold: {self.fake.calls[-10:]}"
+            await asyncio.sleep(0.01)
+            self.fake.deliver_events()
+
+    async def pass_time(self, seconds: float) -> None:
+        for _ in range(int(seconds * 10)):
+            await asyncio.sleep(0.1)
+            self.fake.deliver_events()
+
+
+def story(tell: Callable[[World], Awaitable[None]]) -> None:
+    async def play() -> None:
+        world = World()
+        try:
+            await tell(world)
+        finally:
+            await world.shell.kill()
+
+    run(play())
+
+
+def test_a_create_whose_answer_is_lost_is_asked_for_again_until_the_answer_is_known() -> None:
+    async def tell(world: World) -> None:
+        world.fake.hold_events()  # the watch cannot tell either
+        world.fake.lose_next_answer("launch")
+        world.fake.answer_next("launch", Unreachable("the API server is away"))
+        job = world.fake.create_job(a_job("a").build())
+        world.shell.mirror.observe_job(job)
+        for _ in range(500):
+            if world.calls("launch") == 3:
+                break
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert world.calls("launch") == 3, world.fake.calls
+        assert len(world.fake.created) == 1, "one pod, however often it was asked for"
+        assert world.shell.mirror.state.jobs[job.uid].launching is None
+
+    story(tell)
+
+
+def test_a_refused_pod_holds_the_job_with_the_servers_words_and_is_tried_again_later() -> None:
+    async def tell(world: World) -> None:
+        world.fake.answer_next("launch", Refused(403, "exceeded quota: pods=10"))
+        job = world.fake.create_job(a_job("a").build())
+        await world.until(lambda: world.job(job).status.reason is Reason.POD_REFUSED)
+        assert world.job(job).status.message == "exceeded quota: pods=10"
+        assert not world.fake.created
+        await world.until(lambda: len(world.fake.created) == 1)
+
+    story(tell)
+
+
+def test_a_job_whose_namespace_is_gone_is_held_with_that_reason() -> None:
+    async def tell(world: World) -> None:
+        world.fake.answer_next("launch", Gone())
+        job = world.fake.create_job(a_job("a").build())
+        await world.until(lambda: world.job(job).status.reason is Reason.POD_REFUSED)
+        assert "namespace" in world.job(job).status.message
+
+    story(tell)
+
+
+def test_a_status_that_was_decided_on_an_old_observation_is_decided_anew() -> None:
+    async def tell(world: World) -> None:
+        job = world.fake.create_job(a_job("a").build())
+        await world.until(lambda: bool(world.fake.pods))
+        world.fake.hold_events()
+        world.fake.change_job(job, labels=(("new", "label"),))  # the operator does not see it
+        pod = world.fake.start(world.fake.pod_of("a"))
+        world.shell.mirror.observe_pod(pod)
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+        assert world.job(job).status.phase is Phase.RUNNING
+        assert world.job(job).labels == (("new", "label"),)
+
+    story(tell)
+
+
+def test_a_status_write_whose_answer_is_lost_is_found_to_be_done() -> None:
+    async def tell(world: World) -> None:
+        job = world.fake.create_job(a_job("a").build())
+        await world.until(lambda: bool(world.fake.pods))
+        world.fake.lose_next_answer("set_status")
+        world.fake.succeed(world.fake.pod_of("a"))
+        await world.until(lambda: world.job(job).status.phase is Phase.SUCCEEDED)
+        await world.pass_time(5)
+        assert world.job(job).status.transition == 3
+
+    story(tell)
+
+
+def test_a_refused_status_is_not_sent_again_at_once() -> None:
+    async def tell(world: World) -> None:
+        world.fake.answer_next("set_status", Refused(422, "status.phase: unsupported value"))
+        job = world.fake.create_job(a_job("a").suspended().build())
+        await world.pass_time(20)
+        assert world.calls("set_status") == 1
+        await world.until(lambda: world.job(job).status.reason is Reason.SUSPENDED)
+        assert world.calls("set_status") == 2
+
+    story(tell)
+
+
+def test_a_newer_epoch_in_a_status_ends_the_operator() -> None:
+    async def tell(world: World) -> None:
+        world.fake.answer_next("set_status", Deposed("epoch 2 has written here"))
+        world.fake.create_job(a_job("a").suspended().build())
+        with pytest.raises(DeposedError, match="epoch 2"):
+            await world.shell.applier.deposed
+
+    story(tell)
+
+
+def test_a_cancelled_job_that_waits_to_be_launched_gets_no_pod() -> None:
+    async def tell(world: World) -> None:
+        world.shell.applier._limit = 0  # nothing is sent yet
+        world.shell.applier.room = lambda: 8  # type: ignore[method-assign]  # but may be decided
+        job = world.fake.create_job(a_job("a").build())
+        await world.pass_time(1)
+        world.fake.change_job(job, cancel=True)
+        await world.pass_time(1)
+        world.shell.applier._limit = 8
+        await world.until(lambda: world.job(job).status.phase is Phase.CANCELLED)
+        assert not world.fake.created
+
+    story(tell)
+
+
+def test_a_pod_that_could_not_be_ended_is_tried_again() -> None:
+    async def tell(world: World) -> None:
+        job = world.fake.create_job(a_job("a").build())
+        await world.until(lambda: bool(world.fake.pods))
+        world.fake.start(world.fake.pod_of("a"))
+        await world.until(lambda: world.job(job).status.phase is Phase.RUNNING)
+        world.fake.answer_next("end_pod", Unreachable("lost"), Refused(403, "not now"))
+        world.fake.change_job(job, cancel=True)
+        await world.until(lambda: world.job(job).status.phase is Phase.CANCELLED)
+        assert world.calls("end_pod") == 3
+
+    story(tell)
+
+
+def test_a_pod_that_could_not_be_removed_is_removed_later() -> None:
+    async def tell(world: World) -> None:
+        world.fake.create_job(a_job("a").build())
+        await world.until(lambda: bool(world.fake.pods))
+        world.fake.answer_next("remove_pod", Unreachable("lost"))
+        world.fake.succeed(world.fake.pod_of("a"))
+        await world.until(lambda: not world.fake.pods)
+
+    story(tell)
+
+
+def test_a_finished_job_that_somebody_changed_in_the_last_moment_is_looked_at_again() -> None:
+    async def tell(world: World) -> None:
+        job = world.fake.create_job(a_job("a").kept_for(10).build())
+        await world.until(lambda: bool(world.fake.pods))
+        world.fake.succeed(world.fake.pod_of("a"))
+        await world.until(lambda: world.job(job).status.phase is Phase.SUCCEEDED)
+        await world.pass_time(8)
+        world.fake.hold_events()
+        world.fake.change_job(job, ttl_seconds=3600)  # not seen before the removal is sent
+        for _ in range(50):
+            await asyncio.sleep(0.1)
+        assert world.calls("remove_job") == 1
+        assert job.uid in world.fake.jobs
+
+    story(tell)
+
+
+def test_nothing_is_removed_while_history_is_away_and_all_is_once_it_is_back() -> None:
+    async def tell(world: World) -> None:
+        world.history.available = False
+        job = world.fake.create_job(a_job("a").kept_for(1).build())
+        await world.until(lambda: bool(world.fake.pods))
+        world.fake.succeed(world.fake.pod_of("a"))
+        await world.until(lambda: world.job(job).status.phase is Phase.SUCCEEDED)
+        await world.pass_time(60)
+        assert world.fake.pods
+        assert world.fake.jobs
+        world.history.available = True
+        await world.until(lambda: not world.fake.pods and not world.fake.jobs)
+        await world.until(lambda: world.history.jobs[job.uid].gone_at is not None)
+
+    story(tell)
+
+
+def test_a_log_that_cannot_be_read_is_recorded_as_lost_with_the_reason() -> None:
+    async def tell(world: World) -> None:
+        job = world.fake.create_job(a_job("a").build())
+        await world.until(lambda: bool(world.fake.pods))
+        world.fake.answer_next("read_logs", *[Unreachable("the node does not answer")] * 4)
+        world.fake.succeed(world.fake.pod_of("a"))
+        await world.until(lambda: not world.fake.pods)
+        (log,) = (log for (attempt, _), log in world.history.logs.items() if attempt.uid == job.uid)
+        assert "the node does not answer" in log.note
+
+    story(tell)

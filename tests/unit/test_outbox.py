@@ -1,0 +1,96 @@
+"""What is sent first, what replaces what, and what is paced."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from builders import a_job, a_pod
+from taskjob.control.outbox import Outbox, Pace, Request
+from taskjob.core.decisions import EndBy, EndPod, Launch, RemovePod, SetStatus, Urgency
+from taskjob.core.model import AttemptId, Job
+from taskjob.core.phases import Phase, Reason
+
+PLENTY = 1000
+
+
+def an_outbox(holds: Pace | None = None) -> Outbox:
+    return Outbox(holds or Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY))
+
+
+def writing(job: Job, urgency: Urgency, phase: Phase = Phase.PENDING, reason: Reason = Reason.SUSPENDED) -> SetStatus:
+    return SetStatus(job, replace(job.status, phase=phase, reason=reason), urgency)
+
+
+def launching(job: Job) -> Launch:
+    return Launch(job, AttemptId(job.uid, 0, 0, 1), None)
+
+
+def test_what_others_wait_for_is_sent_first() -> None:
+    jobs = [a_job(name).build() for name in "abcd"]
+    pod = a_pod(jobs[0]).build()
+    wanted: list[Request] = [
+        EndPod(pod, EndBy.DELETE, "why"),
+        writing(jobs[0], Urgency.TERMINAL),
+        writing(jobs[1], Urgency.RETRY),
+        launching(jobs[1]),
+        writing(jobs[2], Urgency.PROGRESS),
+        writing(jobs[3], Urgency.HOLD),
+        RemovePod(pod),
+    ]
+    outbox = an_outbox()
+    for request in reversed(wanted):
+        outbox.push(request)
+    assert [outbox.pop(0) for _ in wanted] == wanted
+    assert outbox.pop(0) is None
+
+
+def test_requests_of_one_rank_are_sent_in_their_order() -> None:
+    outbox = an_outbox()
+    wanted = [launching(a_job(name).build()) for name in "zxy"]
+    for request in wanted:
+        outbox.push(request)
+    assert outbox.launches == 3
+    assert [outbox.pop(0) for _ in wanted] == wanted
+    assert outbox.launches == 0
+
+
+def test_of_the_status_writes_of_a_job_only_the_latest_is_sent() -> None:
+    outbox, job = an_outbox(), a_job("a").build()
+    outbox.push(writing(job, Urgency.HOLD))
+    outbox.push(latest := writing(job, Urgency.TERMINAL, Phase.FAILED))
+    assert outbox.pop(0) is latest
+    outbox.written(job.uid)
+    assert outbox.pop(0) is None
+
+
+def test_a_job_has_one_status_write_under_way_at_most() -> None:
+    outbox, job = an_outbox(), a_job("a").build()
+    outbox.push(writing(job, Urgency.PROGRESS))
+    assert outbox.pop(0) is not None
+    outbox.push(second := writing(job, Urgency.TERMINAL, Phase.FAILED))
+    assert outbox.pop(0) is None, "the first is still under way"
+    outbox.written(job.uid)
+    assert outbox.pop(0) is second
+
+
+def test_explanations_are_paced_and_do_not_hold_up_what_is_more_urgent() -> None:
+    outbox = an_outbox(holds=Pace(per_second=2, burst=1))
+    first, second, third = (a_job(name).build() for name in "abc")
+    outbox.push(writing(first, Urgency.HOLD))
+    outbox.push(writing(second, Urgency.HOLD))
+    assert outbox.pop(0) == writing(first, Urgency.HOLD)
+    assert outbox.pop(0.1) is None
+    assert outbox.due_in(0.1) == 0.4
+    outbox.push(urgent := writing(third, Urgency.TERMINAL, Phase.FAILED))
+    assert outbox.pop(0.1) is urgent
+    assert outbox.pop(0.51) == writing(second, Urgency.HOLD)
+    assert outbox.due_in(0.51) is None
+
+
+def test_a_superseded_explanation_costs_no_pace() -> None:
+    outbox = an_outbox(holds=Pace(per_second=1, burst=1))
+    job, other = a_job("a").build(), a_job("b").build()
+    outbox.push(writing(job, Urgency.HOLD, reason=Reason.WAITING_FOR_QUOTA))
+    outbox.push(latest := writing(job, Urgency.TERMINAL, Phase.FAILED))
+    outbox.push(explanation := writing(other, Urgency.HOLD))
+    assert [outbox.pop(0), outbox.pop(0)] == [latest, explanation]
