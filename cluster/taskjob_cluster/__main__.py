@@ -1,4 +1,4 @@
-"""The command line: `python -m taskjob_cluster up|down|status|list|kubeconfig|load-image|build|postgres`."""
+"""The command line: `python -m taskjob_cluster up|down|status|list|kubeconfig|load-image|build|path|postgres`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import records
+from . import images, postgres, records
 from .build import ensure
 from .cluster import Cluster
-from .components import EVERY_LOCAL
+from .components import COMPONENTS, EVERY_LOCAL
 from .errors import ClusterError
 from .lifecycle import down, get, status, up
+from .paths import state_directory
 
 DEFAULT_NAME = "taskjobs"
 
@@ -43,10 +44,15 @@ def parser() -> argparse.ArgumentParser:
     command("status", "Show a cluster's components.")
     command("kubeconfig", "Print the path of a cluster's kubeconfig.")
     loading = command("load-image", "Make the images of a docker-archive known to the cluster's node.")
-    loading.add_argument("archive", type=Path)
+    loading.add_argument("image", help=f"a docker-archive tar, or one of {', '.join(images.NAMES)}")
     commands.add_parser("list", help="List the clusters.")
     building = commands.add_parser("build", help="Build the cluster's programs into the cache.")
     building.add_argument("program", nargs="*", help=f"by default all of: {', '.join(EVERY_LOCAL)}")
+    where = commands.add_parser("path", help="Print where a program is, built first where it is missing.")
+    where.add_argument("program", choices=sorted(COMPONENTS))
+    database = commands.add_parser("postgres", help="A PostgreSQL server for development.")
+    database.add_argument("action", choices=["start", "stop", "url", "remove"])
+    database.add_argument("--directory", type=Path, help="where its data is kept (by default in the state folder)")
     return top
 
 
@@ -76,19 +82,45 @@ def _run(asked: argparse.Namespace) -> int:
             if not down(asked.name, on_progress=_say):
                 print(f"there is no cluster {asked.name}")
         case "status":
-            for component, state in status(asked.name).items():
-                print(f"{component:26}{state}")
+            _status(asked.name)
         case "list":
             for name in records.names():
                 print(name)
         case "kubeconfig":
             print(_named(asked.name).kubeconfig)
         case "load-image":
-            _named(asked.name).load_image(asked.archive)
+            is_ours = asked.image in images.NAMES
+            archive = images.archive(asked.image, _say) if is_ours else Path(asked.image)
+            _named(asked.name).load_image(archive)
         case "build":
             for name, path in ensure(asked.program or EVERY_LOCAL, _say).items():
                 print(f"{name:26}{path}")
+        case "path":
+            print(ensure([asked.program], _say_aside)[asked.program])
+        case "postgres":
+            _postgres(asked.action, asked.directory or state_directory() / "postgres")
     return 0
+
+
+def _status(name: str) -> None:
+    components = status(name)
+    cluster = _named(name)
+    print(f"{'provider':26}{cluster.provider.value}\n{'kubeconfig':26}{cluster.kubeconfig}")
+    print(f"{'server':26}{cluster.server}\n{'folder':26}{cluster.directory}")
+    for component, state in components.items():
+        print(f"{component:26}{state}")
+
+
+def _postgres(action: str, directory: Path) -> None:
+    match action:
+        case "start":
+            print(postgres.start(directory).url)
+        case "stop":
+            postgres.at(directory).stop()
+        case "url":
+            print(postgres.at(directory).url)
+        case "remove":
+            postgres.at(directory).remove()
 
 
 def _named(name: str) -> Cluster:
@@ -100,6 +132,10 @@ def _named(name: str) -> Cluster:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _say_aside(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

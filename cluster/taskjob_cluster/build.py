@@ -16,15 +16,15 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .components import COMPONENTS, Component, Module
+from . import debian
+from .components import COMPONENTS, GO, Component, Module
 from .errors import ClusterError
 from .paths import cache_directory
-
-Progress = Callable[[str], object]
+from .progress import Progress
 
 HEARTBEAT_SECONDS = 30
 _STAGING = re.compile(r"^\s*(?:replace\s+)?(k8s\.io/[\w-]+)\s+=>\s+\./staging/", re.MULTILINE)
@@ -41,7 +41,7 @@ def ensure(names: Iterable[str], on_progress: Progress = print) -> dict[str, Pat
     found = {component.name: path for component in wanted if (path := find(component))}
     missing = [component for component in wanted if component.name not in found]
     if missing:
-        go = _go()
+        go = _go(on_progress)
         with _build_lock(on_progress):
             for component in missing:
                 # Another builder may have made it while this one waited for the lock.
@@ -161,12 +161,21 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
 
 
-def _go() -> str:
-    if found := shutil.which("go") or next((p for p in ("/usr/local/go/bin/go",) if os.access(p, os.X_OK)), None):
+def _go(on_progress: Progress) -> str:
+    """The Go command: on the PATH, where its own archive puts it, or from Debian when that is new enough."""
+    usual = "/usr/local/go/bin/go"
+    if found := shutil.which("go") or (usual if os.access(usual, os.X_OK) else None):
         return found
+    offered = debian.candidate_version("golang-go")
+    if os.geteuid() == 0 and offered is not None and _numbers(offered) >= _numbers(GO):
+        on_progress(f"installing Go {offered}: apt-get install golang-go")
+        debian.install(["golang-go"])
+        if found := shutil.which("go"):
+            return found
+    aside = f" (Debian here offers {offered})" if offered else ""
     raise ClusterError(
         "Go is not installed, and the cluster's programs (etcd, kube-apiserver, ...) are built from Go modules.\n"
-        "Install Go 1.26 or newer (https://go.dev/doc/install) and put it on the PATH,\n"
+        f"Install Go {GO} or newer{aside}: https://go.dev/doc/install, into /usr/local/go or onto the PATH;\n"
         "or set KUBEBUILDER_ASSETS to a folder that holds etcd, kube-apiserver and kubectl (provider 'apiserver')."
     )
 

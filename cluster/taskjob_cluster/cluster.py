@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from . import controlplane, debian, kind, node, processes, profiles
+from . import controlplane, debian, kind, node, processes, profiles, records
 from .build import ensure
 from .errors import ClusterError
 from .programs import launch, log_of, stop_one, wait_ready
@@ -25,33 +25,39 @@ class Cluster:
     """
 
     def __init__(self, record: Record) -> None:
-        self._record = record
+        self._known = record
+
+    @property
+    def _record(self) -> Record:
+        # Read anew: another handle, or the command line, may have restarted a component meanwhile.
+        self._known = records.load(self._known.name) or self._known
+        return self._known
 
     @property
     def name(self) -> str:
         """The name given to `up`."""
-        return self._record.name
+        return self._known.name
 
     @property
     def provider(self) -> Provider:
         """Who runs it."""
-        return self._record.options.provider
+        return self._known.options.provider
 
     @property
     def directory(self) -> Path:
         """The folder that holds everything of it (logs, keys, etcd's data); `down` removes it."""
-        return self._record.directory
+        return self._known.directory
 
     @property
     def kubeconfig(self) -> Path:
         """A kubeconfig with the administrator's credentials."""
-        return Path(self._record.kubeconfig)
+        return Path(self._known.kubeconfig)
 
     @property
     def server(self) -> str:
         """The API server's URL, such as `https://127.0.0.1:20443`."""
         if self._runs_here:
-            return controlplane.server_url(self._record)
+            return controlplane.server_url(self._known)
         return self.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}").strip()
 
     @property
@@ -64,12 +70,12 @@ class Cluster:
     def ca_file(self) -> Path:
         """A PEM file to verify the server by. Raises ClusterError where the cluster is not ours."""
         self._must_run_here("its CA file")
-        return controlplane.ca_path(self._record)
+        return controlplane.ca_path(self._known)
 
     @property
     def audit_log(self) -> Path | None:
         """The API server's audit log (JSON lines), when `up` was asked for it."""
-        return controlplane.audit_path(self._record) if self._record.options.audit else None
+        return controlplane.audit_path(self._known) if self._known.options.audit else None
 
     @property
     def pids(self) -> dict[str, int]:
@@ -127,10 +133,10 @@ class Cluster:
 
     def stop_component(self, name: str, *, kill: bool = False) -> None:
         """End one component and leave it down: SIGTERM, then SIGKILL; `kill` sends SIGKILL at once."""
-        running = self._component(name)
+        record = self._record
         if kill:
-            processes.kill(running)
-        stop_one(self._record, name)
+            processes.kill(self._component(name))
+        stop_one(record, name)
 
     def restart_component(self, name: str, *, kill: bool = False) -> None:
         """Start one component anew, stopping it first if it runs, and wait until it is ready."""
@@ -140,8 +146,9 @@ class Cluster:
             raise ClusterError(f"cluster {self.name!r} has no component {name!r}; it has: {', '.join(found)}")
         if name in self._record.components:
             self.stop_component(name, kill=kill)
-        launch(self._record, found[name])
-        wait_ready(self._record, found[name])
+        record = self._record
+        launch(record, found[name])
+        wait_ready(record, found[name])
 
     def pause(self, component: str) -> None:
         """Stop a component's process without ending it (SIGSTOP): it hangs, its connections stay open."""

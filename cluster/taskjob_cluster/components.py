@@ -12,6 +12,7 @@ KUBERNETES: Final = "v1.36.3"
 ETCD: Final = "v3.6.16"
 KWOK: Final = "v0.7.0"
 KIND: Final = "v0.33.0"
+GO: Final = "1.26"  # what the newest of their go.mod files asks for; each build checks its own
 
 
 @dataclass(frozen=True, slots=True)

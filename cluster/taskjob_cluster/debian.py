@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .build import Progress
 from .errors import ClusterError
 from .locks import file_lock
 from .paths import cache_directory
+from .progress import Progress
 
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 
@@ -74,7 +75,7 @@ def ensure_packages(needs: Iterable[str] = tuple(NODE), on_progress: Progress = 
             packages = _missing(wanted)
             if packages:
                 on_progress(f"installing Debian packages: {' '.join(packages)}")
-                _install(packages)
+                install(packages)
         if packages := _missing(wanted):
             raise ClusterError(f"{command} succeeded, yet what {', '.join(packages)} should bring is not there")
     return {name: place for name, need in wanted.items() if (place := need.find())}
@@ -84,14 +85,22 @@ def _missing(wanted: dict[str, Need]) -> list[str]:
     return sorted({need.package for need in wanted.values() if need.find() is None})
 
 
-def _install(packages: list[str]) -> None:
-    # The packages' own services are not wanted: a policy that refuses them would be a change to the machine, and a
-    # containerd that systemd starts from the package does no harm to ours.
-    install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
-    # Lists may be missing (a fresh image) or name versions that are gone: one update, then once more.
-    for command in (install, ["apt-get", "update"], install):
+def candidate_version(package: str) -> str | None:
+    """The version that apt-get would install, its epoch and Debian's revision cut off; None when there is none."""
+    if shutil.which("apt-cache") is None:
+        return None
+    said = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"Candidate: (?:\d+:)?([\d.]+)", said)
+    return found.group(1) if found else None
+
+
+def install(packages: list[str]) -> None:
+    """apt-get install, as root. Raises ClusterError with apt-get's last words."""
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    # Lists may be missing (a fresh image) or name versions that are gone: then one update, and once more.
+    for attempt in (command, ["apt-get", "update"], command):
         done = subprocess.run(
-            command,
+            attempt,
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -99,6 +108,6 @@ def _install(packages: list[str]) -> None:
             text=True,
             check=False,
         )
-        if done.returncode == 0 and command is install:
+        if done.returncode == 0 and attempt is command:
             return
-    raise ClusterError(f"{' '.join(install)} failed:\n" + "\n".join(done.stdout.strip().splitlines()[-20:]))
+    raise ClusterError(f"{' '.join(command)} failed:\n" + "\n".join(done.stdout.strip().splitlines()[-20:]))

@@ -27,11 +27,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from .build import Progress
 from .debian import ensure_packages
 from .errors import ClusterError
 from .locks import file_lock
 from .paths import cache_directory
+from .progress import Progress
 
 PAUSE: Final = "docker.io/taskjobs/pause:dev"
 BUSYBOX: Final = "docker.io/taskjobs/busybox:dev"
@@ -67,6 +67,17 @@ def archive(image: str, on_progress: Progress = print) -> Path:
             _write(place, image, configuration, fill)
             size = place.stat().st_size / 1e6
             on_progress(f"made the image {image}: {size:.0f} MB in {time.monotonic() - began:.1f} s")
+    return place
+
+
+def saved_by_docker(image: str) -> Path:
+    """A tar of an image that a Docker engine has, by `docker save`. Raises ClusterError with the engine's words."""
+    folder = cache_directory() / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / f"docker-{hashlib.sha256(image.encode()).hexdigest()[:12]}.tar"
+    done = subprocess.run(["docker", "save", "--output", place, image], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ClusterError(f"docker save {image}: {done.stderr.strip()}")
     return place
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from .build import Progress
 from .cluster import Cluster
 from .errors import ClusterError
 from .paths import CHECKOUT
+from .progress import Progress
 
 CRDS = ("taskjobs.dev_taskjobs.yaml", "taskjobs.dev_taskqueues.yaml")
 DEFAULT_QUEUE = Path("examples") / "default-queue.yaml"

@@ -6,9 +6,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .build import Progress, ensure
+from .build import ensure
 from .errors import ClusterError
 from .paths import CHECKOUT
+from .progress import Progress
 from .records import Record
 
 # The default of kind v0.33.0, by digest, so that every machine runs the same bytes.

@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import controlplane, images, kind, leftovers, machine, node, processes, profiles, providers, records, simulated
-from .build import Progress
 from .cluster import Cluster
 from .errors import ClusterError
 from .install import install
 from .locks import file_lock
 from .paths import cluster_directory, clusters_directory
 from .programs import start_all, stop_one
+from .progress import Progress
 from .records import Options, Provider, Record
 from .sizing import sizes, this_machine
 
@@ -66,7 +66,7 @@ def up(
         else:
             record.options = _settled(asked)
         if chosen in profiles.RUN_HERE:
-            _bring_up(record, on_progress)
+            _bring_up_or_stop(record, on_progress)
         elif chosen is Provider.KIND:
             record.save()
             record.kubeconfig = str(kind.create(record, on_progress))
@@ -142,6 +142,17 @@ def _settled(asked: Options) -> Options:
         case Provider.LOCAL:
             return replace(asked, die_with_parent=False)
     return asked
+
+
+def _bring_up_or_stop(record: Record, on_progress: Progress) -> None:
+    """Bring it up; a new cluster that fails leaves its logs, but nothing that runs."""
+    fresh = not record.components
+    try:
+        _bring_up(record, on_progress)
+    except BaseException:
+        if fresh:
+            _stop_everything(record)
+        raise
 
 
 def _bring_up(record: Record, on_progress: Progress) -> None:

@@ -142,8 +142,7 @@ def start(directory: Path | str | None = None, *, die_with_parent: bool = False)
     if directory is None:
         _sweep()
     folder = data_folder(Path(directory).resolve() if directory is not None else None)
-    url = f"postgresql://{USER}@/postgres?host={quote(str(folder), safe='')}"
-    database = Postgres(url, folder, die_with_parent=die_with_parent)
+    database = Postgres(_url(folder), folder, die_with_parent=die_with_parent)
     with file_lock(folder.with_name(f".{folder.name}.lock"), remove=True):
         _own(folder)
         if not (folder / "data" / "PG_VERSION").exists():
@@ -151,6 +150,18 @@ def start(directory: Path | str | None = None, *, die_with_parent: bool = False)
         if database.pid is None:
             database._start()
     return database
+
+
+def at(directory: Path | str) -> Postgres:
+    """A handle on the server that keeps its data there, running or not. Nothing is started."""
+    if named := os.environ.get(DATABASE_URL):
+        return Postgres(named)
+    folder = data_folder(Path(directory).resolve())
+    return Postgres(_url(folder), folder)
+
+
+def _url(folder: Path) -> str:
+    return f"postgresql://{USER}@/postgres?host={quote(str(folder), safe='')}"
 
 
 def _sweep() -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import components, controlplane, debian, node, simulated
-from .build import Progress, ensure
+from .build import ensure
 from .programs import Program
+from .progress import Progress
 from .records import Options, Provider, Record
 
 RUN_HERE = frozenset({Provider.APISERVER, Provider.KWOK, Provider.LOCAL})

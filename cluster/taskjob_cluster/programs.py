@@ -15,6 +15,7 @@ from .errors import ClusterError
 from .records import Record, Running
 
 POLL_SECONDS = 0.05
+UNWELL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def start_all(record: Record, programs: Sequence[Program]) -> list[str]:
     for program in programs:
         running = record.components.get(program.name)
         if running is not None and processes.alive(running.process):
-            if running.command == list(program.command) and program.ready():
+            if running.command == list(program.command) and _well(program):
                 continue
             processes.stop(running.process)
         launch(record, program)
@@ -46,6 +47,16 @@ def start_all(record: Record, programs: Sequence[Program]) -> list[str]:
     for program in programs:
         wait_ready(record, program)
     return started
+
+
+def _well(program: Program) -> bool:
+    """Whether a component that runs is ready, or becomes so soon: on a busy machine a probe may come back late."""
+    give_up_at = time.monotonic() + UNWELL_SECONDS
+    while not program.ready():
+        if time.monotonic() > give_up_at:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def launch(record: Record, program: Program) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .build import Progress
+from .progress import Progress
 from .records import Provider
 
 _TIMEOUT_SECONDS = 30
