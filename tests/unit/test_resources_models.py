@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from taskjob.core import phases
+from taskjob.core.amounts import QuantityError, parse
+from taskjob.kube.schema import parse_job
 from taskjob.resources import Condition, TaskJob, TaskJobStatus, TaskQueue, words
+from taskjob.resources.pod_template import QUANTITY_PATTERN
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -207,6 +211,48 @@ def test_a_valid_manifest_comes_out_as_it_went_in(spec: dict[str, Any]) -> None:
     before = copy.deepcopy(manifest)
 
     assert TaskJob.model_validate(manifest).manifest() == before
+
+
+@given(spec=specs)
+def test_the_operator_reads_a_valid_manifest_as_the_models_do(spec: dict[str, Any]) -> None:
+    manifest = a_job(**spec)
+    manifest["metadata"] |= {"name": "0", "uid": "u", "resourceVersion": "1", "generation": 1}
+
+    job, said = parse_job(manifest), TaskJob.model_validate(manifest).spec
+
+    assert job.problem is None
+    assert (job.queue, job.priority) == (said.queue, phases.PRIORITIES[said.priority])
+    assert [(one.name, str(one.condition)) for one in job.depends_on] == [
+        (one.name, str(one.condition)) for one in said.depends_on
+    ]
+    assert (job.retry.limit, job.retry.initial_seconds, job.retry.factor) == (
+        said.retry.limit,
+        said.retry.backoff.initial_seconds,
+        said.retry.backoff.factor,
+    )
+    assert (job.retry.max_seconds, job.retry.jitter_percent) == (
+        said.retry.backoff.max_seconds,
+        said.retry.backoff.jitter_percent,
+    )
+    assert (job.timeout_seconds, job.deadline_seconds) == (said.timeout_seconds, said.deadline_seconds)
+    assert (job.suspend, job.cancel, str(job.pod_retention)) == (said.suspend, said.cancel, said.pod_retention)
+    assert str(job.on_dependency_failure) == said.on_dependency_failure
+
+
+@given(text=st.text("0123456789.+-eEKMGTPimnuk ", max_size=8) | st.from_regex(QUANTITY_PATTERN, fullmatch=True))
+def test_the_schema_takes_the_quantities_that_the_core_can_read(text: str) -> None:
+    assume(len(text) <= 64)
+    accepted = re.fullmatch(QUANTITY_PATTERN, text) is not None
+    refusal = ""
+    try:
+        parse("example.com/gpu", text)
+    except QuantityError as error:
+        refusal = str(error)
+
+    if accepted:  # the schema cannot know how large is too large
+        assert not refusal or "large" in refusal, f"the schema takes {text!r}, the core: {refusal}"
+    else:  # -0 is nothing, and nobody writes it
+        assert refusal or text.startswith("-"), f"the core reads {text!r}, the schema refuses it"
 
 
 @pytest.mark.parametrize(

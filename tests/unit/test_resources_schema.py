@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,22 @@ EVERY_RULE = [
     if path == () or crd["spec"]["names"]["kind"] == "TaskJob"
     for rule in at(root(crd), path).get("x-kubernetes-validations", [])
 ]
+
+
+def test_the_models_stand_on_pydantic_and_the_standard_library_alone() -> None:
+    allowed = {"pydantic", "pydantic_core", *sys.stdlib_module_names}
+    for path in (FOLDER.parent / "operator/taskjob/resources").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found = [one.name for one in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                found = [node.module or "."]
+            else:
+                continue
+            strangers = [
+                one for one in found if not one.startswith("taskjob.resources") and one.split(".")[0] not in allowed
+            ]
+            assert not strangers, f"{path.name} imports {strangers}"
 
 
 def test_the_files_are_what_the_models_say() -> None:
