@@ -113,6 +113,15 @@ MIDDLE = Place(at(50_000), "uid-f")
         pytest.param(JobFilter(name_prefix="job-9999"), None, 11, 30, id="a rare prefix"),
         pytest.param(JobFilter(name_prefix="job-"), MIDDLE, LIMIT, LIMIT, id="a prefix of all"),
         pytest.param(JobFilter(created_after=at(99_990)), None, 11, 11, id="the latest seconds"),
+        pytest.param(JobFilter(queue="q-3", created_before=at(30_000)), None, LIMIT, LIMIT, id="a queue, long ago"),
+        pytest.param(JobFilter(queue="q-3", created_after=at(99_000)), MIDDLE, 0, 0, id="a queue, no such time"),
+        pytest.param(
+            JobFilter(phases=["Running", "Failed"], created_before=at(50_000)),
+            None,
+            LIMIT,
+            2 * LIMIT,
+            id="ended long ago",
+        ),
         pytest.param(JobFilter(created_before=at(500)), None, LIMIT, LIMIT, id="the oldest"),
     ],
 )

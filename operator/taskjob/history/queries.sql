@@ -156,8 +156,11 @@ AND ($9::timestamptz IS NULL OR j.created_at < $9)
 AND ($10::text IS NULL OR j.uid = $10)
 
 -- name: page_by_key
--- A fragment: one page of $13 rows, newest first, after the job with age_key $11 and uid $12.
-    ($11::bigint IS NULL OR (j.age_key, j.uid) < ($11, $12::text))
+-- A fragment: one page of $13 rows, newest first, after the job with age_key $11 and uid $12. The bounds of created_at
+-- are said again of age_key, so that the index is entered where they begin.
+    ($8 IS NULL OR j.age_key >= (extract(epoch FROM $8 - timestamptz '1970-01-01 00:00:00+00') * 1000000)::bigint)
+AND ($9 IS NULL OR j.age_key < (extract(epoch FROM $9 - timestamptz '1970-01-01 00:00:00+00') * 1000000)::bigint)
+AND ($11::bigint IS NULL OR (j.age_key, j.uid) < ($11, $12::text))
 ORDER BY j.age_key DESC, j.uid DESC LIMIT $13
 
 -- name: jobs_page

@@ -210,7 +210,7 @@ def payload(entries: Sequence[Entry]) -> Payload:
                 attempts[pod.attempt] = pod
         n, job, gone_at = number(entry), entry.job, entry.gone_at
         if (earlier := jobs.get(job.uid)) is not None:
-            gone_at = gone_at or earlier[2]
+            gone_at = earlier[2] or gone_at
             if earlier[0] > n:
                 n, job = earlier[0], earlier[1]
         jobs[job.uid] = (n, job, gone_at)
