@@ -13,6 +13,7 @@ from typing import Final
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 from pydantic import ValidationError
 
 from taskjob.config import ApiSettings, explain_invalid
@@ -80,6 +81,21 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def configured(app: FastAPI) -> uvicorn.Config:
+    """uvicorn's settings for the application."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,  # it costs CPU for every client, for frames of a few hundred bytes
+        ws_max_size=4096,  # clients have nothing to say
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=65_536,
+    )
+
+
 async def serve(settings: ApiSettings, listening: socket.socket) -> None:
     """Serve until a signal ends it. Raises `ConfigurationError`."""
     going = asyncio.Event()
@@ -91,22 +107,11 @@ async def serve(settings: ApiSettings, listening: socket.socket) -> None:
         hub = Hub(reader, kept=settings.stream_kept)
         service = Service(Cluster(http), reader, hub, limits, going)
         app = build(service, version=importlib.metadata.version("taskjobs"))
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws="websockets-sansio",
-            ws_per_message_deflate=False,  # CPU for every client, for frames of a few hundred bytes
-            ws_max_size=4096,  # clients have nothing to say
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            h11_max_incomplete_event_size=65_536,
-        )
         log.info(
             "the API answers at %s (docs at /docs); it does not authenticate its callers, so it binds to loopback only",
             url_of(listening),
         )
-        await Server(config, going).serve([listening])
+        await Server(configured(app), going).serve([listening])
 
 
 def main() -> None:

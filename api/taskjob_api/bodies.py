@@ -23,6 +23,8 @@ from taskjob_api.problems import FieldError, Kind, Problem, field_errors, from_f
 
 BODY_MAX: Final = 1_572_864
 """Bytes of a request's body: the most that the API server takes of one object (1.5 MiB)."""
+_DRAINED_MAX: Final = 16 * 2**20
+"""Read and thrown away of a body that is too long: a client that is still sending would not see the answer."""
 GENERATED: Final = "job-"
 DEFAULT_NAMESPACE: Final = "default"
 
@@ -131,22 +133,21 @@ async def read_body(request: Request) -> bytes:
             Kind.NOT_JSON,
             f"the body's Content-Type is {kind[:80] or 'missing'!r}: send JSON with Content-Type: application/json",
         )
-    declared = request.headers.get("content-length", "0")
-    body = bytearray()
-    if len(declared) < 20 and declared.isdigit() and int(declared) <= BODY_MAX:
-        try:
-            async for chunk in request.stream():
+    body, size = bytearray(), 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= BODY_MAX:
                 body += chunk
-                if len(body) > BODY_MAX:
-                    break
-            else:
-                return bytes(body)
-        except ClientDisconnect:
-            raise Problem(Kind.MALFORMED, "the client left before the body was complete") from None
-    # The rest is not read: the connection cannot be used for another request.
-    raise Problem(
-        Kind.TOO_LARGE, f"the body is longer than {BODY_MAX} bytes (1.5 MiB)", headers={"Connection": "close"}
-    )
+            elif size > _DRAINED_MAX:
+                break
+    except ClientDisconnect:
+        raise Problem(Kind.MALFORMED, "the client left before the body was complete") from None
+    if size <= BODY_MAX:
+        return bytes(body)
+    # A body that is not read to its end leaves the connection unusable.
+    headers = {"Connection": "close"} if size > _DRAINED_MAX else {}
+    raise Problem(Kind.TOO_LARGE, f"the body is longer than {BODY_MAX} bytes (1.5 MiB)", headers=headers)
 
 
 def parse(body: bytes) -> dict[str, Any]:

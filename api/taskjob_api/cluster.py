@@ -201,8 +201,10 @@ def _at(job: Submission, field: str, message: str) -> tuple[FieldError, ...]:
 
 
 def _errors(status: ServerStatus) -> list[FieldError]:
-    fields = ((cause.field if cause.field != "<nil>" else "", cause.message) for cause in status.causes)
-    return [FieldError(field=field, message=message) for field, message in fields]
+    # "<nil>" stands for the object as a whole; beside errors of fields it only says that rules were left unchecked.
+    of_fields = [cause for cause in status.causes if cause.field not in ("", "<nil>")]
+    causes = of_fields or status.causes
+    return [FieldError(field="" if cause.field == "<nil>" else cause.field, message=cause.message) for cause in causes]
 
 
 def _job(reply: Reply) -> Job:

@@ -1,0 +1,496 @@
+"""Jobs through the API: created, read at once, listed, cancelled; every refusal by status, kind and field."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from api_server import Server, a_taskjob
+from api_world import Refusal, World, a_world, known_as
+from builders import a_job, at
+from history_stories import FULL, a_story, an_entry
+from relays import Relay
+from taskjob_api.bodies import BODY_MAX
+from taskjob_api.views import JobDetail, JobPage
+from taskjob_cluster import Cluster
+from taskjob_cluster.postgres import Postgres
+
+pytestmark = pytest.mark.cluster
+PENDING, STARTING, RUNNING, SUCCEEDED = FULL
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+async def world(cluster: Cluster, database_url: str) -> AsyncIterator[World]:
+    async with a_world(cluster.kubeconfig, database_url) as world:
+        yield world
+
+
+@pytest.fixture
+def server(kubernetes_client: client.ApiClient, namespace: str) -> Server:
+    return Server(kubernetes_client, namespace)
+
+
+async def created(world: World, namespace: str, **short: Any) -> dict[str, Any]:
+    response = await world.post({"image": "busybox", "namespace": namespace, **short})
+    assert response.status_code == 201, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+# ---------------------------------------------------------------- created
+async def test_the_short_form_becomes_the_taskjob_that_it_stands_for(
+    world: World, namespace: str, kubernetes_client: client.ApiClient
+) -> None:
+    response = await world.post(
+        {
+            "name": "train",
+            "namespace": namespace,
+            "image": "busybox",
+            "command": ["sh", "-c"],
+            "args": ["true"],
+            "env": {"A": "1"},
+            "cpu": "500m",
+            "memory": "64Mi",
+            "queue": "gpu",
+            "priority": "High",
+            "dependsOn": ["extract", "clean"],
+            "retries": 3,
+            "timeoutSeconds": 60,
+            "labels": {"taskjobs.dev/group": "g"},
+        }
+    )
+    assert response.status_code == 201, response.text
+    answer = response.json()
+    JobDetail.model_validate(answer)
+    assert response.headers["location"] == f"/jobs/{answer['id']}"
+    stored = client.CustomObjectsApi(kubernetes_client).get_namespaced_custom_object(
+        "taskjobs.dev", "v1beta1", namespace, "taskjobs", "train"
+    )
+    assert isinstance(stored, dict)
+    assert stored["metadata"]["uid"] == answer["id"]
+    assert stored["metadata"]["labels"] == {"taskjobs.dev/group": "g"}
+    assert {key: stored["spec"][key] for key in ("image", "command", "args", "env", "queue", "priority")} == {
+        "image": "busybox",
+        "command": ["sh", "-c"],
+        "args": ["true"],
+        "env": [{"name": "A", "value": "1"}],
+        "queue": "gpu",
+        "priority": "High",
+    }
+    assert stored["spec"]["resources"] == {"requests": {"cpu": "500m", "memory": "64Mi"}}
+    assert [dependency["name"] for dependency in stored["spec"]["dependsOn"]] == ["extract", "clean"]
+    assert (stored["spec"]["retry"]["limit"], stored["spec"]["timeoutSeconds"]) == (3, 60)
+    assert (answer["phase"], answer["reason"], answer["priority"]) == ("Pending", "Queued", "High")
+    assert answer["dependsOn"][0] == {"name": "extract", "condition": "Succeeded"}
+
+
+async def test_a_job_without_a_name_is_given_one(world: World, namespace: str) -> None:
+    first, second = [await created(world, namespace) for _ in range(2)]
+    assert first["name"].startswith("job-")
+    assert first["name"] != second["name"]
+
+
+async def test_a_manifest_is_created_as_it_is(world: World, namespace: str) -> None:
+    manifest = a_taskjob("as-it-is", priority="Low")
+    manifest["metadata"] |= {"namespace": namespace, "annotations": {"note": "kept"}}
+    response = await world.post(manifest)
+    assert response.status_code == 201, response.text
+    assert (response.json()["name"], response.json()["priority"]) == ("as-it-is", "Low")
+
+
+async def test_what_was_created_is_read_back_at_once_though_history_knows_nothing(world: World, namespace: str) -> None:
+    answer = await created(world, namespace, name="fresh")
+    again = await world.http.get(f"/jobs/{answer['id']}")
+    assert (again.status_code, again.json()) == (200, answer)
+
+
+# ---------------------------------------------------------------- read
+async def test_a_live_job_is_read_from_the_cluster_with_its_attempts_from_history(
+    world: World, namespace: str, server: Server
+) -> None:
+    answer = await created(world, namespace, name="live")
+    job = known_as(a_job("live").build(), uid=answer["id"], namespace=namespace)
+    entry = an_entry(job, STARTING, RUNNING, 2)
+    await world.tell(entry)
+    server.patch_status("live", {"phase": "Running", "reason": "Started", "attempt": 1, "transition": 2, "epoch": 1})
+    found = (await world.http.get(f"/jobs/{answer['id']}")).json()
+    JobDetail.model_validate(found)
+    assert (found["phase"], found["attempt"], found["goneAt"]) == ("Running", 1, None)
+    assert [(a["attempt"], a["phase"]) for a in found["attempts"]] == [(1, "Running")]
+
+
+async def test_a_job_that_has_left_the_cluster_has_the_same_shape(world: World, namespace: str, server: Server) -> None:
+    answer = await created(world, namespace, name="past")
+    live = (await world.http.get(f"/jobs/{answer['id']}")).json()
+    job = known_as(a_job("past").build(), uid=answer["id"], namespace=namespace)
+    story = a_story_of(job)
+    await world.tell(*story[:-1], replace(story[-1], gone_at=at(99)))
+    client.CustomObjectsApi(server_client(server)).delete_namespaced_custom_object(
+        "taskjobs.dev", "v1beta1", namespace, "taskjobs", "past"
+    )
+    past = (await world.http.get(f"/jobs/{answer['id']}")).json()
+    JobDetail.model_validate(past)
+    assert past.keys() == live.keys()
+    assert (past["phase"], past["exitCode"], past["goneAt"]) == ("Succeeded", 0, "2026-01-01T12:01:39Z")
+    assert past["attempts"][0]["exitCode"] == 0
+
+
+def a_story_of(job: Any) -> list[Any]:
+    return [an_entry(job, before, after, n) for n, (before, after) in enumerate(zip((None, *FULL), FULL, strict=False))]
+
+
+def server_client(server: Server) -> client.ApiClient:
+    api: client.ApiClient = server._custom.api_client
+    return api
+
+
+async def test_a_job_made_with_kubectl_is_found_as_soon_as_history_hears_of_it(
+    world: World, server: Server, namespace: str
+) -> None:
+    stored = server.create(a_taskjob("elsewhere"))
+    asking = asyncio.create_task(world.http.get(f"/jobs/{stored['metadata']['uid']}"))
+    job = known_as(a_job("elsewhere").build(), uid=stored["metadata"]["uid"], namespace=namespace)
+    await world.tell(an_entry(job, None, PENDING, 0))
+    response = await asking
+    assert (response.status_code, response.json()["name"]) == (200, "elsewhere")
+
+
+async def test_another_job_of_the_same_name_is_not_taken_for_the_old_one(
+    world: World, server: Server, namespace: str
+) -> None:
+    old = known_as(a_job("again").build(), uid=NOBODY, namespace=namespace)
+    await world.tell(an_entry(old, None, PENDING, 0))
+    server.create(a_taskjob("again"))
+    found = (await world.http.get(f"/jobs/{NOBODY}")).json()
+    assert (found["id"], found["phase"]) == (NOBODY, "Pending")
+    refusal = Refusal.of(await world.http.patch(f"/jobs/{NOBODY}/cancel"))
+    assert refusal == Refusal(409, "finished", ())
+
+
+# ---------------------------------------------------------------- listed
+async def test_a_list_is_read_in_pages_newest_first(world: World) -> None:
+    for n in range(7):
+        await world.tell(*a_story(a_job(f"j{n}").created(n), PENDING))
+    names, cursor, pages = [], None, 0
+    while True:
+        query = {"limit": 3} | ({"cursor": cursor} if cursor else {})
+        page = (await world.http.get("/jobs/", params=query)).json()
+        JobPage.model_validate(page)
+        names += [job["name"] for job in page["items"]]
+        pages += 1
+        if (cursor := page["next"]) is None:
+            break
+    assert (names, pages) == ([f"j{n}" for n in reversed(range(7))], 3)
+
+
+FILTERS = {
+    "namespace=a": ["other"],
+    "phase=Pending": ["other", "train-2"],
+    "phase=Pending&phase=Succeeded": ["other", "train-2", "train-1"],
+    "queue=gpu": ["train-1"],
+    "priority=High": ["train-2"],
+    "group=g": ["train-1"],
+    "label=team=x": ["train-2", "train-1"],
+    "label=team=x&label=taskjobs.dev/group=g": ["train-1"],
+    "name=train": ["train-2", "train-1"],
+    "name=train-1": ["train-1"],
+    "createdAfter=2026-01-01T12:00:05Z": ["other", "train-2"],
+    "createdAfter=2026-01-01T14:00:05+02:00": ["other", "train-2"],
+    "createdBefore=2026-01-01T12:00:05Z": ["train-1"],
+    "phase=Pending&name=train": ["train-2"],
+    "queue=nowhere": [],
+}
+
+
+async def three_jobs(world: World) -> None:
+    labels = (("taskjobs.dev/group", "g"), ("team", "x"))
+    first = replace(a_job("train-1").created(1).in_queue("gpu").build(), labels=labels)
+    second = replace(a_job("train-2").created(5).of_priority("High").build(), labels=labels[1:])
+    await world.tell(*a_story_of(first))
+    await world.tell(an_entry(second, None, PENDING, 0))
+    await world.tell(*a_story(a_job("other").created(9).in_namespace("a"), PENDING))
+
+
+async def test_every_filter_of_the_list_filters(world: World) -> None:
+    await three_jobs(world)
+    found = {query: await names_of(world, query) for query in FILTERS}
+    assert found == FILTERS
+
+
+async def names_of(world: World, query: str) -> list[str]:
+    response = await world.http.get(f"/jobs/?{query}")
+    assert response.status_code == 200, (query, response.text)
+    return [job["name"] for job in response.json()["items"]]
+
+
+# ---------------------------------------------------------------- cancelled
+async def test_cancelling_sets_spec_cancel_once_and_may_be_said_again(
+    world: World, namespace: str, kubernetes_client: client.ApiClient
+) -> None:
+    answer = await created(world, namespace, name="stop")
+    versions = []
+    for _ in range(2):
+        response = await world.http.patch(f"/jobs/{answer['id']}/cancel")
+        assert (response.status_code, response.json()["id"]) == (200, answer["id"])
+        stored = client.CustomObjectsApi(kubernetes_client).get_namespaced_custom_object(
+            "taskjobs.dev", "v1beta1", namespace, "taskjobs", "stop"
+        )
+        assert isinstance(stored, dict)
+        assert stored["spec"]["cancel"] is True
+        versions.append(stored["metadata"]["resourceVersion"])
+    assert versions[0] == versions[1], "the second time nothing is written"
+
+
+async def test_a_finished_job_cannot_be_cancelled(world: World, namespace: str, server: Server) -> None:
+    answer = await created(world, namespace, name="done")
+    server.patch_status(
+        "done", {"phase": "Succeeded", "reason": "Completed", "attempt": 1, "transition": 3, "epoch": 1}
+    )
+    refusal = await world.http.patch(f"/jobs/{answer['id']}/cancel")
+    assert Refusal.of(refusal) == Refusal(409, "finished", ())
+    assert "Succeeded" in refusal.json()["detail"]
+
+
+async def test_cancelling_holds_its_own_against_a_writer_who_is_always_there(
+    world: World, namespace: str, server: Server
+) -> None:
+    """The operator writes status while we cancel: the patch carries the version, and is decided again."""
+    answer = await created(world, namespace, name="busy")
+    writing = asyncio.create_task(asyncio.to_thread(write_status_often, server, 30))
+    response = await world.http.patch(f"/jobs/{answer['id']}/cancel")
+    await writing
+    assert response.status_code in (200, 409), response.text
+    if response.status_code == 409:
+        assert Refusal.of(response).kind == "conflict"
+
+
+def write_status_often(server: Server, times: int) -> None:
+    for n in range(times):
+        server.patch_status("busy", {"phase": "Pending", "reason": "Queued", "message": str(n), "epoch": 1})
+
+
+# ---------------------------------------------------------------- refused
+def short(**fields: Any) -> bytes:
+    return json.dumps({"image": "busybox", **fields}).encode()
+
+
+def manifest(name: str = "m", metadata: dict[str, Any] | None = None, **spec: Any) -> bytes:
+    body = a_taskjob(name, **spec)
+    body["metadata"] |= metadata or {}
+    return json.dumps(body).encode()
+
+
+JSON = "application/json"
+REFUSED: dict[str, tuple[bytes, str, Refusal]] = {
+    "not JSON": (b"{", JSON, Refusal(400, "malformed", ())),
+    "not UTF-8": (b'{"image": "\xff"}', JSON, Refusal(400, "malformed", ())),
+    "not an object": (b"[]", JSON, Refusal(400, "malformed", ())),
+    "nothing": (b"", JSON, Refusal(400, "malformed", ())),
+    "NaN": (b'{"image": NaN}', JSON, Refusal(400, "malformed", ())),
+    "a field twice": (b'{"image": "a", "image": "b"}', JSON, Refusal(400, "malformed", ())),
+    "nested without end": (b"[" * 100_000, JSON, Refusal(400, "malformed", ())),
+    "YAML": (b"image: busybox", "application/yaml", Refusal(415, "not-json", ())),
+    "no type": (short(), "", Refusal(415, "not-json", ())),
+    "too large": (short(args=["x" * BODY_MAX]), JSON, Refusal(413, "too-large", ())),
+    "short: no image": (b"{}", JSON, Refusal(422, "invalid", ("image",))),
+    "short: unknown field": (short(foo=1), JSON, Refusal(422, "invalid", ("foo",))),
+    "short: name": (short(name="Not A Name"), JSON, Refusal(422, "invalid", ("name",))),
+    "short: namespace": (short(namespace="a/b"), JSON, Refusal(422, "invalid", ("namespace",))),
+    "short: cpu": (short(cpu="much"), JSON, Refusal(422, "invalid", ("cpu",))),
+    "short: memory": (short(memory=-1), JSON, Refusal(422, "invalid", ("memory",))),
+    "short: priority": (short(priority="Urgent"), JSON, Refusal(422, "invalid", ("priority",))),
+    "short: retries": (short(retries=1001), JSON, Refusal(422, "invalid", ("retries",))),
+    "short: retries as text": (short(retries="3"), JSON, Refusal(422, "invalid", ("retries",))),
+    "short: timeout": (short(timeoutSeconds=0), JSON, Refusal(422, "invalid", ("timeoutSeconds",))),
+    "short: dependency": (short(dependsOn=["A"]), JSON, Refusal(422, "invalid", ("dependsOn[0]",))),
+    "short: itself": (short(name="a", dependsOn=["a"]), JSON, Refusal(422, "invalid", ("dependsOn[0]",))),
+    "short: twice": (short(dependsOn=["a", "a"]), JSON, Refusal(422, "invalid", ("dependsOn[1]",))),
+    "short: env": (short(env={"A": 1}), JSON, Refusal(422, "invalid", ("env.A",))),
+    "short: label": (short(labels={"a": "not a value!"}), JSON, Refusal(422, "invalid", ("labels",))),
+    "short: no such namespace": (short(namespace="nowhere"), JSON, Refusal(404, "not-found", ("namespace",))),
+    "several fields": (short(retries=-1, foo=1), JSON, Refusal(422, "invalid", ("retries", "foo"))),
+    "manifest: another kind": (
+        b'{"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {"image": "a"}}',
+        JSON,
+        Refusal(422, "invalid", ("apiVersion", "kind")),
+    ),
+    "manifest: retry.limit": (
+        manifest(retry={"limit": -1}),
+        JSON,
+        Refusal(422, "invalid", ("spec.retry.limit",)),
+    ),
+    "manifest: unknown field": (manifest(foo=1), JSON, Refusal(422, "invalid", ("spec.foo",))),
+    "manifest: nothing to run": (manifest(image=None), JSON, Refusal(422, "invalid", ("spec",))),
+    "manifest: an unknown field of the pod": (
+        manifest(image=None, template={"spec": {"containers": [{"name": "a", "image": "b", "imige": "c"}]}}),
+        JSON,
+        Refusal(422, "invalid", ("spec.template.spec.containers[0].imige",)),
+    ),
+    "manifest: a wrong type in the pod": (
+        manifest(image=None, template={"spec": {"containers": [{"name": "a", "image": 7}]}}),
+        JSON,
+        Refusal(422, "invalid", ("spec.template.spec.containers[0].image",)),
+    ),
+    "manifest: namespace": (
+        manifest(metadata={"namespace": "../x"}),
+        JSON,
+        Refusal(422, "invalid", ("metadata.namespace",)),
+    ),
+    "manifest: no such namespace": (
+        manifest(metadata={"namespace": "nowhere"}),
+        JSON,
+        Refusal(404, "not-found", ("metadata.namespace",)),
+    ),
+    "manifest: a label": (
+        manifest(metadata={"labels": {"a": "b c"}}),
+        JSON,
+        Refusal(422, "invalid", ("metadata.labels",)),
+    ),
+}
+
+
+async def test_every_bad_body_is_refused_by_its_status_and_its_field(world: World) -> None:
+    found = {}
+    for name, (body, kind, _) in REFUSED.items():
+        headers = {"Content-Type": kind} if kind else {}
+        found[name] = Refusal.of(await world.http.post("/jobs/", content=body, headers=headers))
+    assert found == {name: expected for name, (_, _, expected) in REFUSED.items()}
+
+
+async def test_a_body_without_a_declared_length_is_bounded_too(world: World) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(2 * BODY_MAX // 65_536):
+            yield b" " * 65_536
+
+    response = await world.http.post("/jobs/", content=endless(), headers={"Content-Type": JSON})
+    assert Refusal.of(response) == Refusal(413, "too-large", ())
+
+
+async def test_a_name_that_is_taken_is_a_conflict(world: World, namespace: str) -> None:
+    await created(world, namespace, name="mine")
+    again = await world.post({"name": "mine", "namespace": namespace, "image": "busybox"})
+    assert Refusal.of(again) == Refusal(409, "already-exists", ("name",))
+    named = a_taskjob("mine")
+    named["metadata"]["namespace"] = namespace
+    assert Refusal.of(await world.post(named)) == Refusal(409, "already-exists", ("metadata.name",))
+
+
+GETS: dict[str, Refusal] = {
+    f"/jobs/{NOBODY}": Refusal(404, "not-found", ("job_id",)),
+    f"/jobs/{'a' * 65}": Refusal(422, "invalid", ("job_id",)),
+    "/jobs/a%20b": Refusal(422, "invalid", ("job_id",)),
+    f"/jobs/{NOBODY}?verbose=1": Refusal(422, "invalid", ("verbose",)),
+    f"/jobs/{NOBODY}/logs": Refusal(404, "not-found", ("job_id",)),
+    f"/jobs/{NOBODY}/logs?tail=-1": Refusal(422, "invalid", ("tail",)),
+    f"/jobs/{NOBODY}/logs?attempt=0": Refusal(422, "invalid", ("attempt",)),
+    f"/jobs/{NOBODY}/logs?since=yesterday": Refusal(422, "invalid", ("since",)),
+    f"/jobs/{NOBODY}/logs?since=2026-01-01T00:00:00": Refusal(422, "invalid", ("since",)),
+    f"/jobs/{NOBODY}/logs?container=A": Refusal(422, "invalid", ("container",)),
+    f"/jobs/{NOBODY}/logs?follow=perhaps": Refusal(422, "invalid", ("follow",)),
+    "/jobs/?limit=0": Refusal(422, "invalid", ("limit",)),
+    "/jobs/?limit=501": Refusal(422, "invalid", ("limit",)),
+    "/jobs/?limit=all": Refusal(422, "invalid", ("limit",)),
+    "/jobs/?limit=1&limit=2": Refusal(422, "invalid", ("limit",)),
+    "/jobs/?cursor=zzz": Refusal(400, "bad-cursor", ("cursor",)),
+    f"/jobs/?cursor={'a' * 513}": Refusal(422, "invalid", ("cursor",)),
+    "/jobs/?foo=1&bar=2": Refusal(422, "invalid", ("foo", "bar")),
+    "/jobs/?phase=Done": Refusal(422, "invalid", ("phase[0]",)),
+    "/jobs/?priority=7": Refusal(422, "invalid", ("priority",)),
+    "/jobs/?label=team": Refusal(422, "invalid", ("label[0]",)),
+    "/jobs/?label=a=1&label=a=2": Refusal(422, "invalid", ("label",)),
+    "/jobs/?createdAfter=now": Refusal(422, "invalid", ("createdAfter",)),
+    "/jobs/?createdAfter=2026-01-01T00:00:00": Refusal(422, "invalid", ("createdAfter",)),
+    "/jobs/?created_after=2026-01-01T00:00:00Z": Refusal(422, "invalid", ("created_after",)),
+    "/jobs/stream": Refusal(426, "upgrade-required", ()),
+    "/jobs": Refusal(404, "not-found", ()),
+    "/nowhere": Refusal(404, "not-found", ()),
+}
+
+
+async def test_every_bad_query_is_refused_by_its_status_and_its_parameter(world: World) -> None:
+    found = {path: Refusal.of(await world.http.get(path)) for path in GETS}
+    assert found == GETS
+
+
+async def test_other_refusals(world: World) -> None:
+    found = [
+        Refusal.of(await world.http.delete("/jobs/")),
+        Refusal.of(await world.http.patch(f"/jobs/{NOBODY}/cancel")),
+        Refusal.of(await world.http.get("/jobs/", headers={"Host": "attacker.example"})),
+        Refusal.of(await world.http.get("/jobs/", headers={"Origin": "https://attacker.example"})),
+    ]
+    assert found == [
+        Refusal(405, "method-not-allowed", ()),
+        Refusal(404, "not-found", ("job_id",)),
+        Refusal(403, "forbidden", ()),
+        Refusal(403, "forbidden", ()),
+    ]
+
+
+# ---------------------------------------------------------------- when something is away
+async def test_without_postgresql_jobs_are_still_created_read_and_cancelled(
+    cluster: Cluster, own_postgres: Postgres, namespace: str
+) -> None:
+    async with a_world(cluster.kubeconfig, own_postgres.url) as world:
+        own_postgres.stop()
+        answer = await created(world, namespace, name="alone")
+        found = await world.http.get(f"/jobs/{answer['id']}")
+        assert (found.status_code, found.json()["attempts"]) == (200, None)
+        assert (await world.http.patch(f"/jobs/{answer['id']}/cancel")).status_code == 200
+        away = [await world.http.get(path) for path in ("/jobs/", f"/jobs/{NOBODY}")]
+        assert [Refusal.of(response) for response in away] == [Refusal(503, "unavailable", ())] * 2
+        assert all(int(response.headers["retry-after"]) >= 1 for response in away)
+        ready = await world.http.get("/readyz")
+        assert ready.status_code == 503
+        assert (ready.json()["apiServer"]["ready"], ready.json()["postgresql"]["ready"]) == (True, False)
+        own_postgres.restart()
+        assert (await world.http.get("/jobs/")).status_code == 200
+        assert (await world.http.get("/readyz")).json()["ready"] is True
+
+
+async def test_without_the_api_server_history_is_still_read(
+    cluster: Cluster, database_url: str, namespace: str, tmp_path: Any
+) -> None:
+    async with Relay(cluster.server) as relay:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(cluster.kubeconfig.read_text().replace(cluster.server, relay.url))
+        async with a_world(kubeconfig, database_url) as world:
+            answer = await created(world, namespace, name="seen")
+            story = a_story("past", *FULL)
+            await world.tell(*story[:-1], replace(story[-1], gone_at=at(9)))
+            await relay.cut()
+            refused = [
+                await world.post({"image": "busybox", "namespace": namespace}),
+                await world.http.get(f"/jobs/{answer['id']}"),
+                await world.http.patch(f"/jobs/{answer['id']}/cancel"),
+            ]
+            assert [Refusal.of(response) for response in refused] == [Refusal(503, "unavailable", ())] * 3
+            assert all("retry-after" in response.headers for response in refused)
+            assert (await world.http.get("/jobs/uid-past")).json()["phase"] == "Succeeded"
+            assert (await world.http.get("/jobs/")).status_code == 200
+            ready = (await world.http.get("/readyz")).json()
+            assert (ready["apiServer"]["ready"], ready["postgresql"]["ready"]) == (False, True)
+            await relay.mend()
+            assert (await world.http.get(f"/jobs/{answer['id']}")).status_code == 200
+
+
+async def test_before_the_operator_has_made_the_history_readyz_says_so(cluster: Cluster, database_url: str) -> None:
+    async with a_world(cluster.kubeconfig, database_url, migrated=False) as world:
+        ready = await world.http.get("/readyz")
+        assert ready.status_code == 503
+        assert "the operator sets it up" in ready.json()["postgresql"]["message"]
+        assert (await world.http.get("/healthz")).status_code == 200
+
+
+async def test_requests_are_counted_by_route_and_code(world: World) -> None:
+    await world.http.get(f"/jobs/{NOBODY}")
+    text = (await world.http.get("/metrics")).text
+    assert 'taskjobs_http_requests_total{code="404",method="GET",route="/jobs/{job_id}"}' in text
+    assert 'taskjobs_http_request_seconds_count{method="GET",route="/jobs/{job_id}"}' in text
