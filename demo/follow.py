@@ -97,9 +97,12 @@ class Api:
         """Ask again and again for the jobs that wait: the stream tells phases, this also tells what they wait for."""
         while True:
             await asyncio.sleep(every_seconds)
-            for job in await self.jobs():
-                if job["phase"] == "Pending" and board.jobs[job["name"]].phase in ("-", "Pending"):
-                    board.take(await self.job(job["id"]))
+            for listed in await self.jobs():
+                if listed["phase"] == "Pending":
+                    job = await self.job(listed["id"])
+                    # The stream may have told more while this answer was under way.
+                    if job["phase"] == "Pending" and board.jobs[job["name"]].phase in ("-", "Pending"):
+                        board.take(job)
 
     async def jobs(self) -> list[dict[str, Any]]:
         """The jobs of the graph."""

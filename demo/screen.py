@@ -64,9 +64,9 @@ class Screen:
 
     def changed(self, board: Board, name: str) -> None:
         """A job on the board has changed: a line in a pipe; the live table shows it by itself."""
-        if self.console.is_terminal:
-            return
         seen = board.jobs[name]
+        if self.console.is_terminal or seen.reason == "Queued":  # for the moment until it is first looked at
+            return
         attempt = f", attempt {seen.attempt}" if seen.attempt else ""
         self.line(f"{name:8}  {seen.phase} ({seen.reason}{attempt})  [{board.done}/{len(board.jobs)} done]")
 
