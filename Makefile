@@ -61,7 +61,7 @@ test: binaries ## Run every test: unit, properties, contracts, integration, end 
 
 .PHONY: test-fast
 test-fast: install ## Run the tests that need no cluster; an answer within a minute
-	@$(BIN)/python -m pytest -m "not cluster and not real_pods" -k "not [real] and not [postgresql]" \
+	@$(BIN)/python -m pytest -m "not cluster and not real_pods" -k "not [real and not [postgresql" \
 		tests/unit tests/properties tests/contracts $(ARGS)
 
 .PHONY: test-integration
