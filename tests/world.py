@@ -42,6 +42,7 @@ class World:
     admitted_as: dict[JobName, tuple[tuple[str, int], ...]] = field(default_factory=dict)  # what admission made of it
     refusing: dict[JobName, str] = field(default_factory=dict)
     crashes: int = 0
+    confirmed: int = 0  # how many of the entries history holds; a crash loses the others
     last: Plan | None = None
     state: State = field(init=False)
     _versions: count[int] = field(default_factory=lambda: count(10))
@@ -189,6 +190,7 @@ class World:
         """The operator dies, what it was about to do with it; another starts from what the cluster and history hold."""
         self.crashes += 1
         self.pending = []
+        del self.entries[self.confirmed :]
         self.state = State(default_ttl_seconds=self.default_ttl_seconds)
         for queue in self.queues.values():
             self.state.put_queue(queue)
@@ -202,7 +204,7 @@ class World:
     def history_returns(self) -> None:
         """History takes what it was told meanwhile."""
         self.history_away = False
-        self._confirm()
+        self.confirm()
         self.run()
 
     def logs_return(self) -> None:
@@ -292,9 +294,11 @@ class World:
     def _record(self, made: Plan) -> None:
         self.entries.extend(made.entries)
         if not self.history_away:
-            self._confirm()
+            self.confirm()
 
-    def _confirm(self) -> None:
+    def confirm(self) -> None:
+        """History holds all that it was told."""
+        self.confirmed = len(self.entries)
         for uid, n in {e.job.uid: e.transitions[-1].n for e in self.entries if e.transitions}.items():
             self.state.recorded(uid, n)
 

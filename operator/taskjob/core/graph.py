@@ -79,7 +79,7 @@ class Graph:
             self._count_live(tracked, -1 if phase.terminal else 1)
         if before.terminal or phase.terminal:
             self.tell_dependents(tracked.job.key)
-        if phase is not Phase.PENDING and not _ended_by_cycle(tracked.job.status):
+        if not _may_be_member(tracked.job.status):
             self._open(tracked)
         if phase is Phase.PENDING:  # what an attempt under way waited for did not matter; now it does
             self._unchecked[tracked.job.uid] = None
@@ -117,7 +117,7 @@ class Graph:
         starts: list[JobKey] = []
         for uid in unchecked:
             job = self._jobs[uid].job
-            if job.status.phase is Phase.PENDING and job.key in self.dependents and job.depends_on:
+            if job.depends_on and job.key in self.dependents and _may_be_member(job.status):
                 starts.append(job.key)
         if not starts:
             return
@@ -154,7 +154,7 @@ class Graph:
         if tracked is None:
             return []
         job = tracked.job
-        if job.status.phase is not Phase.PENDING and not _ended_by_cycle(job.status):
+        if not _may_be_member(job.status):
             return []
         found = []
         for name, (_, value) in tracked.edges.items():
@@ -193,6 +193,10 @@ class Graph:
 
 def _ended_by_cycle(status: Status) -> bool:
     return status.phase is Phase.FAILED and status.reason is Reason.DEPENDENCY_CYCLE
+
+
+def _may_be_member(status: Status) -> bool:
+    return status.phase is Phase.PENDING or _ended_by_cycle(status)
 
 
 def _said(tracked: TrackedJob) -> str | None:

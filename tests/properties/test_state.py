@@ -1,0 +1,507 @@
+"""Rules that hold whatever happens, in whatever order, and wherever the operator dies.
+
+`Anything` does random things to a cluster and compares the incremental state with one that is built from the last
+observations in another order. `test_every_job_ends_as_it_must` plays graphs with known outcomes, kills the operator
+between any two steps, and knows from a simple oracle what must come out, to the last row of history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from builders import NOON, a_job, a_queue, amounts
+from taskjob.core.cycle import plan
+from taskjob.core.decisions import Launch, Plan, SetStatus
+from taskjob.core.dependencies import Edge, worst
+from taskjob.core.lifecycle import under_way
+from taskjob.core.model import AttemptId, Dependency, Job, JobKey, JobName, Pod, QueueName, Transition, Uid
+from taskjob.core.phases import TRANSITIONS, Condition, FailureClass, OnDependencyFailure, Phase, PodPhase
+from taskjob.core.state import State
+from world import World
+
+NAMES = list("abcde")
+QUEUES = ["one", "two"]
+names = st.sampled_from(NAMES)
+dependencies = st.lists(
+    st.builds(Dependency, st.sampled_from([*NAMES, "nobody"]).map(JobName), st.sampled_from(Condition)), max_size=3
+).map(tuple)
+
+
+# ------------------------------------------------------------------ what is derived
+def derived(state: State) -> dict[str, Any]:
+    """Everything in a state that follows from its observations."""
+    state.graph.look_for_cycles()
+    return {
+        "by_key": state.by_key,
+        "edges": {uid: tracked.edges for uid, tracked in state.jobs.items()},
+        "waiting": {uid: (tracked.waiting, tracked.impossible) for uid, tracked in state.jobs.items()},
+        "cycles": {
+            uid: tracked.cycle and tracked.cycle.path
+            for uid, tracked in state.jobs.items()
+            if tracked.job.status.phase is Phase.PENDING
+        },
+        "dependents": {key: set(uids) for key, uids in state.graph.dependents.items()},
+        "live_dependents": state.graph.live_dependents,
+        "charges": state.charges,
+        "queues": {
+            name: (tracked.queue, tracked.ledger.usage, tracked.ledger.charges, tracked.ledger.quota)
+            for name, tracked in state.queues.items()
+        },
+        "members": {name: set(tracked.members) for name, tracked in state.queues.items()},
+        "pods": {attempt: tracked.pod for attempt, tracked in state.pods.items() if not tracked.gone},
+    }
+
+
+def rebuilt(world: World, launching: list[Launch]) -> State:
+    """A state from the last observations alone, in another order than they came; what is being created is reserved."""
+    state = State(default_ttl_seconds=world.default_ttl_seconds)
+    for pod in reversed(world.pods.values()):
+        state.put_pod(pod)
+    for job in sorted(world.jobs.values(), key=lambda job: job.name, reverse=True):
+        state.put_job(job)
+    for queue in world.queues.values():
+        state.put_queue(queue)
+    for launch in launching:
+        if launch.job.uid in state.jobs:
+            state.reserve(launch.job, launch.attempt)
+        else:
+            state._charge(launch.attempt, launch.job.queue, launch.job.request)
+    return state
+
+
+class History:
+    """Checks every row that is told against those told before."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Uid, dict[int, tuple[Phase | None, Phase, AttemptId]]] = {}
+
+    def tell(self, made: Plan) -> None:
+        for entry in made.entries:
+            rows = self.rows.setdefault(entry.job.uid, {})
+            for row in entry.transitions:
+                self._row(rows, row)
+
+    @staticmethod
+    def _row(rows: dict[int, tuple[Phase | None, Phase, AttemptId]], row: Transition) -> None:
+        told = (row.from_phase, row.to_phase, row.attempt)
+        assert rows.setdefault(row.n, told) == told, f"number {row.n} was told otherwise before"
+        if row.n == 0:
+            assert told[:2] == (None, Phase.PENDING)
+            return
+        assert row.n - 1 in rows, f"number {row.n} was told and {row.n - 1} was not"
+        assert row.from_phase is rows[row.n - 1][1], "it begins where the one before ended"
+        assert row.to_phase in TRANSITIONS[row.from_phase]
+
+
+class Anything(RuleBasedStateMachine):
+    """Users, pods, queues, time, slow answers, failed requests and dying operators, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(default_ttl_seconds=120, holding=True, history_away=True)
+        self.history = History()
+        self.uids = 0
+
+    @initialize(cpu=st.integers(0, 4))
+    def begin(self, cpu: int) -> None:
+        self.world.put_queue(a_queue("one", quota={"cpu": cpu, "pods": 3}))
+
+    # -------------------------------------------------------------- users
+    @rule(
+        name=names,
+        queue=st.sampled_from(QUEUES),
+        priority=st.integers(-1, 1),
+        cpu=st.integers(1, 3),
+        depends_on=dependencies,
+        policy=st.sampled_from(OnDependencyFailure),
+        retries=st.integers(0, 2),
+        deadline=st.sampled_from([None, None, 30]),
+        timeout=st.sampled_from([None, 10]),
+    )
+    def submit(
+        self,
+        *,
+        name: str,
+        queue: str,
+        priority: int,
+        cpu: int,
+        depends_on: tuple[Dependency, ...],
+        policy: OnDependencyFailure,
+        retries: int,
+        deadline: int | None,
+        timeout: int | None,
+    ) -> None:
+        if any(job.name == name for job in self.world.jobs.values()):
+            self.world.edit(name, depends_on=depends_on, priority=priority, queue=QueueName(queue))
+            return
+        self.uids += 1
+        job = (
+            a_job(name).with_uid(f"{name}{self.uids}").in_queue(queue).of_priority(priority).asking(cpu=cpu)
+        ).on_dependency_failure(policy)
+        job = job.retrying(retries, initial_seconds=3).timing_out(timeout, deadline)
+        self.world.submit(replace(job, fields={**job.fields, "depends_on": depends_on}))
+
+    @rule(name=names, suspend=st.booleans())
+    def suspend(self, name: str, suspend: bool) -> None:
+        self._edit(name, suspend=suspend)
+
+    @rule(name=names)
+    def cancel(self, name: str) -> None:
+        self._edit(name, cancel=True)
+
+    @rule(name=names, problem=st.sampled_from([None, "it is wrong"]))
+    def spoil(self, name: str, problem: str | None) -> None:
+        self._edit(name, problem=problem)
+
+    def _edit(self, name: str, **changes: object) -> None:
+        if any(job.name == name for job in self.world.jobs.values()):
+            self.world.edit(name, **changes)
+
+    @rule(name=names, with_pods=st.booleans())
+    def delete(self, name: str, with_pods: bool) -> None:
+        if any(job.name == name for job in self.world.jobs.values()):
+            self.world.delete(name, with_pods=with_pods)
+
+    @rule(name=st.sampled_from(QUEUES), cpu=st.integers(0, 4))
+    def change_queue(self, name: str, cpu: int) -> None:
+        self.world.put_queue(a_queue(name, quota={"cpu": cpu}))
+
+    @rule(name=st.sampled_from(QUEUES))
+    def drop_queue(self, name: str) -> None:
+        if QueueName(name) in self.world.queues:
+            self.world.delete_queue(name)
+
+    # -------------------------------------------------------------- pods
+    def _some_pod(self, number: int) -> Pod | None:
+        live = [pod for pod in self.world.pods.values() if not pod.phase.ended]
+        return live[number % len(live)] if live else None
+
+    @rule(number=st.integers(0, 9), what=st.sampled_from(["start", "succeed", "fail", "break", "delete", "lose"]))
+    def pod_goes_on(self, number: int, what: str) -> None:
+        pod = self._some_pod(number)
+        if pod is None:
+            return
+        second = self.world.now.replace(microsecond=0)
+        started = {"node": "node", "started_at": pod.started_at or second}
+        match what:
+            case "start":
+                self.world.put_pod(pod, phase=PodPhase.RUNNING, **started)
+            case "succeed":
+                self.world.put_pod(pod, phase=PodPhase.SUCCEEDED, finished_at=second, exit_code=0, **started)
+            case "fail":
+                failure = FailureClass.EXIT_CODE
+                self.world.put_pod(pod, phase=PodPhase.FAILED, finished_at=second, failure=failure, **started)
+            case "break":
+                failure = FailureClass.EVICTED
+                self.world.put_pod(pod, phase=PodPhase.FAILED, finished_at=second, failure=failure)
+            case "delete":
+                self.world.put_pod(pod, deleting=True)
+            case "lose":
+                job = self.world.jobs.get(pod.attempt.uid)
+                if job is None or job.status.attempt == pod.attempt.attempt:
+                    # (One that is lost before any status shows it is promised nothing after a crash.)
+                    self.world.lose_pod(pod)
+
+    @rule(name=names, cpu=st.integers(1, 6))
+    def admission_enlarges(self, name: str, cpu: int) -> None:
+        self.world.admitted_as[JobName(name)] = amounts(cpu=cpu)
+
+    # -------------------------------------------------------------- the operator
+    @rule(seconds=st.sampled_from([0.25, 1, 3.7, 15, 60]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.now += seconds * (NOON.replace(second=1) - NOON)
+        self.operate()
+
+    @rule()
+    def operate(self) -> None:
+        launching = [d for d in self.world.pending if isinstance(d, Launch)]
+        made = self.world.cycle()
+        self.history.tell(made)
+        for decision in made.decisions:
+            if isinstance(decision, Launch):
+                self._may_launch(decision, launching)
+                launching.append(decision)
+        assert made.wake_at is None or made.wake_at > self.world.now
+        again = plan(self.world.state, self.world.now, self.world.room)
+        assert (again.decisions, again.entries) == ((), ()), "a second look at the same instant decided something"
+        self.world.confirm()
+
+    def _may_launch(self, launch: Launch, launching: list[Launch]) -> None:
+        job = self.world.jobs[launch.job.uid]
+        queue = self.world.queues[job.queue]
+        live = [pod for pod in self.world.pods.values() if not pod.phase.ended]
+        used: dict[str, int] = {}
+        taken = [pod.request for pod in live if pod.queue == job.queue]
+        taken += [other.job.request for other in launching if other.job.queue == job.queue]
+        for request in (*taken, job.request):
+            for resource, amount in request:
+                used[resource] = used.get(resource, 0) + amount
+        asked = dict(job.request)
+        for resource, limit in queue.quota:
+            assert resource not in asked or used[resource] <= limit, f"{resource} beyond the quota"
+        assert not any(pod.attempt.uid == job.uid for pod in live), "it has a pod"
+        assert not any(other.job.uid == job.uid for other in launching), "it is being launched"
+        assert not any((job.suspend, job.cancel, job.deleting, job.problem))
+        for dependency in job.depends_on:
+            on = self.world.state.by_key.get(JobKey(job.namespace, dependency.name))
+            phase = self.world.jobs[on].status.phase if on is not None else None
+            assert worst([dependency.condition], phase) is Edge.MET
+
+    @precondition(lambda self: self.world.pending)
+    @rule(number=st.integers(0, 99), fails=st.booleans())
+    def a_request_is_answered(self, number: int, fails: bool) -> None:
+        decision = self.world.pending.pop(number % len(self.world.pending))
+        state = self.world.state
+        if fails and isinstance(decision, Launch):
+            state.not_launched(decision.attempt, "no" if number % 2 else None, self.world.now)
+        elif fails and isinstance(decision, SetStatus):
+            state.not_written(decision)
+        else:
+            self.world.carry_out(decision)
+
+    @rule()
+    def all_requests_are_answered(self) -> None:
+        held, self.world.pending = self.world.pending, []
+        for decision in held:
+            self.world.carry_out(decision)
+
+    @rule(landed=st.integers(0, 9))
+    def the_operator_dies(self, landed: int) -> None:
+        """Some of its requests were carried out, and it never heard of it."""
+        for decision in self.world.pending[:landed]:
+            self.world.carry_out(decision)
+        self.world.crash()
+        self.operate()
+
+    # -------------------------------------------------------------- what must hold
+    @invariant()
+    def the_state_is_what_a_rebuild_gives(self) -> None:
+        state = self.world.state
+        launching = [d for d in self.world.pending if isinstance(d, Launch)]
+        other = rebuilt(self.world, launching)
+        one, two = derived(state), derived(other)
+        for part, value in one.items():
+            assert value == two[part], part
+
+    @invariant()
+    def who_may_start_is_what_a_rebuild_says(self) -> None:
+        launching = [d for d in self.world.pending if isinstance(d, Launch)]
+        state, other = self.world.state, rebuilt(self.world, launching)
+        made = plan(state, self.world.now, 0)
+        self.history.tell(made)
+        self.world.entries.extend(made.entries)
+        self.world.pending += made.decisions
+        plan(other, self.world.now, 0)
+        for uid, tracked in state.jobs.items():
+            remembers = tracked.refusal is not None or any(pod.gone for pod in state.pods_of(uid))
+            if not remembers:
+                assert tracked.queued == other.jobs[uid].queued, tracked.job.name
+                shapes = state.queues[tracked.job.queue].shapes if tracked.queued else {tracked.job.request: []}
+                assert tracked.job.request in shapes
+
+    @invariant()
+    def a_job_has_one_live_pod_at_most_and_attempts_rise(self) -> None:
+        live: set[Uid] = set()
+        last: dict[Uid, int] = {}
+        for attempt, pod in self.world.pods.items():
+            assert pod.phase.ended or attempt.uid not in live
+            if not pod.phase.ended:
+                live.add(attempt.uid)
+        for attempt in self.world.launched:
+            assert attempt.attempt == last.get(attempt.uid, 0) + 1
+            last[attempt.uid] = attempt.attempt
+
+
+Anything.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+TestAnything = Anything.TestCase
+
+
+# ------------------------------------------------------------------ graphs with known outcomes
+@dataclass(frozen=True)
+class Node:
+    """A job whose attempts end as listed: `True` succeeds, `False` fails, `None` fails before it starts."""
+
+    depends_on: tuple[tuple[int, Condition], ...]
+    policy: OnDependencyFailure
+    limit: int
+    outcomes: tuple[bool | None, ...]  # one for each allowed attempt
+
+
+@st.composite
+def nodes(draw: st.DrawFn, number: int) -> Node:
+    on = draw(st.sets(st.integers(0, number - 1), max_size=3)) if number else set()
+    limit = draw(st.integers(0, 2))
+    return Node(
+        tuple((i, draw(st.sampled_from(Condition))) for i in sorted(on)),
+        draw(st.sampled_from(OnDependencyFailure)),
+        limit,
+        tuple(draw(st.lists(st.sampled_from([True, False, None]), min_size=limit + 1, max_size=limit + 1))),
+    )
+
+
+graphs = st.integers(1, 7).flatmap(lambda size: st.tuples(*(nodes(number) for number in range(size))))
+
+Row = tuple[int, str, str, int]
+"""n, from, to, attempt"""
+
+
+def oracle(graph: tuple[Node, ...]) -> list[tuple[Phase, list[Row]]]:
+    """How each job must end, and all that history must know of it."""
+    ends: list[tuple[Phase, list[Row]]] = []
+    for node in graph:
+        edges = {worst([condition], ends[i][0]) for i, condition in node.depends_on}
+        rows: list[Row] = [(0, "", Phase.PENDING, 0)]
+        if edges <= {Edge.MET}:
+            phase = Phase.PENDING
+            for attempt, outcome in enumerate(node.outcomes, start=1):
+                path = [Phase.PENDING, Phase.STARTING, *([] if outcome is None else [Phase.RUNNING])]
+                phase = Phase.SUCCEEDED if outcome else Phase.FAILED if attempt > node.limit else Phase.PENDING
+                for before, after in zip(path, [*path[1:], phase], strict=True):
+                    rows.append((len(rows), before, after, attempt))
+                if outcome:
+                    break
+        else:
+            phase = Phase.PENDING
+            if Edge.IMPOSSIBLE in edges and node.policy is not OnDependencyFailure.WAIT:
+                phase = Phase.SKIPPED if node.policy is OnDependencyFailure.SKIP else Phase.FAILED
+                rows.append((1, Phase.PENDING, phase, 0))
+        ends.append((phase, rows))
+    return ends
+
+
+class Play:
+    """Plays a graph; between any two steps the operator may die, and history may take its time."""
+
+    def __init__(self, graph: tuple[Node, ...], order: list[int], chances: list[int]) -> None:
+        self.graph = graph
+        self.chances = chances  # consumed in order: what happens besides
+        self.used = 0
+        self.world = World(holding=True, history_away=True)
+        self.world.put_queue(a_queue(quota={"cpu": 2}))
+        self.plans: list[Plan] = []
+        for number in order:
+            node = graph[number]
+            job = a_job(f"j{number}").retrying(node.limit, initial_seconds=1).on_dependency_failure(node.policy)
+            for i, condition in node.depends_on:
+                job = job.after(f"j{i}", condition=condition)
+            self.world.submit(job)
+            if self._chance() == 1:
+                self._operate()
+
+    def _chance(self) -> int:
+        self.used += 1
+        # In the end luck is good, or it would never come to one.
+        return self.chances[self.used % len(self.chances)] if self.used < 400 else 3
+
+    def _operate(self) -> None:
+        self.plans.append(self.world.cycle())
+        held, self.world.pending = self.world.pending, []
+        for decision in held:
+            self.world.carry_out(decision)
+            match self._chance():
+                case 2:
+                    self.world.crash()
+                    return
+                case 3:
+                    self.world.confirm()
+
+    def play(self) -> World:
+        world = self.world
+        for _ in range(1000):
+            self._operate()
+            moved = self._pods_go_on()
+            if self._chance() == 4:
+                world.crash()
+            world.confirm() if self._chance() == 3 else None
+            if not moved and not world.state.dirty_jobs:
+                made = world.cycle()
+                self.plans.append(made)
+                if world.pending:
+                    self._carry()
+                    continue
+                if made.wake_at is None or made.wake_at.year > NOON.year:
+                    if world.confirmed < len(world.entries):
+                        world.confirm()
+                        continue
+                    return world
+                world.now = max(made.wake_at, world.now)
+        raise AssertionError(f"it does not come to an end: {world.phases()}")
+
+    def _carry(self) -> None:
+        held, self.world.pending = self.world.pending, []
+        for decision in held:
+            self.world.carry_out(decision)
+
+    def _pods_go_on(self) -> bool:
+        moved = False
+        for attempt, pod in list(self.world.pods.items()):
+            if pod.phase.ended or self._chance() == 5:
+                moved = moved or not pod.phase.ended
+                continue
+            moved = True
+            outcome = self.graph[int(pod.job_name.removeprefix("j"))].outcomes[attempt.attempt - 1]
+            now = self.world.now.replace(microsecond=0)
+            if outcome is None:
+                failure = FailureClass.START_ERROR
+                self.world.put_pod(pod, phase=PodPhase.FAILED, finished_at=now, failure=failure, message="no")
+            elif pod.started_at is None and self._chance() != 6:
+                self.world.put_pod(pod, phase=PodPhase.RUNNING, started_at=now)
+            else:
+                phase = PodPhase.SUCCEEDED if outcome else PodPhase.FAILED
+                failed = None if outcome else FailureClass.EXIT_CODE
+                started_at = pod.started_at or now
+                self.world.put_pod(pod, phase=phase, started_at=started_at, finished_at=now, failure=failed)
+        return moved
+
+
+chances = st.lists(st.integers(0, 12), min_size=1, max_size=60)
+
+
+def rows_of(world: World, job: Job) -> list[Row]:
+    rows = {
+        (row.n, row.from_phase or "", row.to_phase, row.attempt.attempt)
+        for entry in world.entries
+        if entry.job.uid == job.uid
+        for row in entry.transitions
+    }
+    return sorted(rows)  # type: ignore[arg-type]  # strings, some of them of an enum
+
+
+@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(graphs, st.randoms(use_true_random=False), chances)
+def test_every_job_ends_as_it_must_wherever_the_operator_dies(
+    graph: tuple[Node, ...], dice: Any, luck: list[int]
+) -> None:
+    order = list(range(len(graph)))
+    dice.shuffle(order)
+    world = Play(graph, order, luck).play()
+    for number, (phase, rows) in enumerate(oracle(graph)):
+        job = world.job(f"j{number}")
+        assert job.status.phase is phase, f"{job.name} after {world.crashes} crashes"
+        assert rows_of(world, job) == rows
+        launched = [attempt.attempt for attempt in world.launched if attempt.uid == job.uid]
+        assert launched == list(range(1, len(launched) + 1))
+        assert not under_way(job, None)
+    assert not any(not pod.phase.ended for pod in world.pods.values())
+    assert world.state.charges == {}
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(graphs, chances)
+def test_the_same_events_give_the_same_plans(graph: tuple[Node, ...], luck: list[int]) -> None:
+    order = list(range(len(graph)))
+    one, other = Play(graph, order, luck), Play(graph, order, luck)
+    one.play()
+    other.play()
+    assert one.plans == other.plans
