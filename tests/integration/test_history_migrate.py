@@ -83,6 +83,17 @@ async def test_a_migration_that_fails_is_undone_whole(connection: Connection) ->
     assert await applied(connection) == ["one", "two"]
 
 
+async def test_connecting_again_needs_no_lock(database_url: str, connection: Connection) -> None:
+    writer = HistoryWriter(database_url)
+    await writer.open(1)
+    await writer.close()
+    async with connection.transaction():
+        await connection.execute(SQL["lock_migrations"])
+        async with asyncio.timeout(10):
+            await writer.open(2)
+    await writer.close()
+
+
 async def test_the_writer_says_that_schema_and_release_do_not_fit(database_url: str, connection: Connection) -> None:
     writer = HistoryWriter(database_url)
     await writer.open(1)

@@ -152,6 +152,11 @@ async def test_an_unknown_job_is_none(reader: HistoryReader) -> None:
     assert await reader.logs("nobody") is None
 
 
+async def test_a_value_that_no_column_holds_is_the_callers_mistake(reader: HistoryReader) -> None:
+    with pytest.raises(ValueError, match="cannot look for this value"):
+        await reader.logs("uid-a", attempt=2**40)
+
+
 async def test_the_log_of_the_last_attempt_is_the_default(writer: HistoryWriter, reader: HistoryReader) -> None:
     def log(run: int, attempt: int, container: str, body: bytes) -> Log:
         return Log(AttemptId(Uid("u"), run, 0, attempt), container, body, len(body) + 5, 5, "the middle is left out")

@@ -329,6 +329,16 @@ async def test_a_name_too_long_for_an_index_is_left_out_alone(writer: HistoryWri
     assert await keys(connection) == expected_keys(good)
 
 
+async def test_a_job_in_words_of_a_newer_release_is_left_out_and_named(
+    writer: HistoryWriter, connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await writer.flush(0, Batch((*a_story("a", *FULL), *a_story("b", *FULL))))
+    await connection.execute("UPDATE jobs SET phase = 'Dreaming' WHERE uid = 'uid-a'")
+    assert [known.job.uid for known in await writer.open(1)] == ["uid-b"]
+    assert "uid-a" in caplog.text
+    assert "Dreaming" in caplog.text
+
+
 @given(st.text(st.characters(codec=None), max_size=60))
 def test_cleaned_text_is_utf8_without_nul_and_cleaning_again_changes_nothing(text: str) -> None:
     cleaned = clean_text(text)

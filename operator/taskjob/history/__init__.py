@@ -1,0 +1,1 @@
+"""All PostgreSQL I/O: `writer` for the operator, `reader` for the API; docs/history.md describes the tables."""

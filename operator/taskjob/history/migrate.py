@@ -5,13 +5,14 @@ Runs whenever the writer connects; several may run it at the same time (an advis
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from taskjob.history.connection import Connection
 
 logger = logging.getLogger(__name__)
+_PATIENCE_SECONDS: Final = 3600  # a connection that went silent amid a migration is given up some day
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 
@@ -49,9 +51,24 @@ def shipped() -> tuple[Migration, ...]:
     return tuple(sorted((Migration(int(m[1]), m[2], f.read_text("utf-8")) for m, f in found), key=lambda x: x.version))
 
 
-async def migrate(connection: Connection, migrations: Sequence[Migration] | None = None) -> None:
-    """Apply what is missing. Raises `MigrationError`; errors of the connection pass."""
+async def migrate(
+    connection: Connection, migrations: Sequence[Migration] | None = None, *, look_seconds: float = 30
+) -> None:
+    """Apply what is missing. Raises `MigrationError`; errors of the connection pass.
+
+    Looking is quick, needs no lock and no right to create anything; only migrating may take its time.
+    """
     known = shipped() if migrations is None else migrations
+    async with asyncio.timeout(look_seconds):
+        if await connection.fetchval(SQL["has_migrations"]) and not _pending(
+            known, await connection.fetch(SQL["read_migrations"])
+        ):
+            return
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        await _apply(connection, known)
+
+
+async def _apply(connection: Connection, known: Sequence[Migration]) -> None:
     while True:
         async with connection.transaction():
             await connection.execute(SQL["patience_for_migrations"])

@@ -10,6 +10,9 @@ SELECT pg_advisory_xact_lock(7235419823004417);
 -- A migration of a large table may take long; for this transaction only.
 SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true);
 
+-- name: has_migrations
+SELECT to_regclass('migrations') IS NOT NULL;
+
 -- name: make_migrations
 CREATE TABLE IF NOT EXISTS migrations (
     version    integer     PRIMARY KEY,

@@ -89,7 +89,8 @@ def transitions_query(wanted: JobFilter, seq: int, window: int) -> list[Any]:
 class HistoryReader:
     """A pool of connections to history; `async with HistoryReader(url) as reader`. Starting it needs no server.
 
-    Every method raises `HistoryUnavailableError` when PostgreSQL does not answer in time.
+    Every method raises `HistoryUnavailableError` when PostgreSQL does not answer in time, and `ValueError` for a value
+    that no column could hold (an attempt of 2**40, say).
     """
 
     def __init__(self, url: str, *, size: int = 8, limits: Limits | None = None) -> None:
@@ -187,12 +188,11 @@ class HistoryReader:
             except HistoryUnavailableError as error:
                 logger.warning("history: not listening: %s", error)
             else:
+                wait = shortest
                 try:
                     await self._listen(connection, callback)
                 except UNREACHABLE as error:
                     logger.warning("history: listening again soon: %s", self._address.unavailable(error, "listening"))
-                else:
-                    wait = shortest
                 finally:
                     connection.terminate()
             await asyncio.sleep(wait)
@@ -223,6 +223,8 @@ class HistoryReader:
                 raise HistoryUnavailableError(
                     "PostgreSQL has no history yet: the operator sets it up when it first connects"
                 ) from error
+            except asyncpg.DataError as error:
+                raise ValueError(f"PostgreSQL cannot look for this value: {error}") from error
             except UNREACHABLE as error:
                 if last or isinstance(error, TimeoutError) or not isinstance(error, LOST):
                     raise self._address.unavailable(error, doing) from error

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
+import msgspec
 
 from taskjob.core.model import AttemptId, Entry, Uid
 from taskjob.history import rows
@@ -69,7 +70,7 @@ class HistoryWriter:
         for row in found:
             try:
                 jobs.append(rows.open_job(row))
-            except ValueError as error:
+            except (ValueError, KeyError, msgspec.MsgspecError) as error:
                 logger.error("history: job %s cannot be read, left out: %s", row["uid"], error)
         return jobs
 
