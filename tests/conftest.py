@@ -2,5 +2,16 @@
 
 from clusters import cluster, kubernetes_client, namespace
 from database import database_server, database_url, own_postgres
+from operators import kwok_api, kwok_cluster, site
 
-__all__ = ["cluster", "database_server", "database_url", "kubernetes_client", "namespace", "own_postgres"]
+__all__ = [
+    "cluster",
+    "database_server",
+    "database_url",
+    "kubernetes_client",
+    "kwok_api",
+    "kwok_cluster",
+    "namespace",
+    "own_postgres",
+    "site",
+]
