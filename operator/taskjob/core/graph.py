@@ -121,21 +121,22 @@ class Graph:
                 starts.append(job.key)
         if not starts:
             return
-        for knot in knots(starts, self._waits_for):
+        for knot in map(tuple, knots(starts, self._waits_for)):
             cycles: dict[int, Cycle] = {}  # by the identity of the path that its members share
             for key, path in cycles_of(knot, self._waits_for).items():
                 tracked = self._at(key)
-                if tracked is not None and (tracked.cycle is None or tracked.cycle.path != path):
-                    if id(path) not in cycles:
-                        cycles[id(path)] = Cycle(path, explain.cycle(path))
-                    tracked.cycle = cycles[id(path)]
-                    self._dirty[tracked.job.uid] = None
+                if tracked is None:
+                    continue
+                if id(path) not in cycles:
+                    cycles[id(path)] = Cycle(knot, path, explain.cycle(path))
+                tracked.cycle = cycles[id(path)]
+                self._dirty[tracked.job.uid] = None
 
     def _open(self, tracked: TrackedJob) -> None:
-        """A job leaves its cycle: the others on it are looked at anew, they may wait in vain no longer."""
+        """A job leaves its cycles: the others on them are looked at anew, they may wait in vain no longer."""
         if tracked.cycle is None:
             return
-        for key in tracked.cycle.path:
+        for key in tracked.cycle.knot:
             member = self._at(key)
             if member is not None and member.cycle is not None:
                 member.cycle = None

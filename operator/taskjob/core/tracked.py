@@ -41,8 +41,12 @@ class TrackedPod:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A cycle of dependencies: its members, each once, in the order of waiting, and the sentence they are told."""
+    """A cycle of dependencies: its members, each once, in the order of waiting, and the sentence they are told.
 
+    `knot` are all jobs of the cycles that it shares members with.
+    """
+
+    knot: tuple[JobKey, ...]
     path: tuple[JobKey, ...]
     sentence: str
 
