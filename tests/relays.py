@@ -55,18 +55,19 @@ class Relay:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.add(writer)
+        self._keep(asyncio.current_task())
         try:
             there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
         except OSError:
             writer.transport.abort()
             return
-        if self._server is None:  # cut meanwhile
-            writer.transport.abort()
-            there_writer.transport.abort()
-            return
-        self._writers |= {writer, there_writer}
+        self._writers.add(there_writer)
         for source, sink, from_server in ((reader, there_writer, False), (there_reader, writer, True)):
-            task = asyncio.create_task(self._pass_on(source, sink, from_server))
+            self._keep(asyncio.create_task(self._pass_on(source, sink, from_server)))
+
+    def _keep(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
