@@ -27,6 +27,7 @@ from .paths import cache_directory
 from .progress import Progress
 
 HEARTBEAT_SECONDS = 30
+USUAL_GO = "/usr/local/go/bin/go"
 _STAGING = re.compile(r"^\s*(?:replace\s+)?(k8s\.io/[\w-]+)\s+=>\s+\./staging/", re.MULTILINE)
 _GO_DIRECTIVE = re.compile(r"^go\s+([\d.]+)", re.MULTILINE)
 
@@ -163,8 +164,7 @@ def _environment() -> dict[str, str]:
 
 def _go(on_progress: Progress) -> str:
     """The Go command: on the PATH, where its own archive puts it, or from Debian when that is new enough."""
-    usual = "/usr/local/go/bin/go"
-    if found := shutil.which("go") or (usual if os.access(usual, os.X_OK) else None):
+    if found := shutil.which("go") or (USUAL_GO if os.access(USUAL_GO, os.X_OK) else None):
         return found
     offered = debian.candidate_version("golang-go")
     if os.geteuid() == 0 and offered is not None and _numbers(offered) >= _numbers(GO):

@@ -27,6 +27,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 from urllib.parse import quote
 
 import psutil
@@ -105,6 +107,17 @@ class Postgres:
     def log(self) -> str:
         """What the server has written."""
         return (self._owned() / "server.log").read_text(errors="replace")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        return f"Postgres({self.url!r})"
 
     def _owned(self) -> Path:
         if self._folder is None:
