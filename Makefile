@@ -30,25 +30,28 @@ help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '\nVariables: KEEP=1 (demo), CLUSTER and PROVIDER (cluster-up, run-...), ARGS (for pytest), PYTHON (for install)\n'
 
+.PHONY: go
+go:
+	@scripts/prerequisites.sh go
+
 .PHONY: install venv
 install: $(STAMP) ## Make .venv with the locked dependencies and this project in it
 venv: install ## The same as install
 
 $(STAMP): requirements.lock pyproject.toml
 	@python=$$(scripts/prerequisites.sh python); \
-	echo "making $(VENV) with $$($$python --version)"; \
+	echo "setting $(VENV) up with $$($$python --version)"; \
 	test -x $(BIN)/python || $$python -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .PHONY: binaries
-binaries: install ## Build the cluster's programs (etcd, Kubernetes, kwok) into the cache; minutes, once
-	@scripts/prerequisites.sh go
+binaries: install go ## Build the cluster's programs (etcd, Kubernetes, kwok) into the cache; minutes, once
 	@$(BIN)/python -m taskjob_cluster build
 
 .PHONY: demo
-demo: binaries ## Bring up a cluster, PostgreSQL, the operator and the API, and count words in pods (KEEP=1 leaves them)
+demo: install go ## Bring up a cluster, PostgreSQL, the operator and the API, and count words in pods (KEEP=1 leaves them)
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 .PHONY: demo-down

@@ -20,7 +20,7 @@ from demo.results import Result, judge, summary
 from demo.screen import Screen
 from demo.stack import API, OPERATOR, DemoError, Stack, folder_of, take_down
 from demo.text import copy_text, standard_library
-from taskjob_cluster import Cluster, ClusterError, Provider, processes
+from taskjob_cluster import Cluster, ClusterError, Provider, images, processes
 from taskjob_cluster.build import find
 from taskjob_cluster.components import COMPONENTS
 
@@ -111,6 +111,7 @@ def _show(stack: Stack, screen: Screen, other_core: ProcessPoolExecutor) -> None
     screen.step("the cluster")
     cluster = stack.bring_up_cluster("auto", screen.line)
     _must_have_real_pods(cluster)
+    cluster.load_image(images.archive(images.PYTHON, screen.line))
     screen.step("PostgreSQL, the operator, the API")
     _start_services(stack, cluster)
     for service in stack.services.values():
@@ -190,6 +191,7 @@ async def _follow(stack: Stack, cluster: Cluster, manifests: Path, screen: Scree
                     await following
                     for task in beside:
                         task.cancel()
+            await _must_end_as_expected(api, board)
         except TimeoutError:
             waiting = "\n".join(board.open())
             log = stack.services[OPERATOR].log
@@ -204,6 +206,18 @@ async def _follow(stack: Stack, cluster: Cluster, manifests: Path, screen: Scree
         if missing := EXPECTED.keys() - found.keys():
             raise DemoError("history", f"the API's list of jobs lacks {', '.join(sorted(missing))}")
         return {name: Result(await api.job(found[name]), await api.log(found[name])) for name in EXPECTED}
+
+
+async def _must_end_as_expected(api: Api, board: Board) -> None:
+    if (name := board.wrong) is None:
+        return
+    seen = board.jobs[name]
+    ids = {job["name"]: job["id"] for job in await api.jobs()}
+    raise DemoError(
+        f"the job {name}",
+        f"it ended {seen.phase} ({seen.reason}), not {EXPECTED[name]}: {seen.message}\n"
+        f"Its log:\n{await api.log(ids[name]) if name in ids else '(it is not in the API list)'}",
+    )
 
 
 async def _watch(stack: Stack) -> None:

@@ -49,7 +49,7 @@ def count(text: Path, shown: int) -> Figures:
 def read_report(log: str) -> Figures:
     """The figures that the job `report` printed. Raises ValueError when something is missing in it."""
     head, _, table = log.partition("rank     count  word\n")
-    facts = dict(line.split() for line in head.splitlines() if line)
+    facts = dict(line.split() for line in head.splitlines() if len(line.split()) == 2)
     rows = [line.split() for line in table.splitlines() if line]
     try:
         return Figures(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -54,6 +55,17 @@ class Board:
         """How many have come to their end."""
         return sum(seen.phase in TERMINAL for seen in self.jobs.values())
 
+    @property
+    def wrong(self) -> str | None:
+        """The first job that ended otherwise than it had to."""
+        ended = (name for name, seen in self.jobs.items() if seen.phase in TERMINAL)
+        return next((name for name in ended if self.jobs[name].phase != self.expected[name]), None)
+
+    @property
+    def over(self) -> bool:
+        """There is nothing more to wait for."""
+        return self.done == len(self.jobs) or self.wrong is not None
+
     def open(self) -> Iterable[str]:
         """The jobs that have not, each as a line."""
         for name, seen in self.jobs.items():
@@ -76,14 +88,17 @@ class Api:
         await self._session.close()
 
     async def follow(self, board: Board, started: asyncio.Event) -> None:
-        """Read the stream until every job has ended. Comes back with its cursor when the connection breaks."""
+        """Read the stream until every job has ended, or one ended wrong.
+
+        Comes back with its cursor when the connection breaks.
+        """
         cursor = ""
-        while board.done < len(board.jobs):
+        while not board.over:
             query = self._filter | ({"cursor": cursor} if cursor else {"snapshot": "true"})
             try:
                 async with self._session.ws_connect("/jobs/stream", params=query) as stream:
                     started.set()
-                    while board.done < len(board.jobs):
+                    while not board.over:
                         frame = await stream.receive_json(timeout=QUIET_SECONDS)
                         cursor = frame.get("cursor") or cursor
                         for job in frame.get("items", ()):
@@ -115,10 +130,12 @@ class Api:
         return found
 
     async def log(self, job_id: str) -> str:
-        """The log of a job's last attempt."""
+        """The log of a job's last attempt; where there is none, the API's sentence about it."""
         path = f"/jobs/{job_id}/logs"
         async with self._session.get(path) as answer:
             text = await answer.text()
+            if answer.status == 404:
+                return f"({json.loads(text)['detail']})"
             if answer.status != 200:
                 raise DemoError("API", f"GET {path}: {answer.status} {text}")
             return text

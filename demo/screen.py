@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from demo.follow import Board
 
+WIDTH_IN_A_PIPE = 160
 COLOURS = {
     "Pending": "yellow",
     "Starting": "cyan",
@@ -29,7 +31,7 @@ class Screen:
     """Prints with the time since the start before each line; shows a board while jobs run."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE)
         self._began = time.monotonic()
         self._board: Board | None = None
 
@@ -52,14 +54,15 @@ class Screen:
         self.console.print(text, markup=False)
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
-        """A table; in a pipe it is as wide as it has to be."""
+        """A table whose last column is cut where the line ends."""
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column, no_wrap=not self.console.is_terminal, overflow="fold")
+            last = column == columns[-1]
+            table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=None if last else len(column))
         for row in rows:
             table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
         self.console.print()
-        self.console.print(table, width=None if self.console.is_terminal else 160)
+        self.console.print(table, soft_wrap=False)
         self.console.print()
 
     def changed(self, board: Board, name: str) -> None:
