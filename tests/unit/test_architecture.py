@@ -1,0 +1,58 @@
+"""What docs/architecture.md draws is what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from taskjob.core.dependencies import Edge, edge
+from taskjob.core.phases import TERMINAL, TRANSITIONS, Condition, Phase
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "architecture.md"
+
+
+def section() -> str:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    found = re.search(r"^## The life of a job\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, "docs/architecture.md has no section `## The life of a job`"
+    return found.group(1)
+
+
+def arrows() -> set[tuple[str, str]]:
+    found = re.search(r"```mermaid\nstateDiagram-v2\n(.*?)```", section(), re.DOTALL)
+    assert found is not None, "the section has no mermaid state diagram"
+    lines = [line.strip() for line in found.group(1).splitlines() if line.strip()]
+    pairs = [re.fullmatch(r"(\S+) --> (\S+?)(?:: .+)?", line) for line in lines]
+    assert None not in pairs, f"not an arrow: {[line for line, pair in zip(lines, pairs, strict=True) if pair is None]}"
+    return {(pair.group(1), pair.group(2)) for pair in pairs if pair is not None}
+
+
+def test_the_state_diagram_shows_exactly_the_legal_transitions() -> None:
+    drawn = {(before, after) for before, after in arrows() if "[*]" not in (before, after)}
+    legal = {(str(before), str(after)) for before, afters in TRANSITIONS.items() for after in afters}
+    assert drawn == legal
+
+
+def test_the_state_diagram_begins_in_pending_and_ends_in_the_terminal_phases() -> None:
+    assert {after for before, after in arrows() if before == "[*]"} == {Phase.PENDING}
+    assert {before for before, after in arrows() if after == "[*]"} == set(TERMINAL)
+
+
+def test_terminal_phases_are_those_without_a_way_out() -> None:
+    assert {phase for phase, after in TRANSITIONS.items() if not after} == set(TERMINAL)
+
+
+def test_the_table_of_dependency_conditions_is_what_edges_are_worth() -> None:
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in section().splitlines() if "|" in line]
+    header, _, *body = rows
+    conditions = [Condition(name) for name in header[1:]]
+    assert set(conditions) == set(Condition)
+    told = {
+        (Phase(name), c): Edge(value) for name, *values in body for c, value in zip(conditions, values, strict=True)
+    }
+    assert told == {(phase, c): edge(c, phase) for phase in TERMINAL for c in Condition}
+
+
+def test_what_has_not_ended_or_does_not_exist_is_waited_for() -> None:
+    for phase in (None, *(set(Phase) - TERMINAL)):
+        assert {edge(condition, phase) for condition in Condition} == {Edge.WAITING}
