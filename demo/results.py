@@ -21,7 +21,7 @@ class Result:
     @property
     def last_line(self) -> str:
         """What it said last."""
-        return next(reversed(self.log.strip().splitlines()), "")
+        return " ".join(next(reversed(self.log.strip().splitlines()), "").split())
 
     def instant(self, which: str) -> datetime:
         """One of its instants. Raises DemoError when the API does not know it."""
@@ -36,7 +36,7 @@ def summary(results: dict[str, Result]) -> tuple[list[str], list[list[str]]]:
     for name, result in results.items():
         job = result.job
         ran = (result.instant("finishedAt") - result.instant("startedAt")).total_seconds()
-        rows.append([name, job["phase"], str(job["attempt"]), f"{ran:.1f} s", result.last_line])
+        rows.append([name, job["phase"], str(job["attempt"]), f"{ran:.0f} s", result.last_line])
     return ["job", "phase", "attempts", "ran", "said"], rows
 
 

@@ -56,9 +56,9 @@ class Screen:
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         """A table whose last column is cut where the line ends."""
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            last = column == columns[-1]
-            table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=None if last else len(column))
+        for column, *cells in zip(columns, *rows, strict=True):
+            widest = max(map(len, (column, *cells)))
+            table.add_column(column, no_wrap=True, min_width=None if column == columns[-1] else widest)
         for row in rows:
             table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
         self.console.print()
