@@ -38,7 +38,7 @@ def parse(resource: str, quantity: object) -> int:
     """
     if isinstance(quantity, bool) or not isinstance(quantity, str | int | float):
         raise QuantityError(f"{_shown(quantity)} is not a quantity")
-    if isinstance(quantity, int) and quantity > GREATEST:
+    if isinstance(quantity, int) and not -GREATEST <= quantity <= GREATEST:
         raise QuantityError("the number is too large")
     return _parse(resource == "cpu", quantity if isinstance(quantity, str) else str(quantity))
 
@@ -116,5 +116,7 @@ def fits(request: Amounts, available: Amounts) -> bool:
 def _shown(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= 80 else text[:76] + '..."'
