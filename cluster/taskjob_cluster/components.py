@@ -1,6 +1,6 @@
 """Which programs a cluster is made of, at which version, and from which Go module each is built.
 
-To add a program (kube-proxy, helm, CoreDNS), add one line to `COMPONENTS`.
+To add a program (kube-proxy, CoreDNS), add one line to `COMPONENTS`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ KUBERNETES: Final = "v1.36.3"
 ETCD: Final = "v3.6.16"
 KWOK: Final = "v0.7.0"
 KIND: Final = "v0.33.0"
+HELM: Final = "v3.19.5"
 GO: Final = "1.26"  # what the newest of their go.mod files asks for; each build checks its own
 
 
@@ -56,6 +57,7 @@ _KUBERNETES = Module("k8s.io/kubernetes", KUBERNETES, _kubernetes_link_flags(KUB
 _ETCD = Module("go.etcd.io/etcd/server/v3", ETCD)
 _KWOK = Module("sigs.k8s.io/kwok", KWOK)
 _KIND = Module("sigs.k8s.io/kind", KIND)
+_HELM = Module("helm.sh/helm/v3", HELM, (f"-X helm.sh/helm/v3/internal/version.version={HELM}",))
 
 # In the order in which they are built: what every profile needs comes first.
 COMPONENTS: Final = {
@@ -69,6 +71,7 @@ COMPONENTS: Final = {
         Component("kwok", _KWOK, "sigs.k8s.io/kwok/cmd/kwok"),
         Component("kubelet", _KUBERNETES, "k8s.io/kubernetes/cmd/kubelet"),
         Component("kind", _KIND, "sigs.k8s.io/kind"),
+        Component("helm", _HELM, "helm.sh/helm/v3/cmd/helm"),
     )
 }
 
