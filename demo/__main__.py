@@ -76,7 +76,7 @@ def _run(asked: argparse.Namespace, screen: Screen) -> int:
     try:
         if take_down(asked.name):
             screen.step("an earlier demo was left running: taken down")
-        with ProcessPoolExecutor(1) as other_core:
+        with ProcessPoolExecutor(1, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as other_core:
             _show(stack, screen, other_core)
         kept = asked.keep
         screen.step("everything is as it must be")
