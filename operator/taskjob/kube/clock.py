@@ -34,7 +34,7 @@ class ClusterClock:
         # Until the first answer of the server this machine's wall clock has to do.
         self._low = self._high = wall() - elapsed()
         self._observed_at: float | None = None
-        self._last_date = ""
+        self._last_date, self._last_second = "", 0.0  # parsed once, though it comes many times a second
         self._last_now = 0.0
         self._last_elapsed = elapsed()
 
@@ -47,7 +47,7 @@ class ClusterClock:
         elapsed = self._elapsed()
         truth = elapsed + (self._low + self._high) / 2
         if truth < self._last_now:
-            truth = min(self._last_now + (elapsed - self._last_elapsed) / 2, self._last_now + 1)
+            truth = self._last_now + (elapsed - self._last_elapsed) / 2
         self._last_now, self._last_elapsed = truth, elapsed
         return datetime.fromtimestamp(truth, UTC)
 
@@ -58,15 +58,15 @@ class ClusterClock:
 
     def observe(self, date: str | None, sent_at: float) -> None:
         """Take in the `Date` header of a reply; `sent_at` is `elapsed()` just before its request was sent."""
-        if not date or (
-            date == self._last_date and self.uncertainty_seconds is not None and self._high - self._low < 1
-        ):
-            return  # the same second again can only narrow a wide estimate
-        try:
-            second = parsedate_to_datetime(date).timestamp()
-        except ValueError:
+        if not date:
             return
-        self._last_date = date
+        if date != self._last_date:
+            try:
+                self._last_second = parsedate_to_datetime(date).timestamp()
+            except ValueError:
+                return
+            self._last_date = date
+        second = self._last_second
         received_at = self._elapsed()
         # The server's clock stood in [second, second + 1) at some time between sending and receiving.
         low, high = second - received_at, second + 1 - sent_at
