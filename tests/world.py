@@ -231,7 +231,9 @@ class World:
                     self.state.log_kept(pod.attempt)
             case RemovePod(pod):
                 self.removed.append(pod.name)
-                self.lose_pod(self.pods[pod.attempt])
+                held_pod = self.pods.get(pod.attempt)
+                if held_pod is not None and held_pod.uid == pod.uid:
+                    self.lose_pod(held_pod)
             case RemoveJob(job):
                 held = self.jobs.get(job.uid)
                 if held is not None and held.version == job.version:

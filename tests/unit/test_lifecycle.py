@@ -520,3 +520,22 @@ def test_an_attempt_that_failed_before_its_container_started_never_ran(world: Wo
     world.fail("a", failure=FailureClass.START_ERROR, started=False)
     assert world.story("a")[1:] == ["1: Pending -> Starting (Launched)", "2: Starting -> Failed (AttemptFailed)"]
     assert world.status("a").message == "attempt 1 failed (StartError): it failed"
+
+
+def test_that_a_container_ran_stands_in_the_status_before_its_pod_is_deleted(world: World) -> None:
+    world.nodes_work = False
+    world.submit(a_job("a"))
+    world.run()
+    world.edit("a", cancel=True)
+    world.holding = True
+    world.cycle()
+    (stop,) = world.pending
+    world.pending.clear()
+    world.carry_out(stop)
+    world.put_pod(world.pod("a"), phase=PodPhase.RUNNING, node=None, started_at=world.now)
+    (progress,) = world.cycle().decisions
+    assert isinstance(progress, SetStatus)
+    assert (progress.status.phase, progress.status.stopping) == (Phase.RUNNING, Stopping.CANCELLED)
+    world.answer()
+    assert [end.by for end in world.ended] == [EndBy.DELETE]
+    assert world.story("a")[-1] == "3: Running -> Cancelled (CancelledByUser)"

@@ -123,6 +123,9 @@ def _attempt_lives(facts: Facts, pod: Pod, now: datetime) -> Step:
     if status.stopping is not None:
         view = replace(view, reason=Reason.STOPPING, message=status.message, stopping=status.stopping)
         by, again_at = _how_to_end(facts, pod, now)
+        if by is EndBy.DELETE and view.phase is not status.phase:
+            # A deleted pod tells no more that its container ran: the status must, before.
+            return Step(view, view, Urgency.STOP, wake_at=again_at)
         return Step(status, view, end=by, why=f"{status.stopping}: {status.message}", wake_at=again_at)
     if view.phase is Phase.STARTING and now < pod.created_at + STARTING_PATIENCE:
         return Step(status, view, wake_at=earliest(wake_at, pod.created_at + STARTING_PATIENCE))
