@@ -8,6 +8,7 @@ Whatever ends unexpectedly ends the process: a restart is cheap, and half an ope
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -24,7 +25,7 @@ from taskjob.config import OperatorSettings, explain_invalid
 from taskjob.control.apply import Applier
 from taskjob.control.capture import Capture
 from taskjob.control.loop import Loop, Wakeup
-from taskjob.control.mirror import Mirror
+from taskjob.control.mirror import Mirror, StoreRestoredError
 from taskjob.control.queues import QueueReporter
 from taskjob.control.recorder import Recorder
 from taskjob.core.state import State
@@ -36,11 +37,14 @@ from taskjob.kube.http import KubeHttp
 from taskjob.kube.informer import PodInformer
 from taskjob.kube.lease import LeaseRefusedError, claim_epoch
 from taskjob.kube.lists import ListError, list_jobs, list_queues
+from taskjob.ports import DeposedError
 
 logger = logging.getLogger("taskjob")
 
 RELIST_RETRY_SECONDS: Final = 5.0
 FINISH_SECONDS: Final = 5.0
+FOR_PEOPLE: Final = (ConfigurationError, LeaseRefusedError, DeposedError, StoreRestoredError)
+"""What ends the operator and needs no traceback: the message says what is wrong."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,18 +91,11 @@ class Operator:
         """Work until SIGTERM or SIGINT, then finish what is under way. Raises what a part failed with."""
         port = await self.admin.start()
         logger.info("probes and metrics on http://%s:%d", self.settings.admin_host, port)
-        stop, kopf_stop, kopf_ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        kopf = asyncio.create_task(
-            handlers.run(
-                self.mirror,
-                self.http.credentials,
-                kopf_stop,
-                ready=kopf_ready,
-                namespaces=self.settings.namespaces,
-            )
-        )
+        stop, listed = asyncio.Event(), asyncio.Event()
+        kopf_stop, kopf_ready = asyncio.Event(), asyncio.Event()
+        kopf = asyncio.create_task(self._watch_objects(listed, kopf_stop, kopf_ready))
         signals = asyncio.create_task(_take_signals(kopf_ready, stop))
-        work = asyncio.create_task(self._work())
+        work = asyncio.create_task(self._work(listed))
         stopped = asyncio.create_task(stop.wait())
         try:
             ends: list[asyncio.Future[Any]] = [work, self.applier.deposed, kopf]
@@ -113,15 +110,27 @@ class Operator:
                 part.cancel()
             await asyncio.gather(work, signals, stopped, return_exceptions=True)
             await self.applier.finish(FINISH_SECONDS)
+            if self.loop.last_cycle is not None:
+                with contextlib.suppress(DeposedError):
+                    self.loop.cycle()  # what the last answers showed is told to history; nothing is sent any more
             await self.recorder.finish(FINISH_SECONDS)
             kopf_stop.set()
+            if not listed.is_set():
+                kopf.cancel()
             await asyncio.wait([kopf], timeout=FINISH_SECONDS)
             await self.admin.stop()
             await self.history.close()
 
-    async def _work(self) -> None:
+    async def _watch_objects(self, listed: asyncio.Event, stop: asyncio.Event, ready: asyncio.Event) -> None:
+        """kopf, once the first lists have worked: it looks only once which resources there are, and never follows
+        those whose CRDs come later."""
+        await listed.wait()
+        await handlers.run(self.mirror, self.http.credentials, stop, ready=ready, namespaces=self.settings.namespaces)
+
+    async def _work(self, listed: asyncio.Event) -> None:
         """List in the safe order, then decide and record."""
         await self._relist(patiently=True)
+        listed.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.pods.run())
             await self.pods.wait_synced()
@@ -184,11 +193,14 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
-    except (ConfigurationError, LeaseRefusedError) as error:
-        logger.error("%s", error)
-        return 1
-    except Exception:
-        logger.exception("the operator stops: a part of it failed")
+    except Exception as error:
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        if isinstance(cause, FOR_PEOPLE):
+            logger.error("the operator stops: %s", cause)
+        else:
+            logger.exception("the operator stops: a part of it failed")
         return 1
     logger.info("stopped as asked")
     return 0

@@ -120,3 +120,14 @@ def test_a_list_of_queues_drops_those_that_vanished(mirror: Mirror) -> None:
     mirror.observe_queue(a_queue("a", version=3))
     mirror.replace_queues(5, [a_queue("b", version=4)])
     assert [name for name, tracked in mirror.state.queues.items() if tracked.queue is not None] == ["b"]
+
+
+def test_the_newest_epoch_is_that_of_the_newest_status_or_pod_however_it_came(mirror: Mirror) -> None:
+    job = a_job("a").at_version(5).build()
+    mirror.replace_jobs(5, [replace(job, status=replace(job.status, epoch=3))])
+    assert mirror.newest_epoch == 3
+    mirror.observe_pod(replace(a_pod(job).build(), version=6, epoch=4))
+    assert mirror.newest_epoch == 4
+    mirror.observe_job(replace(job, version=7, status=replace(job.status, epoch=6)))
+    mirror.replace_pods(8, [replace(a_pod(job).build(), version=8, epoch=5)])
+    assert mirror.newest_epoch == 6

@@ -161,3 +161,17 @@ def test_logs_wait_while_too_many_bytes_are_buffered() -> None:
         await desk.stop()
 
     story(tell)
+
+
+def test_a_recorder_that_was_deposed_can_still_finish_and_writes_nothing() -> None:
+    async def tell() -> None:
+        history, job = FakeHistory(), a_job("a").build()
+        old = Desk(history, [job])
+        await old.settle(1)
+        await history.open(2)  # a newer operator
+        old.recorder.tell([appeared(job)])
+        await old.recorder.finish(5)
+        assert told(history, job.uid) == []
+        await old.stop()
+
+    story(tell)

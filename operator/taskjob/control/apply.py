@@ -69,7 +69,7 @@ class Applier:
         self._capture = capture
         self._clock = clock
         self._wake = wake
-        self._epoch = epoch
+        self.epoch = epoch
         self._limit = in_flight
         self._outbox = Outbox(Pace(HOLDS_PER_SECOND, HOLDS_AT_ONCE), Pace(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE))
         self.tasks: set[asyncio.Task[None]] = set()  # the requests under way
@@ -163,7 +163,7 @@ class Applier:
             return
         failures = 0
         while True:
-            answer = await self._kube.launch(launch, self._epoch)
+            answer = await self._kube.launch(launch, self.epoch)
             match answer:
                 case Launched(pod):
                     self._mirror.observe_pod(pod)
@@ -199,7 +199,7 @@ class Applier:
         state = self._mirror.state
         if not state.still_wanted(decision):
             return
-        answer = await self._kube.set_status(decision, self._epoch)
+        answer = await self._kube.set_status(decision, self.epoch)
         match answer:
             case Written(job):
                 self._mirror.observe_job(job)

@@ -12,7 +12,7 @@ from taskjob.control.apply import Applier
 from taskjob.control.mirror import Mirror
 from taskjob.control.recorder import Recorder
 from taskjob.core.cycle import plan
-from taskjob.ports import Clock
+from taskjob.ports import Clock, DeposedError
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,15 @@ class Loop:
             seconds = self.cycle() if self.mirror.synced else IDLE_SECONDS
 
     def cycle(self) -> float:
-        """One cycle; returns in how many seconds the next is due if nothing happens before."""
+        """One cycle; returns in how many seconds the next is due if nothing happens before.
+
+        Raises `DeposedError` when an object shows a newer epoch. What we hold may then be older than what that
+        operator has done: a pod of a TaskJob that we have not heard of yet is no stray.
+        """
+        if self.mirror.newest_epoch > self.applier.epoch:
+            raise DeposedError(
+                f"epoch {self.mirror.newest_epoch} is at work in the cluster, ours is {self.applier.epoch}"
+            )
         begun = self.clock.elapsed()
         now = self.clock.now()
         planned = plan(self.mirror.state, now, self.applier.room())

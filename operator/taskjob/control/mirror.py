@@ -37,6 +37,7 @@ class Mirror:
         self._jobs_floor = -1  # version of the last list of TaskJobs
         self._pods_floor = -1
         self._queues_floor = -1
+        self.newest_epoch = 0  # the greatest that a status or a pod carries
         self.first_pods_version = -1  # pods at or below it may have ended before this process began
         self._departed_jobs: dict[Uid, None] = {}  # since the last list; older ones are below its floor
         self._departed_pods: dict[PodUid, None] = {}
@@ -49,6 +50,7 @@ class Mirror:
     # ------------------------------------------------------------------ TaskJobs
     def observe_job(self, job: Job) -> None:
         """An event, a reply or a read showed this TaskJob."""
+        self.newest_epoch = max(self.newest_epoch, job.status.epoch)
         held = self.state.jobs.get(job.uid)
         if held is not None:
             if job.version <= held.job.version:
@@ -71,6 +73,7 @@ class Mirror:
         listed: set[Uid] = set()
         for job in jobs:
             listed.add(job.uid)
+            self.newest_epoch = max(self.newest_epoch, job.status.epoch)
             held = self.state.jobs.get(job.uid)
             if held is None:
                 if job.uid not in self._departed_jobs:
@@ -89,6 +92,7 @@ class Mirror:
     # ------------------------------------------------------------------ pods
     def observe_pod(self, pod: Pod) -> None:
         """An event or a reply showed this pod."""
+        self.newest_epoch = max(self.newest_epoch, pod.epoch)
         held = self.state.pods.get(pod.attempt)
         if held is not None and held.pod.uid == pod.uid:
             if pod.version <= held.pod.version:
@@ -110,6 +114,7 @@ class Mirror:
         listed: set[PodUid] = set()
         for pod in pods:
             listed.add(pod.uid)
+            self.newest_epoch = max(self.newest_epoch, pod.epoch)
             held = self.state.pods.get(pod.attempt)
             known = held is not None and held.pod.uid == pod.uid
             if (held is not None and known and pod.version > held.pod.version) or (

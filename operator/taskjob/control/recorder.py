@@ -135,6 +135,8 @@ class Recorder:
             logger.warning(
                 "%d entries of history were left unwritten; the next start tells them again", len(self._entries)
             )
+        except DeposedError:
+            logger.warning("%d entries of history are left to the newer epoch", len(self._entries))
 
     async def _drain(self) -> None:
         self._news.clear()
