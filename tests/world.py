@@ -276,7 +276,7 @@ class World:
 
     def _end(self, pod: Pod, by: EndBy) -> None:
         held = self.pods.get(pod.attempt)
-        if held is None:
+        if held is None or held.phase.ended:  # an ended pod is removed by RemovePod alone, its outcome must be kept
             return
         if by is EndBy.DELETE:
             self.lose_pod(replace(held, deleting=True))

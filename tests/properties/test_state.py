@@ -568,7 +568,7 @@ def rows_of(world: World, job: Job) -> list[Row]:
         if entry.job.uid == job.uid
         for row in entry.transitions
     }
-    return sorted(rows)  # type: ignore[arg-type]  # strings, some of them of an enum
+    return sorted(rows)
 
 
 @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -248,7 +248,7 @@ def _tell(draft: Draft, tracked: TrackedJob, shown: Status) -> None:
         rows = (chronicle.appearance(job), *rows)
     told_as = (shown.phase, shown.reason, job.priority, job.generation)
     if rows or told_as != tracked.told_as:
-        draft.entries.append(Entry(replace(job, status=shown), rows))
+        draft.entries.append(Entry(job if shown is job.status else replace(job, status=shown), rows))
         tracked.told_as = told_as
         if rows:
             tracked.told = rows[-1].n

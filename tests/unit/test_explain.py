@@ -1,0 +1,66 @@
+"""The sentences: figures and names as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from builders import amounts
+from taskjob.core import explain
+from taskjob.core.model import Dependency, JobKey, JobName, Namespace, QueueName
+from taskjob.core.phases import Condition, Phase
+from taskjob.core.quota import Ledger
+
+QUEUE = QueueName("gpu")
+
+
+def named(*names: str, condition: Condition = Condition.SUCCEEDED) -> list[Dependency]:
+    return [Dependency(JobName(name), condition) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "missing", "sentence"),
+    [
+        (named("a"), [], 'waits for "a"'),
+        (named("a", "b"), named("b"), 'waits for "a", "b" (not created yet: "b")'),
+        (named("a", condition=Condition.FAILED), [], 'waits for "a" to fail'),
+        (named("a", condition=Condition.FINISHED), [], 'waits for "a" to finish'),
+        (named(*"abcdef"), [], 'waits for "a", "b", "c" and 3 more'),
+    ],
+)
+def test_what_is_waited_for(waiting: list[Dependency], missing: list[Dependency], sentence: str) -> None:
+    assert explain.waiting_for(waiting, missing) == sentence
+
+
+def test_what_will_never_be() -> None:
+    assert explain.impossible(named("a")[0], Phase.CANCELLED) == (
+        'dependency "a" ended Cancelled, and Succeeded was asked'
+    )
+
+
+def test_a_cycle_begins_with_its_first_member_by_name_whoever_is_told() -> None:
+    keys = [JobKey(Namespace("n"), JobName(name)) for name in "cab"]
+    for turn in range(3):
+        assert explain.cycle(keys[turn:] + keys[:turn]) == "its dependencies form a cycle: a -> b -> c -> a"
+
+
+def test_figures_are_written_as_quantities() -> None:
+    ledger = Ledger()
+    ledger.quota = {"cpu": 20_000, "memory": 64 * 2**30}
+    ledger.charge(amounts(cpu=19.5, memory=2**30))
+    lacking = ledger.shortage(amounts(cpu=1))
+    assert lacking is not None
+    assert explain.shortage(QUEUE, ledger, lacking) == 'needs cpu 1; queue "gpu" has 500m of 20 left'
+    exceeding = ledger.excess(amounts(memory=2**40))
+    assert exceeding is not None
+    assert explain.excess(QUEUE, exceeding) == (
+        'asks for memory 1Ti, more than all of the quota of queue "gpu" (64Gi): ask for less, or raise the quota'
+    )
+
+
+def test_a_queue_that_is_not_there_or_cannot_be_used() -> None:
+    assert explain.queue_not_found(QUEUE) == (
+        'there is no TaskQueue "gpu": create it, or set spec.queue to one that exists'
+    )
+    assert explain.queue_unusable(QUEUE, "spec.quota: is wrong") == (
+        'TaskQueue "gpu" cannot be used: spec.quota: is wrong'
+    )
