@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -200,11 +200,15 @@ def in_no_namespace(job: Job) -> Job:
     return replace(job, namespace=Namespace("no-such-namespace"))
 
 
-async def eventually(what: str, holds: Any, seconds: float = DEADLINE_SECONDS) -> None:
-    """Wait until `holds()` is true. Fails with `what`, and with what `holds` last gave."""
+async def eventually(
+    what: str, holds: Callable[[], bool] | Callable[[], Awaitable[bool]], seconds: float = DEADLINE_SECONDS
+) -> None:
+    """Wait until `holds()`, or what it awaits, is true. Fails with `what`."""
     loop = asyncio.get_running_loop()
-    give_up_at, seen = loop.time() + seconds, None
-    while not (seen := holds()):
-        if loop.time() > give_up_at:
-            raise AssertionError(f"after {seconds:g} s still not: {what} (last: {json.dumps(seen, default=str)})")
+    give_up_at = loop.time() + seconds
+    while True:
+        answer = holds()
+        if await answer if inspect.isawaitable(answer) else answer:
+            return
+        assert loop.time() < give_up_at, f"after {seconds:g} s still not: {what}"
         await asyncio.sleep(0.01)
