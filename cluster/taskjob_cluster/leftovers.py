@@ -48,7 +48,7 @@ def end_containers(record: Record) -> None:
 
 
 def end_strays(record: Record) -> None:
-    """SIGKILL what is still in the cluster's cgroups, then the shims that served it."""
+    """SIGKILL what is still in the cluster's cgroups, then the shims that served it, and remove their sockets."""
     for pid in _members(record):
         if (found := processes.identify(pid)) is not None:
             processes.kill(found)
@@ -58,6 +58,10 @@ def end_strays(record: Record) -> None:
         ours = command and "containerd-shim" in command[0] and address in command
         if ours and (found := processes.identify(process.pid)) is not None:
             processes.kill(found)
+    # containerd notes each shim's socket, which lies outside of its own folders.
+    for note in (record.directory / "run" / "containerd").glob("io.containerd.runtime.v2.task/*/*/address"):
+        with suppress(OSError):
+            Path(note.read_text().strip().removeprefix("unix://")).unlink(missing_ok=True)
 
 
 def remove_mounts(directory: Path) -> None:

@@ -25,6 +25,7 @@ from .records import Options, Provider, Record
 from .sizing import sizes, this_machine
 
 NODE_SECONDS = 60
+ORPHAN_SECONDS = 600  # a test may stop all components of its cluster for a while
 STOP_SECONDS = 5.0
 """How long a component of a cluster that goes away may take over SIGTERM; nothing of it is needed afterwards."""
 
@@ -55,7 +56,9 @@ def up(
 
     Raises ClusterError with the end of the log of the component that failed, ValueError for a bad name.
     """
-    with file_lock(_lock(name)):
+    _sweep()
+    directory = cluster_directory(name)
+    with file_lock(_lock(name), remove=lambda: not directory.exists()):
         record = records.load(name)
         if existing is not None:
             provider = Provider.EXISTING
@@ -85,7 +88,7 @@ def down(name: str, on_progress: Progress = print) -> bool:
     Of an existing cluster that was named, only our note of it goes.
     """
     directory = cluster_directory(name)
-    with file_lock(_lock(name), remove=True):
+    with file_lock(_lock(name), remove=lambda: True):
         record = records.load(name)
         if record is None and not directory.exists():
             return False
@@ -248,6 +251,26 @@ def _stop_everything(record: Record) -> None:
 def _stop(record: Record, names: Iterable[str]) -> None:
     for name in names:
         stop_one(record, name, within=STOP_SECONDS)
+
+
+def _sweep() -> None:
+    """Remove the folders of clusters that died with the process that had started them."""
+    for name in records.names():
+        if _is_orphan(name):
+            with file_lock(_lock(name), remove=lambda: True):
+                if _is_orphan(name):
+                    _remove(cluster_directory(name))
+
+
+def _is_orphan(name: str) -> bool:
+    try:
+        record = records.load(name)
+        age = time.time() - (cluster_directory(name) / "cluster.json").stat().st_mtime
+    except (ClusterError, OSError):
+        return False
+    if record is None or not record.options.die_with_parent or age < ORPHAN_SECONDS:
+        return False
+    return not any(processes.alive(running.process) for running in record.components.values())
 
 
 def _remove(directory: Path) -> None:

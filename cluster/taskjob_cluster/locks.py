@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
-def file_lock(path: Path, *, remove: bool = False) -> Iterator[None]:
-    """Hold the lock named by `path`, waiting for it. `remove` unlinks the file at the end, while still holding it."""
+def file_lock(path: Path, *, remove: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Hold the lock named by `path`, waiting for it. If `remove()` says so at the end, the file is unlinked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -24,6 +24,6 @@ def file_lock(path: Path, *, remove: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if remove:
+        if remove():  # while still holding it
             path.unlink(missing_ok=True)
         os.close(descriptor)

@@ -156,7 +156,7 @@ def start(directory: Path | str | None = None, *, die_with_parent: bool = False)
         _sweep()
     folder = data_folder(Path(directory).resolve() if directory is not None else None)
     database = Postgres(_url(folder), folder, die_with_parent=die_with_parent)
-    with file_lock(folder.with_name(f".{folder.name}.lock"), remove=True):
+    with file_lock(folder.with_name(f".{folder.name}.lock"), remove=lambda: True):
         _own(folder)
         if not (folder / "data" / "PG_VERSION").exists():
             _initialize(folder)

@@ -59,7 +59,7 @@ def kind() -> Verdict:
         return Verdict("there is no docker on the PATH")
     answered = _docker(docker, "info", "--format", "{{.ServerVersion}}")
     if answered.returncode != 0 or not answered.stdout.strip():
-        return Verdict(f"no Docker engine answers: {_last_line(answered)}")
+        return Verdict(f"no Docker engine answers: {_complaint(answered)}")
     return _privileged(docker)
 
 
@@ -72,10 +72,10 @@ def _privileged(docker: str) -> Verdict:
         return Verdict("no static busybox to try a privileged container with: apt-get install busybox-static")
     loaded = _docker(docker, "load", "--input", str(archive(BUSYBOX, lambda _: None)))
     if loaded.returncode != 0:
-        return Verdict(f"the Docker engine takes no image: {_last_line(loaded)}")
+        return Verdict(f"the Docker engine takes no image: {_complaint(loaded)}")
     tried = _docker(docker, "run", "--rm", "--privileged", "--network=none", BUSYBOX, "true")
     if tried.returncode != 0:
-        return Verdict(f"a privileged container does not start: {_last_line(tried)}")
+        return Verdict(f"a privileged container does not start: {_complaint(tried)}")
     return Verdict()
 
 
@@ -88,9 +88,10 @@ def _docker(docker: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess([docker, *arguments], 124, "", f"no answer in {_TIMEOUT_SECONDS} s")
 
 
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return said[-1] if said else f"exit code {done.returncode}"
+def _complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """What docker complained of: the last line that it wrote, past its advice on how to use it."""
+    said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(("Run '", "See '"))]
+    return said[-1].strip() if said else f"exit code {done.returncode}"
 
 
 PROBES: Mapping[Provider, Callable[[], Verdict]] = {

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from taskjob_cluster import Cluster, ClusterError, controlplane, down, get, processes, up
+from taskjob_cluster.lifecycle import ORPHAN_SECONDS
 from taskjob_cluster.paths import clusters_directory
 from taskjob_cluster.programs import Program
 from taskjob_cluster.records import Record
@@ -138,7 +139,7 @@ def test_a_component_that_fails_shows_the_end_of_its_log(passing: str, monkeypat
     assert failed.pids == {}, "a cluster that did not come up left something running"
 
 
-def test_components_end_with_the_process_that_started_them(passing: str) -> None:
+def test_components_end_with_the_process_that_started_them(shared: Cluster, passing: str) -> None:
     script = (
         "import sys; from taskjob_cluster import up; "
         f"up({passing!r}, provider='apiserver', die_with_parent=True, crds=False, on_progress=lambda line: None); "
@@ -154,6 +155,11 @@ def test_components_end_with_the_process_that_started_them(passing: str) -> None
         assert len(cluster.pids) == 2
         parent.kill()
     eventually(lambda: cluster.pids == {}, "etcd and kube-apiserver ended with their parent")
+
+    written_long_ago = time.time() - ORPHAN_SECONDS - 1
+    os.utime(cluster.directory / "cluster.json", (written_long_ago, written_long_ago))
+    bare(shared.name)
+    assert not cluster.directory.exists(), "the folder of a cluster that died with its parent is swept up"
 
 
 @pytest.fixture(scope="module")
