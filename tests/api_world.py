@@ -82,11 +82,22 @@ class Stream:
         for _ in range(2):
             await self.next_of("HEARTBEAT")
 
+    async def rest(self) -> list[Frame]:
+        """The transitions that come until the second heartbeat from now."""
+        found: list[Frame] = []
+        beats = 0
+        while beats < 2:
+            frame = await self.next_of("HEARTBEAT", "TRANSITION")
+            beats += frame["type"] == "HEARTBEAT"
+            found += [frame] if frame["type"] == "TRANSITION" else []
+        return found
+
     async def closed(self) -> tuple[int, str]:
         """The code and the reason of its end; frames that come before are kept."""
         with contextlib.suppress(ConnectionClosed):
-            while True:
-                await self.next()
+            async with asyncio.timeout(2 * PATIENCE_SECONDS):
+                while True:
+                    await self.next()
         assert self.socket.close_code is not None
         return self.socket.close_code, self.socket.close_reason or ""
 
@@ -120,7 +131,9 @@ class World:
         """A client of the stream; it has got the first HEARTBEAT unless it begins with something else."""
         address = f"ws{self.url.removeprefix('http')}/jobs/stream?{urlencode(query, doseq=True)}"
         # No keepalive of its own, and a small buffer: a test decides when it reads.
-        return Stream(await self.sockets.enter_async_context(connect(address, ping_interval=None, max_queue=4)))
+        client = Stream(await connect(address, ping_interval=None, max_queue=4))
+        self.sockets.callback(client.kill)  # a closing handshake would wait for frames that nobody reads
+        return client
 
     async def listening(self, **query: Any) -> Stream:
         """A client that is known to be there: what is told from now on, it hears."""

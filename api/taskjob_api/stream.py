@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Final, NoReturn
 from uuid import UUID
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 TRY_AGAIN: Final = 1013  # the close code for clients that should come back
 _PAGE: Final = 500
 _BATCH: Final = 256  # transitions a client takes out of the hub at once
+_SLOW_SECONDS: Final = 0.5  # a batch takes milliseconds to write, unless the client does not read
 
 
 class Frame(StrEnum):
@@ -79,6 +80,7 @@ class Client:
         self.seq = 0
         self._cursor = ""
         self._incarnation: UUID | None = None
+        self._waited_seconds = 0.0  # for the client to take the last frames
 
     async def serve(self) -> None:
         """Serve an accepted socket until either side ends it."""
@@ -159,10 +161,15 @@ class Client:
         await self._begin(snapshot=True)
         await self._catch_up()
 
-    async def _catch_up(self) -> None:
-        """What the hub does not keep, from history, page by page. Raises `CursorUnknownError`."""
+    async def _catch_up(self, *, patiently: bool = True) -> None:
+        """What the hub does not keep, from history, page by page. Raises `CursorUnknownError`.
+
+        Not patiently: a client that makes us wait has lagged. One that has just come back may take its time.
+        """
         more = True
         while more and not self._hub.keeps(self._incarnation, self.seq):
+            if not patiently and self._waited_seconds >= _SLOW_SECONDS:
+                await self._lagged()
             changes = await self._reader.transitions_after(self._cursor, self._filter, _BATCH)
             await self._send(Frame.TRANSITION, [transition_frame(told) for told in changes.rows])
             self._stand_at(changes.cursor)
@@ -180,26 +187,32 @@ class Client:
             try:
                 told = hub.after(self.seq, _BATCH)
             except LaggedError:
-                frame = _frame(Frame.LAGGED, cursor=self._cursor, behind=hub.seq - self.seq)
-                await self._send(Frame.LAGGED, [frame])
-                raise ClosedError(TRY_AGAIN, "too slow: come back with the cursor") from None
+                await self._catch_up(patiently=False)  # overtaken by a burst, or slow?
+                continue
             if not told:
                 return
             matches = self._matches
             await self._send(Frame.TRANSITION, [t.frame for t in told if matches is None or matches(t.transition)])
             self._stand_at(told[-1].transition.cursor)
 
+    async def _lagged(self) -> NoReturn:
+        behind = self._hub.seq - self.seq
+        await self._send(Frame.LAGGED, [_frame(Frame.LAGGED, cursor=self._cursor, behind=behind)])
+        raise ClosedError(TRY_AGAIN, "too slow: come back with the cursor")
+
     def _stand_at(self, cursor: str) -> None:
         self._incarnation, self.seq = read_position(cursor)
         self._cursor = cursor
 
     async def _send(self, kind: Frame, frames: Sequence[str]) -> None:
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._send_seconds):
                 for frame in frames:
                     await self._socket.send({"type": "websocket.send", "text": frame})
         except TimeoutError:
             raise ClosedError(TRY_AGAIN, "the client does not read: come back with the last cursor") from None
+        self._waited_seconds = time.monotonic() - began
         metrics.frames.labels(kind).inc(len(frames))
 
 
