@@ -100,6 +100,11 @@ verify: lint generate ## Lint, generate anew, and fail when that changed a file
 .PHONY: lock
 lock: install ## Lock the dependencies of pyproject.toml anew
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --group dev pyproject.toml -o requirements.lock
+	@# What goes into the image, and what builds it: the same versions.
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes -c requirements.lock \
+		pyproject.toml -o requirements-runtime.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes -c requirements.lock \
+		--group build -o requirements-build.lock
 
 .PHONY: cluster-up
 cluster-up: binaries ## Bring up a development cluster (CLUSTER=taskjobs, PROVIDER=auto)
@@ -121,3 +126,7 @@ run-api: install ## Run the API in this terminal, against the development cluste
 clean: ## Remove .venv and what tools left behind (not the cache of built programs)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest-kind
 	find $(TYPED) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: image
+image: ## Build the image of the operator and the API (IMAGE=..., BASE=...), with Docker, podman or buildah
+	@scripts/image.sh
