@@ -539,3 +539,20 @@ def test_that_a_container_ran_stands_in_the_status_before_its_pod_is_deleted(wor
     world.answer()
     assert [end.by for end in world.ended] == [EndBy.DELETE]
     assert world.story("a")[-1] == "3: Running -> Cancelled (CancelledByUser)"
+
+
+def test_a_gone_pod_is_forgotten_once_its_end_was_written_and_told(world: World) -> None:
+    world.submit(a_job("a").retrying(1))
+    world.run()
+    world.start("a")
+    world.lose_pod(world.pod("a"))
+    assert len(world.state.pods) == 1, "until then its outcome is remembered"
+    world.run()
+    assert world.state.pods == {}
+    assert world.state.attempts_of == {}
+
+
+def test_a_late_event_of_a_deleted_job_does_not_take_the_name_from_its_successor(world: World) -> None:
+    world.state.put_job(a_job("a").with_uid("new").at_version(9).build())
+    world.state.put_job(a_job("a").with_uid("old").at_version(5).being(Phase.FAILED).build())
+    assert world.state.by_key[a_job("a").build().key] == "new"
