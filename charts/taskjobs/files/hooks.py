@@ -1,0 +1,126 @@
+"""What the chart's hooks do: `test` runs a job, `end` cancels every TaskJob and waits until all are over.
+
+Runs in the pods of `helm test` and of the pre-delete hook with their own service accounts; the standard library
+suffices.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+TERMINAL = ("Succeeded", "Failed", "Cancelled", "Skipped")
+API = "/apis/taskjobs.dev/v1beta1"
+
+
+def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """One request to the API server; the answer's object. Raises `urllib.error.HTTPError`."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    if ":" in host:
+        host = f"[{host}]"
+    request = urllib.request.Request(  # noqa: S310  # https, to the API server that the pod's environment names
+        f"https://{host}:{port}{path}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={
+            "Authorization": f"Bearer {(ACCOUNT / 'token').read_text().strip()}",
+            "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json",
+        },
+    )
+    context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
+    with urllib.request.urlopen(request, timeout=15, context=context) as answer:  # noqa: S310  # see above
+        return json.load(answer)
+
+
+def test(seconds: float) -> int:
+    """Submit a job and wait until it has succeeded."""
+    jobs = f"{API}/namespaces/{os.environ['NAMESPACE']}/taskjobs"
+    job = {
+        "apiVersion": "taskjobs.dev/v1beta1",
+        "kind": "TaskJob",
+        "metadata": {"generateName": "helm-test-"},
+        "spec": {
+            "image": os.environ["JOB_IMAGE"],
+            "queue": os.environ["QUEUE"],
+            "command": ["python3", "-c", "print('hello from a job')"],
+            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+            "timeoutSeconds": int(seconds),
+        },
+    }
+    made = ask("POST", f"{jobs}?fieldValidation=Strict", job)
+    name = made["metadata"]["name"]
+    print(f"submitted {name}")
+    began, seen = time.monotonic(), ""
+    try:
+        while time.monotonic() - began < seconds:
+            status = ask("GET", f"{jobs}/{name}").get("status") or {}
+            says = f"{status.get('phase', 'not seen by the operator yet')} {status.get('reason', '')}".strip()
+            if says != seen:
+                print(f"{time.monotonic() - began:5.1f} s  {says}  {status.get('message', '')}".rstrip())
+                seen = says
+            if status.get("phase") in TERMINAL:
+                return 0 if status["phase"] == "Succeeded" else 1
+            time.sleep(0.2)
+        print(f"the job did not end within {seconds:.0f} s")
+        return 1
+    finally:
+        ask("DELETE", f"{jobs}/{name}")
+
+
+def end(seconds: float) -> int:
+    """Cancel what is not over yet, in the operator's namespaces, and wait for it; 1 if something still runs then."""
+    named = json.loads(os.environ.get("NAMESPACES") or "[]")
+    paths = [f"{API}/namespaces/{name}/taskjobs" for name in named] or [f"{API}/taskjobs"]
+    began = time.monotonic()
+    while True:
+        live = [job for path in paths for job in listed(path) if not over(job)]
+        if not live:
+            print("nothing runs any more")
+            return 0
+        for job in live:
+            if not job["spec"].get("cancel"):
+                of = job["metadata"]
+                print(f"cancelling {of['namespace']}/{of['name']}")
+                try:
+                    path = f"{API}/namespaces/{of['namespace']}/taskjobs/{of['name']}"
+                    ask("PATCH", path, {"metadata": {"uid": of["uid"]}, "spec": {"cancel": True}})
+                except urllib.error.HTTPError as error:
+                    print(f"  {error.code}: {error.read(500).decode(errors='replace')}")
+        if time.monotonic() - began > seconds:
+            print(f"{len(live)} jobs still run after {seconds:.0f} s: they go on without an operator")
+            return 1
+        time.sleep(1)
+
+
+def listed(path: str) -> list[dict[str, Any]]:
+    """All TaskJobs there, chunk by chunk; none where the CRDs are gone."""
+    found: list[dict[str, Any]] = []
+    rest = ""
+    while True:
+        try:
+            page = ask("GET", f"{path}?limit=500&continue={rest}")
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return []
+            raise
+        found += page["items"]
+        rest = page["metadata"].get("continue", "")
+        if not rest:
+            return found
+
+
+def over(job: dict[str, Any]) -> bool:
+    """Whether the job has ended."""
+    return (job.get("status") or {}).get("phase") in TERMINAL
+
+
+if __name__ == "__main__":
+    sys.exit({"test": test, "end": end}[sys.argv[1]](float(sys.argv[2])))
