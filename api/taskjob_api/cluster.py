@@ -118,7 +118,9 @@ class Cluster:
                 reply = Reply(response.status, await response.content.read(65_536))
         except NoAnswerError as error:
             raise unavailable(f"the API server does not answer: {error}", _RETRY_SECONDS) from error
-        if reply.code == 404:
+        if reply.code == 204:
+            yield NoPodLog("the pod has not been placed on a node yet", waiting=True)
+        elif reply.code == 404:
             yield NoPodLog(reply.message, waiting=False)
         elif reply.code == 400 and ("waiting to start" in reply.message or "not available" in reply.message):
             yield NoPodLog(reply.message, waiting=True)

@@ -31,6 +31,7 @@ LINE_MAX: Final = 262_144
 """Bytes of a line that are sent as one event; what is longer is cut into several."""
 _LOOK_SECONDS: Final = (0.2, 2.0)  # between two looks whether the attempt has ended
 _BEAT_SECONDS: Final = 15.0
+_TIME_MAX: Final = 40
 _BEAT: Final = b": still here\n\n"
 _IDENTITY: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9TZ:.-]{0,35})")
 
@@ -41,6 +42,7 @@ class Line:
 
     time: bytes
     text: bytes
+    whole: bool = True  # its end was seen
 
 
 class Place:
@@ -82,7 +84,7 @@ class Place:
 
     def is_new(self, line: Line) -> bool:
         """Whether the line was not seen before; counts it if so."""
-        self._read += 1
+        self._read += line.whole
         if not line.time:
             if not self._time and self._read <= self.lines:
                 return False
@@ -95,34 +97,34 @@ class Place:
             self._nth = self._again
         else:
             self._time, self._nth, self._again = line.time, 1, 1
-        self.lines += 1
+        self.lines += line.whole
         return True
 
 
 async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:
-    """Lines out of chunks that carry times. A line that is too long comes in pieces, all with its time."""
-    rest, time = b"", b""
+    """Lines out of chunks that carry times. A line that is too long comes in pieces, cut at the same places always."""
+    rest, time, inside = b"", b"", False  # `inside`: the beginning of this line has been given out already
     async for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for raw in whole:
-            time, text = _timed(raw, time)
-            yield Line(time, text)
-            time = b""
-        while len(rest) > LINE_MAX:
-            time, text = _timed(rest[:LINE_MAX], time)
-            yield Line(time, text)
-            rest = rest[LINE_MAX:]
+        rest += chunk
+        while (end := rest.find(b"\n")) >= 0 or len(rest) > LINE_MAX + _TIME_MAX:
+            if not inside:
+                time, rest, end = _timed(rest, end)
+            last = 0 <= end <= LINE_MAX
+            piece, rest = (rest[:end], rest[end + 1 :]) if last else (rest[:LINE_MAX], rest[LINE_MAX:])
+            yield Line(time, piece, last)
+            inside = not last
     if rest:
-        yield Line(*_timed(rest, time))
+        if not inside:
+            time, rest, _ = _timed(rest, -1)
+        yield Line(time, rest, False)
 
 
-def _timed(raw: bytes, known: bytes) -> tuple[bytes, bytes]:
-    if known:
-        return known, raw
-    time, space, text = raw.partition(b" ")
-    if space and len(time) <= 35 and time[10:11] == b"T" and time[4:5] == b"-":
-        return time, text
-    return b"", raw
+def _timed(rest: bytes, end: int) -> tuple[bytes, bytes, int]:
+    """The time that a line begins with, what follows it, and where the line's end is in that."""
+    time, space, _ = rest[: _TIME_MAX if end < 0 else min(end, _TIME_MAX)].partition(b" ")
+    if not space or time[10:11] != b"T" or time[4:5] != b"-":
+        return b"", rest, end
+    return time, rest[len(time) + 1 :], end - len(time) - 1 if end >= 0 else -1
 
 
 def event(text: bytes, identity: str) -> bytes:
@@ -231,7 +233,7 @@ class Follower:
         start = self._place.lines if whole else 0
         if start == 0 and self._place.lines > 0 and not self._resumed:
             return  # a part that was asked for, read from the pod until it ended
-        for text in kept.body.splitlines()[start:]:
+        for text in kept.body.removesuffix(b"\n").split(b"\n")[start:] if kept.body else ():
             self._place.lines += 1
             yield event(text, self._identity)
 

@@ -1,0 +1,380 @@
+"""`GET /jobs/{job_id}/logs`: from the pod or from history, the caller need not know; followed without a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from kubernetes import client
+
+from api_server import Server, a_taskjob, templated
+from api_world import PATIENCE_SECONDS, Refusal, World, a_world, eventually, known_as, until
+from builders import a_job
+from history_stories import FULL, an_entry
+from kubelets import Kubelet, a_kubelet, stamp
+from taskjob.core.model import AttemptId, Uid
+from taskjob.ports import Log
+from taskjob_cluster import Cluster
+
+pytestmark = pytest.mark.cluster
+PENDING, STARTING, RUNNING, SUCCEEDED = FULL
+SECOND = 10**9
+
+
+@pytest.fixture
+async def world(cluster: Cluster, database_url: str) -> AsyncIterator[World]:
+    async with a_world(cluster.kubeconfig, database_url) as world:
+        yield world
+
+
+@pytest.fixture
+def server(kubernetes_client: client.ApiClient, namespace: str) -> Server:
+    return Server(kubernetes_client, namespace)
+
+
+@pytest.fixture
+async def kubelet(kubernetes_client: client.ApiClient, namespace: str, tmp_path: Path) -> AsyncIterator[Kubelet]:
+    async with a_kubelet(kubernetes_client, f"node-{namespace}", tmp_path) as kubelet:
+        yield kubelet
+
+
+@dataclass
+class Running:
+    """A TaskJob whose attempt runs in a pod on the kubelet; the operator's writes are played here."""
+
+    world: World
+    server: Server
+    pods: client.CoreV1Api
+    kubelet: Kubelet
+    name: str
+    uid: str
+
+    @property
+    def pod(self) -> str:
+        return f"{self.name}-1"
+
+    @property
+    def path(self) -> str:
+        return f"/jobs/{self.uid}/logs"
+
+    async def finish(self, body: bytes | None = None, *, remove_pod: bool = True) -> None:
+        """The attempt ends: history first, then the status, then the pod goes."""
+        job = known_as(a_job(self.name).build(), uid=self.uid, namespace=self.server.namespace)
+        kept = () if body is None else (a_log(self.uid, body),)
+        await self.world.tell(an_entry(job, RUNNING, SUCCEEDED, 3), logs=kept)
+        self.server.patch_status(
+            self.name,
+            {"phase": "Succeeded", "reason": "Completed", "attempt": 1, "exitCode": 0, "transition": 3, "epoch": 1},
+        )
+        if remove_pod:
+            self.pods.delete_namespaced_pod(self.pod, self.server.namespace, grace_period_seconds=0)
+
+
+def a_log(uid: str, body: bytes, container: str = "main", attempt: int = 1, **fields: Any) -> Log:
+    return Log(AttemptId(Uid(uid), 0, 0, attempt), container, body, len(body), **fields)
+
+
+async def running(
+    world: World,
+    server: Server,
+    kubelet: Kubelet,
+    connected: client.ApiClient,
+    *,
+    name: str = "train",
+    containers: tuple[str, ...] = ("main",),
+) -> Running:
+    pod = {"containers": [{"name": container, "image": "busybox"} for container in containers]}
+    stored = server.create(a_taskjob(name, **templated(pod)))
+    uid = stored["metadata"]["uid"]
+    core = client.CoreV1Api(connected)
+    core.create_namespaced_pod(
+        server.namespace,
+        {"metadata": {"name": f"{name}-1"}, "spec": {**pod, "nodeName": kubelet.node, "restartPolicy": "Never"}},
+    )
+    server.patch_status(
+        name,
+        {"phase": "Running", "reason": "Started", "attempt": 1, "podName": f"{name}-1", "transition": 2, "epoch": 1},
+    )
+    job = known_as(a_job(name).build(), uid=uid, namespace=server.namespace)
+    await world.tell(an_entry(job, STARTING, RUNNING, 2))
+    return Running(world, server, core, kubelet, name, uid)
+
+
+@pytest.fixture
+async def job(world: World, server: Server, kubelet: Kubelet, kubernetes_client: client.ApiClient) -> Running:
+    return await running(world, server, kubelet, kubernetes_client)
+
+
+# ---------------------------------------------------------------- followed
+@dataclass
+class Events:
+    """Server-sent events as a browser reads them."""
+
+    response: httpx.Response
+    last_id: str = ""
+    lines: list[str] = field(default_factory=list)
+    end: dict[str, Any] | None = None
+
+    async def read(self, until_lines: int | None = None) -> None:
+        """Read until so many lines have come, or to the end."""
+        data: list[str] = []
+        kind = "message"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async for raw in self._raw():
+                if raw.startswith("id: "):
+                    self.last_id = raw[4:]
+                elif raw.startswith("event: "):
+                    kind = raw[7:]
+                elif raw.startswith("data: "):
+                    data.append(raw[6:])
+                elif raw == "" and data:
+                    if kind == "message":
+                        self.lines.append("\n".join(data))
+                    else:
+                        self.end = {"event": kind, **json.loads("".join(data))}
+                    data, kind = [], "message"
+                    if until_lines is not None and len(self.lines) >= until_lines:
+                        return
+
+    def _raw(self) -> AsyncIterator[str]:
+        if not hasattr(self, "_iterator"):
+            self._iterator = self.response.aiter_lines()
+        return self._iterator
+
+
+@asynccontextmanager
+async def following(world: World, path: str, last_id: str = "", **query: Any) -> AsyncIterator[Events]:
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    async with world.http.stream("GET", path, params={"follow": "true", **query}, headers=headers) as response:
+        if response.status_code == 200:
+            assert response.headers["content-type"].startswith("text/event-stream")
+        else:
+            await response.aread()
+        yield Events(response)
+
+
+async def test_a_followed_log_comes_line_by_line_and_ends_with_the_attempt(job: Running, world: World) -> None:
+    job.kubelet.write(job.pod, "one", at=1 * SECOND)
+    async with following(world, job.path) as events:
+        await events.read(1)
+        job.kubelet.write(job.pod, "two", "", "a\rb", at=2 * SECOND)
+        await events.read(4)
+        job.kubelet.end(job.pod)
+        await job.finish(b"one\ntwo\n\na\rb\n")
+        await events.read()
+    assert events.lines == ["one", "two", "", "a\nb"]
+    assert events.end == {"event": "end", "attempt": 1, "jobPhase": "Succeeded", "exitCode": 0, "failure": None}
+    async with following(world, job.path, last_id=events.last_id) as again:
+        assert again.response.status_code == 204, "a browser stops to reconnect"
+
+
+async def test_a_connection_that_breaks_on_the_way_loses_and_doubles_nothing(job: Running, world: World) -> None:
+    """Ten cuts between the API server and the kubelet; many lines share a time."""
+    written = ["the first"]
+    job.kubelet.write(job.pod, *written, at=0)
+    async with following(world, job.path) as events:
+        for n in range(10):
+            lines = [f"{n}.{m}" for m in range(5)]
+            written += lines
+            job.kubelet.write(job.pod, *lines[:3], at=n * SECOND // 3)
+            job.kubelet.write(job.pod, *lines[3:], at=n * SECOND // 3 + 7)
+            await until(lambda: job.kubelet.following > 0, "it is followed (again)")
+            job.kubelet.cut()
+        job.kubelet.end(job.pod)
+        await until(lambda: job.kubelet.following == 0, "the log ends")
+        await job.finish(remove_pod=False)
+        await events.read()
+    assert events.lines == written
+    assert events.end is not None
+
+
+async def test_a_client_that_comes_back_with_its_last_event_goes_on_after_it(job: Running, world: World) -> None:
+    job.kubelet.write(job.pod, "a", "b", "c", at=1 * SECOND)
+    async with following(world, job.path) as events:
+        await events.read(2)
+    job.kubelet.write(job.pod, "d", at=1 * SECOND)
+    job.kubelet.write(job.pod, "e", at=2 * SECOND)
+    async with following(world, job.path, last_id=events.last_id) as again:
+        await again.read(3)
+    assert events.lines[:2] + again.lines == ["a", "b", "c", "d", "e"]
+
+
+async def test_what_was_written_while_the_client_was_away_comes_from_history_if_the_pod_is_gone(
+    job: Running, world: World
+) -> None:
+    job.kubelet.write(job.pod, "a", "b", at=1 * SECOND)
+    async with following(world, job.path) as events:
+        await events.read(2)
+    job.kubelet.end(job.pod)
+    await job.finish(b"a\nb\nc\nd\n")
+    async with following(world, job.path, last_id=events.last_id) as again:
+        await again.read()
+    assert again.lines == ["c", "d"]
+    assert again.end is not None
+
+
+async def test_following_an_ended_attempt_gives_all_of_it_and_the_end(job: Running, world: World) -> None:
+    job.kubelet.end(job.pod)
+    await job.finish(b"all\nof it")
+    async with following(world, job.path) as events:
+        await events.read()
+    assert events.lines == ["all", "of it"]
+    assert events.end is not None
+    async with following(world, job.path, tail=1) as events:
+        await events.read()
+    assert events.lines == ["of it"]
+
+
+async def test_a_process_that_stops_ends_a_followed_log_without_an_end(job: Running, world: World) -> None:
+    job.kubelet.write(job.pod, "one", at=1 * SECOND)
+    async with following(world, job.path) as events:
+        await events.read(1)
+        stopping = asyncio.create_task(world.stop())
+        await events.read()
+        await stopping
+    assert (events.lines, events.end) == (["one"], None), "without an end the client comes back"
+    job.kubelet.end(job.pod)
+
+
+async def test_a_client_that_leaves_is_not_followed_on(job: Running, world: World) -> None:
+    job.kubelet.write(job.pod, "one", at=1 * SECOND)
+    async with following(world, job.path) as events:
+        await events.read(1)
+        assert job.kubelet.following == 1
+    job.kubelet.write(job.pod, "two", at=2 * SECOND)
+    await eventually(lambda: nobody_follows(world), "the API noticed")
+    job.kubelet.end(job.pod)
+
+
+async def nobody_follows(world: World) -> bool:
+    return "taskjobs_log_followers 0.0" in (await world.http.get("/metrics")).text
+
+
+# ---------------------------------------------------------------- read
+async def test_a_log_is_read_from_the_pod_while_it_exists_and_from_history_afterwards(
+    job: Running, world: World
+) -> None:
+    job.kubelet.write(job.pod, "one", "two", at=1 * SECOND)
+    live = await world.http.get(job.path)
+    assert (live.status_code, live.text, live.headers["taskjobs-log-source"]) == (200, "one\ntwo\n", "pod")
+    assert live.headers["content-type"].startswith("text/plain")
+    job.kubelet.end(job.pod)
+    await job.finish(b"one\ntwo\n")
+    kept = await world.http.get(job.path)
+    assert (kept.status_code, kept.text, kept.headers["taskjobs-log-source"]) == (200, "one\ntwo\n", "history")
+
+
+async def test_tail_and_since_choose_a_part_of_a_live_log(job: Running, world: World) -> None:
+    for n in range(4):
+        job.kubelet.write(job.pod, f"line {n}", at=n * SECOND)
+    assert (await world.http.get(job.path, params={"tail": 2})).text == "line 2\nline 3\n"
+    since = stamp(3 * SECOND)
+    assert (await world.http.get(job.path, params={"since": since})).text == "line 3\n"
+    assert "sinceTime" in job.kubelet.asked[-1]
+    assert (await world.http.get(job.path, params={"since": "100000d"})).text.count("\n") == 4
+
+
+async def test_tail_and_since_choose_a_part_of_a_kept_log(job: Running, world: World) -> None:
+    await job.finish(b"1\n2\n3")
+    texts = {
+        query: (await world.http.get(f"{job.path}?{query}")).text
+        for query in ("tail=1", "tail=0", "tail=9", "since=2026-01-01T12:00:00Z", "since=2026-02-01T00:00:00Z")
+    }
+    assert texts == {
+        "tail=1": "3",
+        "tail=0": "",
+        "tail=9": "1\n2\n3",
+        "since=2026-01-01T12:00:00Z": "1\n2\n3",
+        "since=2026-02-01T00:00:00Z": "",
+    }
+
+
+async def test_of_several_containers_the_first_is_meant_unless_one_is_named(
+    world: World, server: Server, kubelet: Kubelet, kubernetes_client: client.ApiClient
+) -> None:
+    job = await running(world, server, kubelet, kubernetes_client, name="two", containers=("work", "side"))
+    kubelet.write(job.pod, "from work", at=0, container="work")
+    kubelet.write(job.pod, "from side", at=0, container="side")
+    assert (await world.http.get(job.path)).text == "from work\n"
+    assert (await world.http.get(job.path, params={"container": "side"})).text == "from side\n"
+    unknown = await world.http.get(job.path, params={"container": "other"})
+    assert Refusal.of(unknown) == Refusal(404, "no-log", ("container",))
+    await job.finish()
+    await world.tell(logs=(a_log(job.uid, b"kept", "work"),))
+    unknown = await world.http.get(job.path, params={"container": "other"})
+    assert Refusal.of(unknown) == Refusal(404, "no-log", ("container",))
+    assert "'work'" in unknown.json()["detail"]
+
+
+async def test_an_earlier_attempt_has_a_log_of_its_own(job: Running, world: World) -> None:
+    job.kubelet.write(job.pod, "second", at=1 * SECOND)
+    job.server.patch_status(job.name, {"phase": "Running", "reason": "Started", "attempt": 2, "epoch": 1})
+    await world.tell(logs=(a_log(job.uid, b"first"), a_log(job.uid, b"other", attempt=2)))
+    job.pods.delete_namespaced_pod(job.pod, job.server.namespace, grace_period_seconds=0)
+    assert (await world.http.get(job.path, params={"attempt": 1})).text == "first"
+    assert (await world.http.get(job.path)).text == "other"
+
+
+async def test_a_log_with_a_piece_cut_out_says_so(world: World) -> None:
+    story = [an_entry(a_job("big").build(), RUNNING, SUCCEEDED, 3)]
+    await world.tell(replace(story[0], gone_at=story[0].job.created_at))
+    await world.tell(logs=(a_log("uid-big", b"head...tail", cut_bytes=17),))
+    found = await world.http.get("/jobs/uid-big/logs")
+    assert (found.text, found.headers["taskjobs-log-cut-bytes"]) == ("head...tail", "17")
+
+
+# ---------------------------------------------------------------- nothing there
+async def test_a_job_that_waits_has_no_log_and_the_answer_says_what_it_waits_for(world: World, server: Server) -> None:
+    stored = server.create(a_taskjob("waits"))
+    server.patch_status(
+        "waits",
+        {"phase": "Pending", "reason": "WaitingForDependencies", "message": "extract is Running", "epoch": 1},
+    )
+    job = known_as(a_job("waits").build(), uid=stored["metadata"]["uid"], namespace=server.namespace)
+    await world.tell(an_entry(job, None, PENDING, 0))
+    for query in ({}, {"follow": "true"}):
+        answer = await world.http.get(f"/jobs/{stored['metadata']['uid']}/logs", params=query)
+        assert Refusal.of(answer) == Refusal(404, "no-log", ())
+        assert "WaitingForDependencies" in answer.json()["detail"]
+        assert "extract is Running" in answer.json()["detail"]
+
+
+async def test_an_attempt_that_has_not_been_is_named(job: Running, world: World) -> None:
+    job.kubelet.write(job.pod, "one", at=1)
+    answer = await world.http.get(job.path, params={"attempt": 2})
+    assert Refusal.of(answer) == Refusal(404, "no-log", ("attempt",))
+
+
+async def test_a_pod_that_was_removed_before_its_log_was_kept_is_told(job: Running, world: World) -> None:
+    await job.finish()
+    answer = await world.http.get(job.path)
+    assert Refusal.of(answer) == Refusal(404, "no-log", ())
+    assert "no log of it was kept" in answer.json()["detail"]
+
+
+async def test_a_pod_that_was_not_placed_yet_has_no_log_yet(
+    world: World, server: Server, kubernetes_client: client.ApiClient
+) -> None:
+    stored = server.create(a_taskjob("unplaced"))
+    client.CoreV1Api(kubernetes_client).create_namespaced_pod(
+        server.namespace,
+        {"metadata": {"name": "unplaced-1"}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
+    )
+    server.patch_status(
+        "unplaced",
+        {"phase": "Starting", "reason": "Launched", "attempt": 1, "podName": "unplaced-1", "epoch": 1},
+    )
+    uid = stored["metadata"]["uid"]
+    await world.tell(
+        an_entry(known_as(a_job("unplaced").build(), uid=uid, namespace=server.namespace), None, PENDING, 0)
+    )
+    answer = await world.http.get(f"/jobs/{uid}/logs")
+    assert Refusal.of(answer) == Refusal(404, "no-log", ()), answer.text
+    assert "has not started yet" in answer.json()["detail"]
