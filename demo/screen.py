@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from rich.text import Text
 
 from demo.follow import Board
 
-WIDTH_IN_A_PIPE = 160
 COLOURS = {
     "Pending": "yellow",
     "Starting": "cyan",
@@ -31,7 +29,7 @@ class Screen:
     """Prints with the time since the start before each line; shows a board while jobs run."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE)
+        self.console = Console(highlight=False, soft_wrap=True)
         self._began = time.monotonic()
         self._board: Board | None = None
 
@@ -54,14 +52,20 @@ class Screen:
         self.console.print(text, markup=False)
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
-        """A table whose last column is cut where the line ends."""
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        """A table; on a terminal its last column is cut where the line ends."""
+        self.console.print(f"\n[bold]{title}[/bold]")
+        if not self.console.is_terminal:
+            widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+            for row in (columns, *rows):
+                self.text("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            self.text("")
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for column, *cells in zip(columns, *rows, strict=True):
             widest = max(map(len, (column, *cells)))
             table.add_column(column, no_wrap=True, min_width=None if column == columns[-1] else widest)
         for row in rows:
             table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
-        self.console.print()
         self.console.print(table, soft_wrap=False)
         self.console.print()
 

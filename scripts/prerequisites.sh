@@ -31,11 +31,14 @@ install_packages() { # install_packages WHAT_FOR PACKAGE...
     say "  sudo apt-get update && sudo apt-get install --no-install-recommends $*"
     exit 1
   fi
-  say "$what_for: installing $*"
-  {
-    apt-get update
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
-  } >&2
+  say "$what_for: installing $* (apt-get)"
+  local said
+  if ! said=$(apt-get -q update 2>&1 && # --no-upgrade: what is there already stays as it is
+    DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-upgrade --no-install-recommends "$@" 2>&1); then
+    say "$said"
+    say "apt-get failed: see above."
+    exit 1
+  fi
 }
 
 python_is_enough() {
