@@ -1,45 +1,143 @@
-"""The Lease by which each start of the operator gets a fencing epoch of its own.
+"""The Lease: by it one of several operators leads, and each leadership gets a fencing epoch of its own.
 
-The epoch is the Lease's `leaseTransitions`, raised by compare-and-swap (the resourceVersion), so no two processes
-ever get the same, and a later one always gets a greater.
+The epoch is the Lease's `leaseTransitions`. Every write is a compare-and-swap (the patch carries the resourceVersion),
+so no two processes ever get the same epoch, and a later one always gets a greater. `election.Candidacy` decides; here
+are the requests, and the thread that keeps the lease whatever the rest of the process is busy with.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from datetime import datetime
-from typing import Any, Final
+from math import ceil, inf
+from typing import Final, assert_never
 from urllib.parse import quote
 
 import msgspec
 
-from taskjob.kube.http import KubeHttp, NoAnswerError, Reply, encode
+from taskjob.kube.clock import boottime
+from taskjob.kube.election import Candidacy, Kind, Look, Record, Stop, Timing, Wait, Write
+from taskjob.kube.http import MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 
 log = logging.getLogger(__name__)
 
-_RETRY_SECONDS: Final = 0.5
 _LONGEST_RETRY_SECONDS: Final = 10.0
-_DURATION_SECONDS: Final = 15
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+RELEASE_SECONDS: Final = 3.0
+"""How long an orderly end tries to tell the others; they wait out the lease if it cannot."""
 
 
 class LeaseRefusedError(Exception):
     """The API server will not let us have the Lease; the message says what and why (permissions, namespace)."""
 
 
-async def claim_epoch(http: KubeHttp, namespace: str, name: str, identity: str) -> int:
-    """Raise the Lease's `leaseTransitions` by one, making the Lease if there is none, and return the new number.
+class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    holder_identity: str | None = None
+    lease_transitions: int | None = None
+    lease_duration_seconds: int | None = None
 
-    Goes on trying while the API server cannot be reached or others claim at the same time. Raises
-    `LeaseRefusedError` on a definite refusal. `identity` says for people who holds it.
+
+class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
+    resource_version: str = ""
+
+
+class _Lease(msgspec.Struct, frozen=True):
+    metadata: _Metadata = _Metadata()
+    spec: _Spec = _Spec()
+
+
+_decode_lease = msgspec.json.Decoder(_Lease).decode
+
+
+class LeaseRecord:
+    """One Lease of the API server, as the record of an election."""
+
+    def __init__(self, http: KubeHttp, namespace: str, name: str) -> None:
+        self._http = http
+        self._namespace = namespace
+        self._name = name
+        self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace, safe='')}/leases"
+        self._path = f"{self._leases}/{quote(name, safe='')}"
+
+    async def read(self) -> Record | None:
+        """As it is now; None if there is none. Raises `NoAnswerError`, `LeaseRefusedError`."""
+        reply = await self._http.request("GET", self._path, verb="get", resource="leases")
+        if reply.code == 404:
+            return None
+        return self._parse(reply, "read")
+
+    async def write(self, write: Write, lease_seconds: float) -> Record | None:
+        """Write it; None if it is no longer what the write was decided over. Raises as `read` does."""
+        spec = {
+            "holderIdentity": write.holder,
+            "leaseTransitions": write.epoch,
+            "leaseDurationSeconds": 1 if write.kind is Kind.RELEASE else ceil(lease_seconds),
+            "renewTime": _instant(self._http.clock.now()),
+        }
+        if write.kind is Kind.ACQUIRE:
+            spec["acquireTime"] = spec["renewTime"]
+        if write.over is None:
+            body: dict[str, object] = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": self._name, "namespace": self._namespace},
+                "spec": spec,
+            }
+            reply = await self._http.request("POST", self._leases, verb="create", resource="leases", body=encode(body))
+        else:
+            # A patch leaves labels and annotations as they are; by the version in it, it is a compare-and-swap.
+            body = {"metadata": {"resourceVersion": write.over}, "spec": spec}
+            reply = await self._http.request(
+                "PATCH", self._path, verb="patch", resource="leases", body=encode(body), content_type=MERGE_PATCH
+            )
+        if reply.code == 409 or (reply.code == 404 and write.over is not None):
+            return None
+        return self._parse(reply, write.kind.value + "d")
+
+    def _parse(self, reply: Reply, done: str) -> Record:
+        if reply.unsettled:
+            raise NoAnswerError(reply.message)
+        if not reply.ok:
+            raise LeaseRefusedError(f"Lease {self._namespace}/{self._name} cannot be {done}: {reply.message}")
+        try:
+            found = _decode_lease(reply.body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise NoAnswerError(f"an answer that cannot be read: {error}") from error
+        spec = found.spec
+        return Record(
+            found.metadata.resource_version,
+            spec.holder_identity or "",
+            spec.lease_transitions or 0,
+            spec.lease_duration_seconds or 0,
+        )
+
+
+def _instant(now: datetime) -> str:
+    return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+# ---------------------------------------------------------------- without an election
+async def claim_epoch(
+    http: KubeHttp, namespace: str, name: str, identity: str, *, floor: int = 0, lease_seconds: float = 15
+) -> int:
+    """Take the Lease by force, whoever holds it, and return the new epoch: greater than `floor` and than any before.
+
+    For an operator that runs alone: it need not wait until its killed predecessor's lease is over. Goes on trying
+    while the API server cannot be reached or others claim at the same time. Raises `LeaseRefusedError` on a definite
+    refusal. `identity` says for people who holds it.
     """
-    seconds = _RETRY_SECONDS
+    record, seconds = LeaseRecord(http, namespace, name), Timing().retry
     while True:
         try:
-            epoch = await _try(http, namespace, name, identity)
-            if epoch is not None:
+            found = await record.read()
+            epoch = max(found.epoch if found is not None else 0, floor) + 1
+            write = Write(Kind.ACQUIRE, found.version if found is not None else None, identity, epoch)
+            if await record.write(write, lease_seconds) is not None:
                 return epoch
             why = "another process claimed it at the same time"
         except NoAnswerError as error:
@@ -49,53 +147,152 @@ async def claim_epoch(http: KubeHttp, namespace: str, name: str, identity: str) 
         seconds = min(seconds * 2, _LONGEST_RETRY_SECONDS)
 
 
-async def _try(http: KubeHttp, namespace: str, name: str, identity: str) -> int | None:
-    """One compare-and-swap; None if somebody was faster."""
-    leases = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace, safe='')}/leases"
-    path = f"{leases}/{quote(name, safe='')}"
-    reply = await http.request("GET", path, verb="get", resource="leases")
-    now = http.clock.now()
-    if reply.code == 404:
-        body: dict[str, Any] = {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": _spec({}, 1, identity, now),
-        }
-        reply = await http.request("POST", leases, verb="create", resource="leases", body=encode(body))
-        return _outcome(reply, 1, namespace, name)
-    _must_be_ok(reply, namespace, name)
-    body = _decode_object(reply.body)
-    spec = body.get("spec") or {}
-    epoch = int(spec.get("leaseTransitions") or 0) + 1
-    body["spec"] = _spec(spec, epoch, identity, now)
-    # The body carries the resourceVersion that was read: the server answers 409 if it is no longer that.
-    reply = await http.request("PUT", path, verb="update", resource="leases", body=encode(body))
-    return _outcome(reply, epoch, namespace, name)
+class Unopposed:
+    """`ports.Leader` of an operator that claimed its epoch by force: it may act until it is fenced."""
+
+    def __init__(self, identity: str, epoch: int = 0) -> None:
+        self.holder = identity
+        self.epoch = epoch
+
+    def may_act(self) -> bool:
+        """Always: the epoch alone decides whose writes count."""
+        return True
 
 
-def _spec(spec: dict[str, Any], epoch: int, identity: str, now: datetime) -> dict[str, Any]:
-    instant = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return {
-        **spec,
-        "holderIdentity": identity,
-        "leaseTransitions": epoch,
-        "leaseDurationSeconds": _DURATION_SECONDS,
-        "acquireTime": instant,
-        "renewTime": instant,
-    }
+# ---------------------------------------------------------------- the elector
+class Elector:
+    """`ports.Leader`: stands for election in a thread of its own, over a connection of its own, until it is stopped.
 
+    `won` gets the epoch on the first acquisition. `lost` gets the reason when a leadership is over, or the exception
+    that ended the thread: the process must stop then, this elector does not stand again.
+    """
 
-def _outcome(reply: Reply, epoch: int, namespace: str, name: str) -> int | None:
-    if reply.code == 409:
-        return None
-    _must_be_ok(reply, namespace, name)
-    return epoch
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[KubeHttp]],
+        namespace: str,
+        name: str,
+        identity: str,
+        timing: Timing,
+        *,
+        floor: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`connect` is called in the thread, and so is `floor`: the greatest epoch that the cluster shows."""
+        self.won: Future[int] = Future()
+        self.lost: Future[str] = Future()
+        self.identity = identity
+        self._connect = connect
+        self._lease = (namespace, name)
+        self._timing = timing
+        self._floor = floor
+        self._candidacy = Candidacy(identity, timing)
+        self._valid_until = -inf  # read by other threads, without a lock: one attribute, set as a whole
+        self._thread = threading.Thread(target=self._live, name="elector", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._resigning = threading.Event()
+        self._nudge: asyncio.Event | None = None
+        self._trouble = ""  # why the last request failed
 
+    # ------------------------------------------------------------------ for the other threads
+    @property
+    def epoch(self) -> int:
+        """Ours; 0 before it is won."""
+        return self._candidacy.epoch
 
-def _must_be_ok(reply: Reply, namespace: str, name: str) -> None:
-    if reply.ok:
-        return
-    if reply.unsettled:
-        raise NoAnswerError(reply.message)
-    raise LeaseRefusedError(f"Lease {namespace}/{name} cannot be claimed: {reply.message}")
+    @property
+    def holder(self) -> str:
+        """Who holds the lease as last seen, and as which epoch; for people."""
+        record = self._candidacy.record
+        return f"epoch {record.epoch} is held by {record.holder or 'nobody'}" if record is not None else "no lease yet"
+
+    def may_act(self) -> bool:
+        """Whether the lease still holds by our clock: looked at just before each write is sent."""
+        return boottime() < self._valid_until and not self._resigning.is_set()
+
+    def start(self) -> None:
+        """Stand for election from now on."""
+        self._thread.start()
+
+    def resign(self) -> None:
+        """Act no more, and tell the others. Blocks until that is done, for some seconds at most."""
+        self._resigning.set()
+        if self._loop is not None and self._nudge is not None:
+            with contextlib.suppress(RuntimeError):  # its loop has ended meanwhile
+                self._loop.call_soon_threadsafe(self._nudge.set)
+        if self._thread.is_alive():
+            self._thread.join(RELEASE_SECONDS + 1)
+
+    # ------------------------------------------------------------------ in the thread
+    def _live(self) -> None:
+        try:
+            why = asyncio.run(self._elect())
+        except BaseException as error:
+            self._valid_until = -inf
+            self.lost.set_exception(error)
+            return
+        self._valid_until = -inf
+        self.lost.set_result(why)
+
+    async def _elect(self) -> str:
+        self._loop, self._nudge = asyncio.get_running_loop(), asyncio.Event()
+        async with await self._connect() as http:
+            record = LeaseRecord(http, *self._lease)
+            give_up_at = inf
+            while True:
+                now = boottime()
+                if self._resigning.is_set() and give_up_at == inf:
+                    self._candidacy.resign()
+                    give_up_at = now + RELEASE_SECONDS
+                match self._candidacy.next(now, self._floor()):
+                    case Stop(why):
+                        return f"{why} ({self._trouble})" if self._trouble else why
+                    case Wait(seconds):
+                        await self._wait(seconds)
+                    case step:
+                        await self._ask(record, step)
+                self._publish()
+                if now > give_up_at:
+                    return "it resigned, and the API server could not be told"
+
+    async def _wait(self, seconds: float) -> None:
+        assert self._nudge is not None  # noqa: S101  # made before the first step
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.001)):
+                await self._nudge.wait()
+        self._nudge.clear()
+
+    async def _ask(self, record: LeaseRecord, step: Look | Write) -> None:
+        candidacy, sent_at = self._candidacy, boottime()
+        try:
+            async with asyncio.timeout(self._timing.request):
+                match step:
+                    case Look():
+                        found = await record.read()
+                        candidacy.saw(found, boottime())
+                    case Write():
+                        found = await record.write(step, self._timing.lease)
+                        if found is None:
+                            candidacy.conflicted(boottime())
+                        else:
+                            candidacy.written(step, found.version, sent_at, boottime())
+                            self._tell(step)
+                    case _:
+                        assert_never(step)
+            self._trouble = ""
+        except (NoAnswerError, TimeoutError, LeaseRefusedError) as error:
+            if isinstance(error, LeaseRefusedError) and candidacy.record is None:
+                raise  # it never worked: somebody has to look at the permissions
+            self._trouble = str(error) or f"no answer within {self._timing.request:g} s"
+            candidacy.unanswered(boottime())
+            log.warning("Lease %s/%s: %s", *self._lease, self._trouble)
+
+    def _tell(self, write: Write) -> None:
+        if write.kind is Kind.RELEASE:
+            log.info("Lease %s/%s: given back, epoch %d is over", *self._lease, write.epoch)
+        elif write.kind is Kind.ACQUIRE and self._candidacy.leads:
+            log.info("Lease %s/%s: %s leads as epoch %d", *self._lease, self.identity, write.epoch)
+
+    def _publish(self) -> None:
+        self._valid_until = self._candidacy.valid_until
+        if self._candidacy.leads and not self.won.done():
+            self.won.set_result(self._candidacy.epoch)
