@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from taskjob.core.model import Dependency, Job, JobName, Queue, QueueName, Retry, Status
 from taskjob.core.phases import Condition, OnDependencyFailure, Phase, PodRetention, Reason, Stopping
-from taskjob.kube import schema
+from taskjob.kube import templates
+from taskjob.kube.fields import LONGEST_MESSAGE, instant, rfc3339
 from taskjob.kube.schema import (
     UnusableObjectError,
-    instant,
     parse_job,
     parse_queue,
     queue_status_patch,
-    rfc3339,
     status_patch,
 )
 
@@ -156,13 +155,13 @@ def test_equal_templates_are_one_object() -> None:
 
 
 def test_the_templates_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "_TEMPLATES_KEPT", 3)
-    schema._templates.clear()
+    monkeypatch.setattr(templates, "TEMPLATES_KEPT", 3)
+    templates._templates.clear()
     kept = parse_job(with_spec(command=["kept"])).template
     for n in range(10):
         parse_job(with_spec(command=[str(n)]))
         assert parse_job(with_spec(command=["kept"])).template is kept, "what is used stays"
-    assert len(schema._templates) == 3
+    assert len(templates._templates) == 3
 
 
 def test_a_dependency_that_is_named_twice_counts_once() -> None:
@@ -410,7 +409,7 @@ def test_a_reason_of_a_newer_version_is_read_as_the_ordinary_one() -> None:
 
 def test_an_endless_message_is_cut() -> None:
     status = patched(Status(message="x" * 5000))["status"]
-    assert len(status["message"]) == len(status["conditions"][0]["message"]) == schema.LONGEST_MESSAGE
+    assert len(status["message"]) == len(status["conditions"][0]["message"]) == LONGEST_MESSAGE
     assert status["message"].endswith("…")
 
 

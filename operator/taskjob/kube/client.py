@@ -15,7 +15,8 @@ from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, 
 from taskjob.core.model import Job, Pod
 from taskjob.kube.http import JSON_PATCH, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 from taskjob.kube.logs import read_logs
-from taskjob.kube.pods import PodObject, manifest, owned_by, parse_pod, pod_name
+from taskjob.kube.pod_shape import PodObject
+from taskjob.kube.pods import manifest, owned_by, parse_pod, pod_name
 from taskjob.kube.schema import (
     GROUP,
     VERSION,

@@ -18,10 +18,12 @@ import msgspec
 
 from taskjob import metrics
 from taskjob.core.model import Pod
+from taskjob.kube.fields import whole
 from taskjob.kube.http import KubeHttp, NoAnswerError, ServerStatus, read_reply
 from taskjob.kube.lists import ListError, pages, tell_unusable
-from taskjob.kube.pods import JOB_UID, PodObject, parse_pod
-from taskjob.kube.schema import UnusableObjectError, whole
+from taskjob.kube.pod_shape import PodObject
+from taskjob.kube.pods import JOB_UID, parse_pod
+from taskjob.kube.schema import UnusableObjectError
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +109,10 @@ class PodInformer:
     async def wait_synced(self) -> None:
         """Wait for the first complete list."""
         await self._synced.wait()
+
+    async def relist(self) -> None:
+        """Pass on a list of now, beside the watch that goes on. Raises `ListError`."""
+        await self._list()
 
     async def run(self) -> NoReturn:
         """Follow until cancelled."""

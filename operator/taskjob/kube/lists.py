@@ -10,8 +10,9 @@ import msgspec
 
 from taskjob import metrics
 from taskjob.core.model import Job, Queue
+from taskjob.kube.fields import whole
 from taskjob.kube.http import KubeHttp, NoAnswerError
-from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError, parse_job, parse_queue, whole
+from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError, parse_job, parse_queue
 
 log = logging.getLogger(__name__)
 

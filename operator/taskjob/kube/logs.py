@@ -11,7 +11,7 @@ import msgspec
 
 from taskjob.core.model import Pod
 from taskjob.kube.http import KubeHttp, NoAnswerError, read_reply
-from taskjob.kube.pods import ContainerStatus, PodObject
+from taskjob.kube.pod_shape import ContainerStatus, PodObject
 from taskjob.ports import Gone, Log, Unreachable
 
 LONGEST_READ_SECONDS: Final = 60.0

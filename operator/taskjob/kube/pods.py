@@ -17,8 +17,19 @@ import msgspec
 from taskjob.core.decisions import Launch
 from taskjob.core.model import Amounts, AttemptId, Job, JobName, Namespace, Pod, PodUid, QueueName, Uid
 from taskjob.core.phases import FailureClass, PodPhase
-from taskjob.kube.requests import Container, Quantities, RequestError, Resources, effective_request
-from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError, cut, whole
+from taskjob.kube.fields import cut, whole
+from taskjob.kube.pod_shape import (
+    ContainerState,
+    ContainerStatus,
+    PodByMeta,
+    PodMeta,
+    PodObject,
+    PodSpecRead,
+    PodStatus,
+    Terminated,
+)
+from taskjob.kube.requests import RequestError, effective_request
+from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError
 
 JOB_UID: Final = f"{GROUP}/job-uid"
 JOB_NAME: Final = f"{GROUP}/job-name"
@@ -131,123 +142,11 @@ def _add_variables(container: dict[str, Any], variables: dict[str, str]) -> None
     container["env"] = [*ours, *given]
 
 
-# ---------------------------------------------------------------- in: the needed fields
-class OwnerReference(msgspec.Struct, frozen=True):
-    """One owner of a pod."""
-
-    uid: str = ""
-    controller: bool | None = None
-
-
-class PodMeta(msgspec.Struct, frozen=True, rename="camel"):
-    """The needed part of a pod's metadata."""
-
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    creation_timestamp: datetime | None = None
-    deletion_timestamp: str | None = None
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
-    owner_references: Sequence[OwnerReference] | None = None
-
-
-class PodContainer(Container, frozen=True, rename="camel"):
-    """A container of a pod's spec."""
-
-    name: str = ""
-
-
-class PodSpecRead(msgspec.Struct, frozen=True, rename="camel"):
-    """The needed part of a pod's spec."""
-
-    node_name: str | None = None
-    containers: Sequence[PodContainer] | None = None
-    init_containers: Sequence[PodContainer] | None = None
-    resources: Resources | None = None
-    overhead: Quantities | None = None
-    active_deadline_seconds: int | None = None
-    termination_grace_period_seconds: int | None = None
-
-
-class Running(msgspec.Struct, frozen=True, rename="camel"):
-    """The state of a running container."""
-
-    started_at: datetime | None = None
-
-
-class Terminated(msgspec.Struct, frozen=True, rename="camel"):
-    """The state of a container that ended."""
-
-    exit_code: int = 0
-    reason: str | None = None
-    message: str | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """The state of a container that has not started."""
-
-    reason: str | None = None
-    message: str | None = None
-
-
-class ContainerState(msgspec.Struct, frozen=True):
-    """One of three."""
-
-    running: Running | None = None
-    terminated: Terminated | None = None
-    waiting: Waiting | None = None
-
-
-class ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """What became of one container."""
-
-    name: str = ""
-    state: ContainerState | None = None
-    last_state: ContainerState | None = None
-
-
-class PodCondition(msgspec.Struct, frozen=True, rename="camel"):
-    """One condition of a pod."""
-
-    type: str = ""
-    status: str = ""
-    reason: str | None = None
-    message: str | None = None
-    last_transition_time: datetime | None = None
-
-
-class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """The needed part of a pod's status."""
-
-    phase: str | None = None
-    reason: str | None = None
-    message: str | None = None
-    conditions: Sequence[PodCondition] | None = None
-    container_statuses: Sequence[ContainerStatus] | None = None
-    init_container_statuses: Sequence[ContainerStatus] | None = None
-
-
-class PodObject(msgspec.Struct, frozen=True):
-    """A pod as decoded: the needed fields, and nothing else."""
-
-    metadata: PodMeta
-    spec: PodSpecRead = PodSpecRead()
-    status: PodStatus = PodStatus()
-
-
-class _PodByMeta(msgspec.Struct, frozen=True):
-    metadata: PodMeta
-
-
-_decode_pod = msgspec.json.Decoder(PodObject).decode
-_decode_meta = msgspec.json.Decoder(_PodByMeta).decode
-
-
 # ---------------------------------------------------------------- in: what it means
+_decode_pod = msgspec.json.Decoder(PodObject).decode
+_decode_meta = msgspec.json.Decoder(PodByMeta).decode
+
+
 def parse_pod(raw: bytes | PodObject) -> Pod:
     """A pod of ours as the core sees it.
 

@@ -7,11 +7,9 @@ never raises on odd content: it gives a value with `problem` set, a sentence tha
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -22,7 +20,6 @@ from taskjob.core.model import (
     Job,
     JobName,
     Namespace,
-    PodTemplate,
     Queue,
     QueueName,
     Retry,
@@ -38,21 +35,13 @@ from taskjob.core.phases import (
     Reason,
     Stopping,
 )
-from taskjob.kube.requests import PodSpec, RequestError, effective_request
-
-Object = Mapping[str, Any]
-"""A Kubernetes object as decoded JSON; `Any` because nothing about its values may be taken for granted."""
+from taskjob.kube.fields import Object, Reader, cut, instant, rfc3339, shown, whole
+from taskjob.kube.templates import read_template
 
 GROUP: Final = "taskjobs.dev"
 VERSION: Final = "v1beta1"
 
-LONGEST_MESSAGE: Final = 1024
-"""Characters of `status.message` and of a condition's message; longer ones are cut."""
-
-_LARGEST_INT: Final = 2**31 - 1
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TEMPLATES_KEPT: Final = 4096
-_Choice = TypeVar("_Choice", bound=StrEnum)
 
 _PHASES: Final = {member.value: member for member in Phase}
 _REASONS: Final = {member.value: member for member in Reason}
@@ -73,77 +62,6 @@ class UnusableObjectError(ValueError):
     """An object without the metadata by which it could even be reported on."""
 
 
-# ---------------------------------------------------------------- reading
-class _Reader:
-    """Reads fields of one object; the first one that cannot be used is remembered as `problem`."""
-
-    __slots__ = ("problem",)
-
-    def __init__(self) -> None:
-        self.problem: str | None = None
-
-    def complain(self, field: str, why: str) -> None:
-        if self.problem is None:
-            self.problem = f"{field}: {why}"
-
-    def integer(self, of: Object, name: str, where: str, default: int, least: int = 0) -> int:
-        value = of.get(name)
-        if value is None:
-            return default
-        if type(value) is not int:
-            self.complain(where + name, f"{shown(value)} is not an integer")
-            return default
-        if not least <= value <= _LARGEST_INT:
-            self.complain(where + name, f"{value} is not between {least} and {_LARGEST_INT}")
-            return default
-        return value
-
-    def optional_integer(self, of: Object, name: str, where: str, least: int = 0) -> int | None:
-        # `least - 1` is no possible value: it stands for "not given".
-        value = self.integer(of, name, where, least - 1, least) if name in of else least - 1
-        return None if value < least else value
-
-    def boolean(self, of: Object, name: str, where: str) -> bool:
-        value = of.get(name)
-        if value is None:
-            return False
-        if value is not True and value is not False:
-            self.complain(where + name, f"{shown(value)} is not true or false")
-            return False
-        return bool(value)
-
-    def text(self, of: Object, name: str, where: str, default: str) -> str:
-        value = of.get(name)
-        if value is None:
-            return default
-        if type(value) is not str or not value:
-            self.complain(where + name, f"{shown(value)} is not a text")
-            return default
-        return value
-
-    def choice(self, of: Object, name: str, where: str, default: _Choice) -> _Choice:
-        value = of.get(name)
-        if value is None:
-            return default
-        try:
-            return type(default)(value)
-        except ValueError:
-            self.complain(where + name, f"{shown(value)} is not one of {', '.join(type(default))}")
-            return default
-
-    def mapping(self, of: Object, name: str, where: str) -> Object:
-        value = of.get(name)
-        if value is None:
-            return _NOTHING
-        if not isinstance(value, dict):
-            self.complain(where + name, f"{shown(value)} is not an object")
-            return _NOTHING
-        return value
-
-
-_NOTHING: Final[Object] = {}
-
-
 def parse_job(obj: Object) -> Job:
     """A TaskJob as the core sees it.
 
@@ -153,14 +71,14 @@ def parse_job(obj: Object) -> Job:
     uid, namespace, name, meta = _identity(obj)
     if not namespace:
         raise UnusableObjectError(f"TaskJob {name}: metadata.namespace is missing")
-    read = _Reader()
+    read = Reader()
     spec = read.mapping(obj, "spec", "")
     given = spec.get("priority")
     priority = PRIORITIES.get(given) if isinstance(given, str) else PRIORITIES["Normal"] if given is None else None
     if priority is None:
         read.complain("spec.priority", f"{shown(given)} is not one of {', '.join(PRIORITIES)}")
         priority = PRIORITIES["Normal"]
-    template = _template(spec, read)
+    template = read_template(spec, read)
     labels = read.mapping(meta, "labels", "metadata.")
     depends_on = _dependencies(spec, read) if "dependsOn" in spec else ()
     retry = _retry(spec, read) if "retry" in spec else _NO_RETRY
@@ -204,7 +122,7 @@ def parse_job(obj: Object) -> Job:
 def parse_queue(obj: Object) -> Queue:
     """A TaskQueue as the core sees it; like `parse_job` it never raises on odd content."""
     _, _, name, meta = _identity(obj)
-    read = _Reader()
+    read = Reader()
     quota: dict[str, int] = {}
     for resource, quantity in read.mapping(read.mapping(obj, "spec", ""), "quota", "spec.").items():
         try:
@@ -230,7 +148,7 @@ def _identity(obj: Object) -> tuple[str, str, str, Object]:
     return uid, namespace, name, meta
 
 
-def _dependencies(spec: Object, read: _Reader) -> tuple[Dependency, ...]:
+def _dependencies(spec: Object, read: Reader) -> tuple[Dependency, ...]:
     items = spec["dependsOn"]
     if not isinstance(items, list):
         if items is not None:
@@ -253,7 +171,7 @@ def _dependencies(spec: Object, read: _Reader) -> tuple[Dependency, ...]:
 _NO_RETRY: Final = Retry()
 
 
-def _retry(spec: Object, read: _Reader) -> Retry:
+def _retry(spec: Object, read: Reader) -> Retry:
     retry = read.mapping(spec, "retry", "spec.")
     backoff = read.mapping(retry, "backoff", "spec.retry.")
     where = "spec.retry.backoff."
@@ -266,7 +184,7 @@ def _retry(spec: Object, read: _Reader) -> Retry:
     )
 
 
-def _status(status: Object, read: _Reader) -> Status:
+def _status(status: Object, read: Reader) -> Status:
     if not status:
         return _FRESH
     phase = _PHASES.get(status.get("phase", "Pending")) if isinstance(status.get("phase", ""), str) else None
@@ -310,95 +228,10 @@ def _admitted_at(conditions: object) -> datetime | None:
     return None
 
 
-# ---------------------------------------------------------------- the pod template
-class _Template(NamedTuple):
-    body: PodTemplate
-    request: Amounts
-    grace_seconds: int
-    problem: tuple[str, str] | None
-
-
-_templates: OrderedDict[bytes, _Template] = OrderedDict()
-"""Templates seen lately, so that equal ones share one object and are understood once; the least recent goes first."""
-
+# ---------------------------------------------------------------- writing
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class _TemplateSpec(PodSpec, frozen=True, rename="camel"):
-    termination_grace_period_seconds: int | None = None
-
-
-class _TemplateMeta(msgspec.Struct, frozen=True):
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
-
-
-class _TemplateShape(msgspec.Struct, frozen=True):
-    metadata: _TemplateMeta | None = None
-    spec: _TemplateSpec | None = None
-
-
-def _template(spec: Object, read: _Reader) -> _Template:
-    given, image = spec.get("template"), spec.get("image")
-    where = "spec.template."
-    if given is not None and image is not None:
-        read.complain("spec.template", "is given beside spec.image: one of both is needed")
-    if given is None:
-        if not isinstance(image, str) or not image:
-            read.complain("spec.image", f"{shown(image)} is not an image" if image is not None else "is missing")
-            return _NO_TEMPLATE
-        container: dict[str, object] = {"name": "main", "image": image}
-        for field in ("command", "args", "env", "resources"):
-            value = spec.get(field)
-            if value is not None:
-                container[field] = value
-        given, where = {"spec": {"containers": [container]}}, "spec."
-    elif not isinstance(given, dict):
-        read.complain("spec.template", f"{shown(given)} is not an object")
-        return _NO_TEMPLATE
-    try:
-        body = _encode(given)
-    except (TypeError, ValueError, RecursionError) as error:
-        read.complain("spec.template", f"cannot be written as JSON: {error}")
-        return _NO_TEMPLATE
-    template = _templates.get(body)
-    if template is None:
-        template = _templates[body] = _understand(PodTemplate(body), given)
-        if len(_templates) > _TEMPLATES_KEPT:
-            _templates.popitem(last=False)
-    else:
-        _templates.move_to_end(body)
-    if template.problem is not None:
-        field, why = template.problem
-        if where == "spec.":  # the short form has no containers to speak of
-            field = field.removeprefix("spec.containers[0].")
-        read.complain(where + field, why)
-    return template
-
-
-_ONE_POD: Final[Amounts] = (("pods", 1),)
-_NO_TEMPLATE: Final = _Template(PodTemplate(b"{}"), _ONE_POD, 30, None)
-
-
-def _understand(body: PodTemplate, template: Object) -> _Template:
-    try:
-        spec = msgspec.convert(template, _TemplateShape).spec or _TemplateSpec()
-    except msgspec.ValidationError as error:
-        why, _, path = str(error).partition(" - at `$.")
-        return _Template(body, _ONE_POD, 30, (path.rstrip("`"), why))
-    grace_seconds = spec.termination_grace_period_seconds
-    grace_seconds = 30 if grace_seconds is None else min(max(grace_seconds, 0), _LARGEST_INT)
-    if not spec.containers:
-        return _Template(body, _ONE_POD, grace_seconds, ("spec.containers", "is missing"))
-    try:
-        request = effective_request(spec.containers or (), spec.init_containers or (), spec.resources, spec.overhead)
-    except RequestError as error:
-        field, _, why = str(error).partition(": ")
-        return _Template(body, _ONE_POD, grace_seconds, ("spec." + field, why))
-    return _Template(body, request, grace_seconds, None)
-
-
-# ---------------------------------------------------------------- writing
 def status_patch(job: Job, status: Status, epoch: int) -> bytes:
     """A JSON merge patch for `/status`: every field, null where there is none, so that no old value stays.
 
@@ -487,53 +320,3 @@ def queue_status_patch(queue: Queue, pending: int, admitted: int, usage: Amounts
             }
         ]
     return _encode([{"op": "add", "path": "/status", "value": status}])
-
-
-# ---------------------------------------------------------------- small words
-def instant(value: object) -> datetime | None:
-    """An RFC 3339 text as an aware UTC instant; None for anything else."""
-    if type(value) is not str:
-        return None
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    if found.tzinfo is None:
-        return None
-    return found if found.tzinfo is UTC else _in_utc(found)
-
-
-def _in_utc(found: datetime) -> datetime | None:
-    try:
-        return found.astimezone(UTC)
-    except OverflowError:
-        return None
-
-
-def rfc3339(at: datetime | None) -> str | None:
-    """An instant as Kubernetes writes it: UTC, whole seconds (rounded down)."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None
-
-
-def whole(value: object) -> int:
-    """A non-negative integer of metadata (resourceVersions are texts); 0 if it is none."""
-    if type(value) is int:
-        return max(value, 0)
-    if type(value) is str and len(value) <= 20 and value.isascii() and value.isdigit():
-        return int(value)
-    return 0
-
-
-def cut(message: str) -> str:
-    """A message as long as the CRD allows."""
-    return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
-
-
-def shown(value: object) -> str:
-    """A value for people, short."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 80 else text[:76] + '..."'
