@@ -11,11 +11,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
+import yaml
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 log = logging.getLogger(__name__)
 
+# Of a file that is no kubeconfig the official loader says so in whatever way it happens to stumble.
+_UNREADABLE: Final = (
+    ConfigException,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    yaml.YAMLError,
+    ssl.SSLError,
+)
 _REFRESH_SECONDS: Final = 60  # how old a token may become before its source is asked again
 
 
@@ -48,7 +60,7 @@ class Credentials:
                 return cls(configuration, None, None)
             loader = await load_kube_config(str(kubeconfig), None, configuration, False)  # type: ignore[no-untyped-call]  # it has no types
             return cls(configuration, kubeconfig, loader)
-        except (ConfigException, OSError, ValueError, KeyError) as error:
+        except _UNREADABLE as error:
             where = f"kubeconfig {kubeconfig}" if kubeconfig is not None else "the pod's service account"
             hint = "" if kubeconfig is not None else "; outside a cluster set TASKJOBS_KUBECONFIG"
             raise ConfigurationError(f"cannot read {where}: {error}{hint}") from error
@@ -85,7 +97,7 @@ class Credentials:
                     load_incluster_config(client_configuration=self.configuration)  # type: ignore[no-untyped-call]  # it has no types
                 else:
                     await self._loader.load_and_set(self.configuration)
-            except (ConfigException, OSError, ValueError, KeyError) as error:
+            except _UNREADABLE as error:
                 log.warning("The credentials could not be read again: %s", error)
 
     def _exec_without_expiry(self) -> bool:
