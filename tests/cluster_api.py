@@ -178,7 +178,7 @@ class Witness:
         self._stopping = True
         answer = self._answer
         if answer is not None:
-            with suppress(OSError):  # it may be between two watches
+            with suppress(OSError, ValueError):  # it may be between two watches
                 answer.shutdown()
         self._thread.join(10)
 

@@ -236,3 +236,17 @@ def test_a_log_that_cannot_be_read_is_recorded_as_lost_with_the_reason() -> None
         assert "the node does not answer" in log.note
 
     story(tell)
+
+
+def test_a_status_that_waits_for_the_one_before_it_is_not_sent_on_its_old_version() -> None:
+    async def tell(world: World) -> None:
+        job = world.fake.create_job(a_job("a").build())
+        await world.until(lambda: bool(world.fake.pods))
+        world.shell.mirror.observe_pod(world.fake.start(world.fake.pod_of("a")))
+        await world.until(lambda: world.calls("set_status") == 1)
+        # Its answer is under way: what is decided now is decided on the version before it.
+        world.shell.mirror.observe_pod(world.fake.succeed(world.fake.pod_of("a")))
+        await world.until(lambda: world.job(job).status.phase is Phase.SUCCEEDED)
+        assert world.calls("set_status") == 2
+
+    story(tell)

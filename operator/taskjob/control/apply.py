@@ -199,6 +199,11 @@ class Applier:
         state = self._mirror.state
         if not state.still_wanted(decision):
             return
+        if state.jobs[decision.job.uid].job.version > decision.job.version:
+            # The write before it has answered meanwhile: this one could only be refused as stale.
+            state.not_written(decision)
+            self._wake()
+            return
         answer = await self._kube.set_status(decision, self.epoch)
         match answer:
             case Written(job):
