@@ -46,7 +46,10 @@ def taskjob_rules() -> Iterator[Rule]:
     """The rules of a TaskJob."""
     yield Rule(f"size(self.metadata.name) <= {NAME_MAX}", NAME_LENGTH, field=".metadata.name")
     yield Rule(
-        "!has(self.spec.dependsOn) || self.spec.dependsOn.all(d, d.name != self.metadata.name)",
+        # What the schema requires may be missing all the same, in what was written past it: a rule that fails over
+        # it would refuse the status that reports it.
+        "!has(self.spec) || !has(self.spec.dependsOn) "
+        "|| self.spec.dependsOn.all(d, !has(d.name) || d.name != self.metadata.name)",
         NOT_ITSELF,
         field=".spec.dependsOn",
     )
