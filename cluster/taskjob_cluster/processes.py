@@ -38,8 +38,11 @@ def identify(pid: int) -> ProcessId | None:
     return None if started is None else ProcessId(pid, started)
 
 
-def start_mark(pid: int) -> str | None:
-    """When the kernel started the process: boot id and clock ticks on Linux, elsewhere the time of creation."""
+def start_mark(pid: int, *, zombie: bool = False) -> str | None:
+    """When the kernel started the process: boot id and clock ticks on Linux, elsewhere the time of creation.
+
+    A zombie has none, unless it is asked for: its other threads may still be ending, and hold what it had open.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -50,14 +53,17 @@ def start_mark(pid: int) -> str | None:
             return f"{psutil.Process(pid).create_time():.2f}"
         except psutil.Error:
             return None
-    return mark_from_stat(stat, boot)
+    return mark_from_stat(stat, boot, zombie=zombie)
 
 
-def mark_from_stat(stat: str, boot_id: str) -> str | None:
-    """The mark in a line of /proc/PID/stat; None for a zombie. The program's name may hold spaces and brackets."""
+def mark_from_stat(stat: str, boot_id: str, *, zombie: bool = False) -> str | None:
+    """The mark in a line of /proc/PID/stat; None for a zombie, unless it is asked for.
+
+    The program's name may hold spaces and brackets.
+    """
     fields = stat.rpartition(")")[2].split()
     state, ticks = fields[0], fields[19]
-    return None if state in "ZX" else f"{boot_id}:{ticks}"
+    return None if state in "ZX" and not zombie else f"{boot_id}:{ticks}"
 
 
 def alive(process: ProcessId) -> bool:
@@ -145,7 +151,8 @@ def _ended(process: ProcessId, within: float) -> bool:
         return True
     else:
         try:
-            if alive(process):  # so the descriptor is this very process's
+            # The descriptor is this very process's; it tells when the last thread has ended and its ports are free.
+            if start_mark(process.pid, zombie=True) == process.started:
                 select.select([descriptor], [], [], within)
         finally:
             os.close(descriptor)
