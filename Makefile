@@ -130,3 +130,12 @@ clean: ## Remove .venv and what tools left behind (not the cache of built progra
 .PHONY: image
 image: ## Build the image of the operator and the API (IMAGE=..., BASE=...), with Docker, podman or buildah
 	@scripts/image.sh
+
+.PHONY: test-helm
+test-helm: binaries ## Install the image and the chart by Helm on a cluster with real pods, and print the figures
+	@$(BIN)/python -m taskjob_cluster build helm
+	@TASKJOBS_TEST_HELM=1 $(BIN)/python -m pytest e2e/test_helm.py $(ARGS)
+
+.PHONY: chart-docs
+chart-docs: install ## Write the chart's CRDs, the schema of its values and their table in its README
+	@$(BIN)/python scripts/chart.py

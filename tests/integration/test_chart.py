@@ -1,0 +1,153 @@
+"""The chart as Helm lints it and as a real API server reads it, for every set of values in its `ci` folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from charts import CHART, SETS, HelmError, apply, helm, of_kind, rendered
+from taskjob.config import ApiSettings, OperatorSettings
+from taskjob_cluster import Cluster
+from taskjob_cluster.paths import CHECKOUT
+
+pytestmark = pytest.mark.cluster
+TRIAL = "--set=postgresql.enabled=true"
+
+# Only so that the API server knows the kind: the real one comes with the Prometheus operator.
+SERVICE_MONITORS = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "names": {"kind": "ServiceMonitor", "plural": "servicemonitors"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def restricted(cluster: Cluster) -> Iterator[str]:
+    """A namespace that warns of every pod which the Pod Security Standard "restricted" would not let pass."""
+    apply(cluster, [SERVICE_MONITORS])
+    cluster.kubectl("wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com", "--timeout=30s")
+    names = ("chart-restricted", "team-a", "team-b")
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    apply(
+        cluster,
+        [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}} for name in names],
+    )
+    yield names[0]
+    for name in names:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def named(path: Path) -> str:
+    return path.name.removesuffix("-values.yaml")
+
+
+@pytest.mark.parametrize("values", SETS, ids=named)
+def test_helm_lints_the_chart_strictly(values: Path) -> None:
+    helm("lint", "--strict", str(CHART), f"--values={values}")
+
+
+@pytest.mark.parametrize("values", SETS, ids=named)
+def test_the_api_server_takes_every_object_and_only_the_hosts_network_is_not_restricted(
+    cluster: Cluster, restricted: str, values: Path
+) -> None:
+    objects = rendered(restricted, f"--values={values}")
+    # A pod that "restricted" forbids is refused even in a dry run, and one in a template earns a warning.
+    on_host = bool((yaml.safe_load(values.read_text())).get("hostNetwork"))
+    pods = of_kind(objects, "Pod")
+    warnings = apply(cluster, [each for each in objects if each not in pods], "--dry-run=server", "--validate=strict")
+    if on_host:
+        assert "hostNetwork" in warnings
+    else:
+        assert warnings == ""
+        # A pod needs its service account even in a dry run; the admission of pods looks for nothing else here.
+        apply(cluster, pods, "--dry-run=server", "--validate=strict")
+
+
+def test_an_installation_without_a_database_is_refused_with_what_to_set() -> None:
+    with pytest.raises(HelmError, match=r"database\.existingSecret"):
+        rendered("default")
+    with pytest.raises(HelmError, match="one PostgreSQL only"):
+        rendered("default", TRIAL, "--set=database.url=postgresql://x")
+
+
+@pytest.mark.parametrize("wrong", ["operatr.replicas=2", "operator.replicas=two", "uninstall.runningJobs=Kill"])
+def test_a_misspelt_or_mistyped_value_is_refused(wrong: str) -> None:
+    with pytest.raises(HelmError, match=wrong.split("=", 1)[0].split(".")[0]):
+        rendered("default", TRIAL, f"--set={wrong}")
+
+
+def test_settings_reach_the_operator_as_numbers_that_it_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = rendered("default", f"--values={CHART / 'ci' / 'production-values.yaml'}", "--set=namespaces={a,b}")
+    settings = operator_settings(objects, monkeypatch)
+
+    assert settings.history_buffer == 1_000_000
+    assert settings.tick_seconds == 0.01
+    assert settings.namespaces == ("a", "b")
+    assert settings.lease_name == "taskjobs-operator"
+    assert settings.admin_host == "0.0.0.0"  # noqa: S104  # what is tested
+
+
+def operator_settings(objects: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch) -> OperatorSettings:
+    (deployment,) = (
+        found for found in of_kind(objects, "Deployment") if found["metadata"]["name"].endswith("-operator")
+    )
+    for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "postgresql://x"))
+    return OperatorSettings()
+
+
+def test_every_variable_that_the_chart_sets_is_a_setting() -> None:
+    known = {f"TASKJOBS_{name}".upper() for settings in (OperatorSettings, ApiSettings) for name in settings.model_fields}
+    objects = rendered("default", TRIAL, "--set=api.enabled=true,namespaces={a}")
+    said = {
+        variable["name"]
+        for found in of_kind(objects, "Deployment")
+        for container in found["spec"]["template"]["spec"]["containers"]
+        for variable in container["env"]
+    }
+    assert {name for name in said if name.startswith("TASKJOBS_")} <= known
+
+
+def test_names_of_cluster_scoped_objects_differ_between_two_installations() -> None:
+    kinds = ("ClusterRole", "ClusterRoleBinding", "FlowSchema", "ValidatingAdmissionPolicy")
+    second = ("--set=crds.install=false,rbac.aggregatedRoles=false,policies.authors=false", TRIAL)
+    names = [
+        {(found["kind"], found["metadata"]["name"]) for found in of_kind(rendered(at, *values), *kinds)}
+        for at, values in (("one", (TRIAL,)), ("two", second))
+    ]
+    assert not names[0] & names[1]
+
+
+def test_no_role_of_ours_may_read_secrets() -> None:
+    for values in SETS:
+        for role in of_kind(rendered("default", f"--values={values}"), "Role", "ClusterRole"):
+            for rule in role["rules"]:
+                assert "secrets" not in rule["resources"], role["metadata"]["name"]
+                assert "*" not in (*rule["resources"], *rule["verbs"], *rule["apiGroups"]), role["metadata"]["name"]
+
+
+def test_the_schema_the_table_and_the_crds_of_the_chart_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, CHECKOUT / "scripts" / "chart.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"say `make chart-docs`:\n{done.stdout}{done.stderr}"
+    assert json.loads((CHART / "values.schema.json").read_text())["additionalProperties"] is False
