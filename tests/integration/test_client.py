@@ -247,6 +247,14 @@ async def test_the_log_of_a_pod_that_ran_is_read_and_clipped(kwok_cluster: Clust
         await world.delete_job(job)
 
 
+async def test_a_log_that_went_with_its_node_is_told_with_the_reason(world: RealWorld) -> None:
+    launched = await world.port.launch(first_attempt(await world.make_job("train")), 1)
+    assert isinstance(launched, Launched), launched
+    pod = await world.fail(await world.place(launched.pod), 3)
+    answer = await world.port.read_logs(pod, 1024)
+    assert answer == (Log(pod.attempt, "main", b"", 0, note='pods "node-1" not found'),)
+
+
 async def test_requests_are_counted_by_verb_resource_and_code(world: RealWorld) -> None:
     def count(code: str) -> float:
         return float(metrics.api_requests.labels("create", "pods", code)._value.get())

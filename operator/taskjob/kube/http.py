@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -44,6 +44,7 @@ class _Cause(msgspec.Struct, frozen=True):
 
 
 class _Details(msgspec.Struct, frozen=True, rename="camel"):
+    name: str = ""
     causes: tuple[_Cause, ...] | None = None
     retry_after_seconds: int | None = None
 
@@ -55,6 +56,11 @@ class ServerStatus(msgspec.Struct, frozen=True):
     reason: str = ""
     code: int = 0
     details: _Details | None = None
+
+    @property
+    def about(self) -> str:
+        """The name of the object that it speaks of; empty if it does not say."""
+        return self.details.name if self.details is not None else ""
 
     @property
     def causes(self) -> tuple[_Cause, ...]:
@@ -123,6 +129,8 @@ class KubeHttp:
         self.credentials = credentials
         self.clock = clock or ClusterClock()
         self.timeout_seconds = timeout_seconds
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked just before each request that could change something is sent; if not, `request` raises."""
         self._slots = asyncio.Semaphore(in_flight)
         self._closed_until = 0.0
         self._told_warnings: set[str] = set()
@@ -200,6 +208,8 @@ class KubeHttp:
 
     async def _send(self, call: _Call) -> Reply:
         headers = {**await self.credentials.headers(), "Content-Type": call.content_type}
+        if call.method != "GET" and not self.may_write():
+            raise NoAnswerError("not sent: this process does not lead (any more)")
         sent_at, code = self.clock.elapsed(), "none"
         metrics.api_requests_in_flight.inc()
         try:

@@ -105,16 +105,19 @@ async def _read(http: KubeHttp, path: str, pod: Pod, container: str, limit_bytes
     ) as response:
         if response.status != 200:
             reply = await read_reply(response)
-            if reply.code == 404 and reply.status().reason == "NotFound":
+            # Of a node that is gone, and took the log with it, the server says `pods "node-1" not found`.
+            if reply.code == 404 and reply.status().about == pod.name:
                 return Gone()
             if reply.unsettled:
                 return Unreachable(f'log of container "{container}": {reply.message}', reply.retry_after_seconds)
             return Log(pod.attempt, container, b"", 0, note=reply.message)
         try:
-            async with asyncio.timeout(LONGEST_READ_SECONDS):
+            async with asyncio.timeout(LONGEST_READ_SECONDS) as limit:
                 async for piece in response.content.iter_any():
                     clipper.feed(piece)
         except TimeoutError:
+            if not limit.expired():  # the kubelet fell silent: `stream` tells it
+                raise
             note = f"reading was given up after {LONGEST_READ_SECONDS:g} s"
     body = clipper.body
     return Log(pod.attempt, container, body, clipper.size, clipper.size - len(body), note)
