@@ -81,6 +81,12 @@ def a_log(uid: str, body: bytes, container: str = "main", attempt: int = 1, **fi
     return Log(AttemptId(Uid(uid), 0, 0, attempt), container, body, len(body), **fields)
 
 
+def a_v1pod(name: str, *containers: str, node_name: str | None = None) -> client.V1Pod:
+    described = [client.V1Container(name=container, image="busybox") for container in containers]
+    spec = client.V1PodSpec(containers=described, node_name=node_name, restart_policy="Never")
+    return client.V1Pod(metadata=client.V1ObjectMeta(name=name), spec=spec)
+
+
 async def running(
     world: World,
     server: Server,
@@ -94,10 +100,7 @@ async def running(
     stored = server.create(a_taskjob(name, **templated(pod)))
     uid = stored["metadata"]["uid"]
     core = client.CoreV1Api(connected)
-    core.create_namespaced_pod(
-        server.namespace,
-        {"metadata": {"name": f"{name}-1"}, "spec": {**pod, "nodeName": kubelet.node, "restartPolicy": "Never"}},
-    )
+    core.create_namespaced_pod(server.namespace, a_v1pod(f"{name}-1", *containers, node_name=kubelet.node))
     server.patch_status(
         name,
         {"phase": "Running", "reason": "Started", "attempt": 1, "podName": f"{name}-1", "transition": 2, "epoch": 1},
@@ -363,10 +366,7 @@ async def test_a_pod_that_was_not_placed_yet_has_no_log_yet(
     world: World, server: Server, kubernetes_client: client.ApiClient
 ) -> None:
     stored = server.create(a_taskjob("unplaced"))
-    client.CoreV1Api(kubernetes_client).create_namespaced_pod(
-        server.namespace,
-        {"metadata": {"name": "unplaced-1"}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}},
-    )
+    client.CoreV1Api(kubernetes_client).create_namespaced_pod(server.namespace, a_v1pod("unplaced-1", "main"))
     server.patch_status(
         "unplaced",
         {"phase": "Starting", "reason": "Launched", "attempt": 1, "podName": "unplaced-1", "epoch": 1},
