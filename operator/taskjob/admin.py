@@ -1,5 +1,7 @@
 """The operator's own port: `/healthz` (is the loop alive), `/readyz` (may it be relied on), `/metrics`.
 
+A standby is ready when it would be able to take over: it holds what the cluster holds. It says that it stands by.
+
 Serves figures only, no objects: it is reachable without credentials wherever its port is.
 """
 
@@ -15,10 +17,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from taskjob import metrics
 from taskjob.control.loop import Loop
+from taskjob.control.mirror import Mirror
 from taskjob.control.recorder import Recorder
 from taskjob.core.phases import Phase
 from taskjob.kube.informer import PodInformer
-from taskjob.ports import Clock
+from taskjob.ports import Clock, Leader
 
 STUCK_SECONDS: Final = 60.0
 """A loop without a cycle for so long is stuck: it runs one every few seconds even when nothing happens."""
@@ -35,14 +38,16 @@ _process_connections = Gauge("taskjobs_process_connections", "Open network conne
 
 @dataclass(slots=True, eq=False)
 class Admin:
-    """The admin server over the parts that it reports on."""
+    """The admin server over the parts that it reports on. `loop` and `recorder` are there once this process leads."""
 
-    loop: Loop
-    recorder: Recorder
+    mirror: Mirror
     pods: PodInformer
+    leader: Leader
     clock: Clock
     host: str
     port: int
+    loop: Loop | None = None
+    recorder: Recorder | None = None
     _runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -66,8 +71,9 @@ class Admin:
         """What a restart might mend, in sentences; empty if nothing is wrong."""
         now = self.clock.elapsed()
         wrong: list[str] = []
-        if self.loop.last_cycle is not None and now - self.loop.last_cycle > STUCK_SECONDS:
-            wrong.append(f"no cycle for {now - self.loop.last_cycle:.0f} s")
+        last_cycle = self.loop.last_cycle if self.loop is not None else None
+        if last_cycle is not None and now - last_cycle > STUCK_SECONDS:
+            wrong.append(f"no cycle for {now - last_cycle:.0f} s")
         silent = self.pods.silent_seconds
         if silent is not None and silent > SILENT_SECONDS:
             wrong.append(f"the watch of pods has been silent for {silent:.0f} s")
@@ -76,28 +82,36 @@ class Admin:
     def unready(self) -> list[str]:
         """What keeps the operator from being relied on; PostgreSQL does not: scheduling goes on without it."""
         wrong = self.unhealthy()
-        if not self.loop.mirror.synced:
+        if not self.mirror.synced:
             wrong.append("the cluster has not been listed yet")
-        elif self.loop.last_cycle is None:
+        elif self.leader.may_act() and (self.loop is None or self.loop.last_cycle is None):
             wrong.append("no cycle has run yet")
         return wrong
+
+    @property
+    def role(self) -> str:
+        """What a ready operator says: `ok` from the leader, else that it stands by, and who leads."""
+        return "ok" if self.loop is not None else f"standby: {self.leader.holder}"
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return _answer(self.unhealthy())
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return _answer(self.unready())
+        return _answer(self.unready(), self.role)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         self._collect()
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def _collect(self) -> None:
-        phases = Tally(tracked.job.status.phase for tracked in self.loop.mirror.state.jobs.values())
+        phases = Tally(tracked.job.status.phase for tracked in self.mirror.state.jobs.values())
         for phase in Phase:
             metrics.jobs.labels(phase.value).set(phases[phase])
-        metrics.history_lag_seconds.set(self.recorder.lag_seconds)
-        metrics.history_buffered.set(self.recorder.buffered)
+        metrics.leader.set(self.loop is not None and self.leader.may_act())
+        metrics.epoch.set(self.leader.epoch)
+        if self.recorder is not None:
+            metrics.history_lag_seconds.set(self.recorder.lag_seconds)
+            metrics.history_buffered.set(self.recorder.buffered)
         process = psutil.Process()
         with process.oneshot():
             times = process.cpu_times()
@@ -108,5 +122,5 @@ class Admin:
             _process_connections.set(len(process.net_connections(kind="inet")))
 
 
-def _answer(wrong: list[str]) -> web.Response:
-    return web.Response(status=503 if wrong else 200, text="\n".join(wrong or ["ok"]) + "\n")
+def _answer(wrong: list[str], right: str = "ok") -> web.Response:
+    return web.Response(status=503 if wrong else 200, text="\n".join(wrong or [right]) + "\n")

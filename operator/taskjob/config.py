@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -25,6 +25,16 @@ class OperatorSettings(CommonSettings):
     namespaces: tuple[str, ...] = Field((), description="Namespaces that are watched; none named: all.")
     lease_namespace: str = Field("default", description="Where the operator's Lease stands.")
     lease_name: str = "taskjobs-operator"
+    leader_election: bool = Field(
+        False, description="Stand for election among replicas; without it each start takes the Lease by force."
+    )
+    lease_seconds: int = Field(15, ge=1, le=3600, description="After this long without renewal another one leads.")
+    renew_deadline_seconds: float = Field(10, gt=0, description="A leader that cannot renew for so long stops.")
+    identity: str = Field(
+        "",
+        description="Who holds the Lease. Name only what is unique to one pod and the same for each start of its "
+        "container: such a start takes its predecessor's lease over at once. Empty: unique to each start.",
+    )
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(8081, ge=0, le=65535, description="Probes and metrics; 0 takes a free port.")
     writes_in_flight: int = Field(48, ge=1, le=1000, description="Requests to the API server at once.")
@@ -35,6 +45,17 @@ class OperatorSettings(CommonSettings):
     log_limit_bytes: int = Field(10 * 2**20, ge=1024, description="Kept of one container's log.")
     history_flush_seconds: float = Field(0.1, gt=0, le=10)
     history_buffer: int = Field(200_000, ge=1000, description="Entries kept while PostgreSQL is away.")
+
+    @field_validator("renew_deadline_seconds")
+    @classmethod
+    def _well_before_the_end(cls, deadline: float, info: ValidationInfo) -> float:
+        lease = info.data.get("lease_seconds")
+        if lease is not None and deadline * 1.2 > lease:
+            raise ValueError(
+                f"must be at most five sixths of TASKJOBS_LEASE_SECONDS ({lease}): a leader has to stop before another "
+                "one begins"
+            )
+        return deadline
 
 
 class ApiSettings(CommonSettings):

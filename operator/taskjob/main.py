@@ -1,7 +1,8 @@
 """The operator's composition root: the only file that wires adapters. `taskjob-operator` runs `main`.
 
-Starts in the order that makes it safe: an epoch is claimed, TaskJobs and TaskQueues are listed, then pods (so that
-an attempt which a status names and no pod shows is really gone), and only then does the loop decide anything.
+Starts in the order that makes it safe: TaskJobs and TaskQueues are listed, then pods (so that an attempt which a
+status names and no pod shows is really gone), and only then does the loop decide anything. With leader election every
+replica lists and follows from the start; whoever comes to lead lists once more, in the same order, before it decides.
 Whatever ends unexpectedly ends the process: a restart is cheap, and half an operator is worse than none.
 """
 
@@ -11,11 +12,12 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 import uvloop
 from pydantic import ValidationError
@@ -33,44 +35,38 @@ from taskjob.history.writer import HistoryWriter
 from taskjob.kube import handlers
 from taskjob.kube.client import KubeClient
 from taskjob.kube.credentials import ConfigurationError
+from taskjob.kube.election import Timing
 from taskjob.kube.http import KubeHttp
 from taskjob.kube.informer import PodInformer
-from taskjob.kube.lease import LeaseRefusedError, claim_epoch
+from taskjob.kube.lease import Elector, LeaseRefusedError, Unopposed, claim_epoch
 from taskjob.kube.lists import ListError, list_jobs, list_queues
 from taskjob.ports import DeposedError
 
 logger = logging.getLogger("taskjob")
 
 RELIST_RETRY_SECONDS: Final = 5.0
+CATCH_UP_RETRY_SECONDS: Final = 0.5
 FINISH_SECONDS: Final = 5.0
 FOR_PEOPLE: Final = (ConfigurationError, LeaseRefusedError, DeposedError, StoreRestoredError)
 """What ends the operator and needs no traceback: the message says what is wrong."""
 
 
 @dataclass(slots=True, eq=False)
-class Operator:
-    """The wired parts of one operator."""
+class Acting:
+    """The parts that decide and write: there from when this process leads, wired around its epoch."""
 
-    settings: OperatorSettings
-    http: KubeHttp
     history: HistoryWriter
-    mirror: Mirror
-    pods: PodInformer
     recorder: Recorder
     capture: Capture
     applier: Applier
     loop: Loop
-    admin: Admin
 
     @classmethod
-    def wire(cls, settings: OperatorSettings, http: KubeHttp, epoch: int) -> Operator:
-        """Build the parts around one epoch. Starts nothing."""
+    def wire(cls, settings: OperatorSettings, http: KubeHttp, mirror: Mirror, wakeup: Wakeup, epoch: int) -> Acting:
+        """Build them. Starts nothing."""
         clock = http.clock
-        wakeup = Wakeup()
         kube = KubeClient(http)
         history = HistoryWriter(settings.database_url.get_secret_value())
-        mirror = Mirror(State(default_ttl_seconds=settings.ttl_seconds_after_finished), clock, wakeup)
-        pods = PodInformer(http, mirror, settings.namespaces)
         recorder = Recorder(
             history,
             mirror,
@@ -84,8 +80,48 @@ class Operator:
         applier = Applier(kube, mirror, capture, clock, wakeup, epoch=epoch, in_flight=settings.writes_in_flight)
         reporter = QueueReporter(mirror, clock, applier.submit)
         loop = Loop(mirror, applier, recorder, clock, wakeup, settings.tick_seconds, after_cycle=reporter)
-        admin = Admin(loop, recorder, pods, clock, settings.admin_host, settings.admin_port)
-        return cls(settings, http, history, mirror, pods, recorder, capture, applier, loop, admin)
+        return cls(history, recorder, capture, applier, loop)
+
+    async def run(self) -> None:
+        """Decide and record until cancelled. Raises what a part failed with."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.recorder.run())
+            group.create_task(self.capture.run())
+            group.create_task(self.loop.run())
+            await self.applier.deposed
+
+    async def finish(self, *, leads: bool) -> None:
+        """After `run` was cancelled: let requests under way end, if they still count, and write history."""
+        await self.applier.finish(FINISH_SECONDS if leads else 0)
+        if leads and self.loop.last_cycle is not None:
+            with contextlib.suppress(DeposedError):
+                self.loop.cycle()  # what the last answers showed is told to history; nothing is sent any more
+        await self.recorder.finish(FINISH_SECONDS)
+
+
+@dataclass(slots=True, eq=False)
+class Operator:
+    """The wired parts of one operator. Those that watch run from the start, in every replica."""
+
+    settings: OperatorSettings
+    http: KubeHttp
+    wakeup: Wakeup
+    mirror: Mirror
+    pods: PodInformer
+    leader: Elector | Unopposed
+    admin: Admin
+    acting: Acting | None = None
+    _listing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    def wire(cls, settings: OperatorSettings, http: KubeHttp) -> Operator:
+        """Build the parts. Starts nothing."""
+        wakeup = Wakeup()
+        mirror = Mirror(State(default_ttl_seconds=settings.ttl_seconds_after_finished), http.clock, wakeup)
+        pods = PodInformer(http, mirror, settings.namespaces)
+        leader = _elector(settings, mirror) if settings.leader_election else Unopposed(_identity(settings))
+        admin = Admin(mirror, pods, leader, http.clock, settings.admin_host, settings.admin_port)
+        return cls(settings, http, wakeup, mirror, pods, leader, admin)
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then finish what is under way. Raises what a part failed with."""
@@ -98,28 +134,28 @@ class Operator:
         work = asyncio.create_task(self._work(listed))
         stopped = asyncio.create_task(stop.wait())
         try:
-            ends: list[asyncio.Future[Any]] = [work, self.applier.deposed, kopf]
+            ends = [work, kopf]
             await asyncio.wait([stopped, *ends], return_when=asyncio.FIRST_COMPLETED)
             for end in ends:
                 if end.done():
                     end.result()  # raises what it failed with
                     raise RuntimeError("kopf stopped by itself")
         finally:
-            # Decide nothing more, let requests under way end, write history, then stop kopf, which cancels the rest.
+            # Decide nothing more, finish, let another one lead, then stop kopf, which cancels the rest.
             for part in (work, signals, stopped):
                 part.cancel()
             await asyncio.gather(work, signals, stopped, return_exceptions=True)
-            await self.applier.finish(FINISH_SECONDS)
-            if self.loop.last_cycle is not None:
-                with contextlib.suppress(DeposedError):
-                    self.loop.cycle()  # what the last answers showed is told to history; nothing is sent any more
-            await self.recorder.finish(FINISH_SECONDS)
+            if self.acting is not None:
+                await self.acting.finish(leads=self.leader.may_act())
+            if isinstance(self.leader, Elector):
+                await asyncio.to_thread(self.leader.resign)
             kopf_stop.set()
             if not listed.is_set():
                 kopf.cancel()
             await asyncio.wait([kopf], timeout=FINISH_SECONDS)
             await self.admin.stop()
-            await self.history.close()
+            if self.acting is not None:
+                await self.acting.history.close()
 
     async def _watch_objects(self, listed: asyncio.Event, stop: asyncio.Event, ready: asyncio.Event) -> None:
         """kopf, once the first lists have worked: it looks only once which resources there are, and never follows
@@ -128,7 +164,9 @@ class Operator:
         await handlers.run(self.mirror, self.http.credentials, stop, ready=ready, namespaces=self.settings.namespaces)
 
     async def _work(self, listed: asyncio.Event) -> None:
-        """List in the safe order, then decide and record."""
+        """List in the safe order and follow; once this process leads, decide and record."""
+        if isinstance(self.leader, Unopposed):
+            await self._claim(self.leader)
         await self._relist(patiently=True)
         listed.set()
         async with asyncio.TaskGroup() as group:
@@ -136,17 +174,53 @@ class Operator:
             await self.pods.wait_synced()
             state = self.mirror.state
             logger.info("listed %d TaskJobs, %d pods, %d queues", len(state.jobs), len(state.pods), len(state.queues))
-            group.create_task(self.recorder.run())
-            group.create_task(self.capture.run())
-            group.create_task(self.loop.run())
             group.create_task(self._relist_for_ever())
+            if isinstance(self.leader, Elector):
+                group.create_task(_until_lost(self.leader))
+                self.leader.start()
+                await asyncio.wrap_future(self.leader.won)
+                await self._catch_up()
+            elif self.mirror.newest_epoch > self.leader.epoch:
+                logger.warning(
+                    "the cluster shows epoch %d: the Lease was lost, claiming anew", self.mirror.newest_epoch
+                )
+                await self._claim(self.leader)
+                await self._catch_up()
+            acting = Acting.wire(self.settings, self.http, self.mirror, self.wakeup, self.leader.epoch)
+            self.acting, self.admin.loop, self.admin.recorder = acting, acting.loop, acting.recorder
+            await acting.run()
+
+    async def _claim(self, leader: Unopposed) -> None:
+        """Take the Lease by force."""
+        of = self.settings
+        leader.epoch = await claim_epoch(
+            self.http, of.lease_namespace, of.lease_name, leader.holder, floor=self.mirror.newest_epoch
+        )
+        logger.info("epoch %d claimed by %s", leader.epoch, leader.holder)
+
+    async def _catch_up(self) -> None:
+        """See all that the leader before us did: the watches may lag, and kopf does not tell of all that vanished.
+
+        TaskJobs before pods, so that an attempt which a status names and no pod shows is really gone.
+        """
+        await self._relist(patiently=True)
+        self.mirror.first_pods_version = -1  # pods of that list may have ended before we led
+        while True:
+            try:
+                await self.pods.relist()
+                break
+            except ListError as error:
+                logger.warning("%s", error)
+                await asyncio.sleep(CATCH_UP_RETRY_SECONDS)
+        self.mirror.state.entries.clear()  # whoever led told history of those that left, or opening history tells
 
     async def _relist(self, *, patiently: bool) -> None:
         """Replace TaskJobs and TaskQueues by lists; `patiently`: until it works, else one try."""
         while True:
             try:
-                self.mirror.replace_queues(*await list_queues(self.http))
-                self.mirror.replace_jobs(*await list_jobs(self.http, self.settings.namespaces))
+                async with self._listing:  # one after the other, so that a later one is never older
+                    self.mirror.replace_queues(*await list_queues(self.http))
+                    self.mirror.replace_jobs(*await list_jobs(self.http, self.settings.namespaces))
                 return
             except ListError as error:
                 logger.warning("%s", error)
@@ -158,6 +232,35 @@ class Operator:
         while True:
             await asyncio.sleep(self.settings.relist_seconds)
             await self._relist(patiently=False)
+            if self.acting is None:
+                self.mirror.state.entries.clear()  # the leader tells history of them
+
+
+def _identity(settings: OperatorSettings) -> str:
+    """Who we are in the Lease. A host name and a process id are not enough: containers share both."""
+    return settings.identity or f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(3)}"
+
+
+def _elector(settings: OperatorSettings, mirror: Mirror) -> Elector:
+    timing = Timing(settings.lease_seconds, settings.renew_deadline_seconds)
+
+    async def connect() -> KubeHttp:
+        return await KubeHttp.connect(settings.kubeconfig, in_flight=1, timeout_seconds=timing.request)
+
+    return Elector(
+        connect,
+        settings.lease_namespace,
+        settings.lease_name,
+        _identity(settings),
+        timing,
+        floor=lambda: mirror.newest_epoch,
+    )
+
+
+async def _until_lost(elector: Elector) -> None:
+    """Raises `DeposedError` when the leadership is over, or what the elector failed with."""
+    why = await asyncio.wrap_future(elector.lost)
+    raise DeposedError(why)
 
 
 async def _take_signals(kopf_ready: asyncio.Event, stop: asyncio.Event) -> None:
@@ -174,10 +277,10 @@ async def serve(settings: OperatorSettings) -> None:
     async with await KubeHttp.connect(
         settings.kubeconfig, in_flight=settings.writes_in_flight, timeout_seconds=settings.request_timeout_seconds
     ) as http:
-        identity = f"{socket.gethostname()}/{os.getpid()}"
-        epoch = await claim_epoch(http, settings.lease_namespace, settings.lease_name, identity)
-        logger.info("epoch %d claimed by %s", epoch, identity)
-        await Operator.wire(settings, http, epoch).run()
+        operator = Operator.wire(settings, http)
+        if settings.leader_election:
+            http.may_write = operator.leader.may_act
+        await operator.run()
 
 
 def main() -> int:

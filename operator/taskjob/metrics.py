@@ -45,6 +45,10 @@ stale_writes = Counter("taskjobs_stale_writes_total", "Status writes that were d
 jobs = Gauge("taskjobs_jobs", "TaskJobs in the mirror by phase.", ["phase"])
 queue_jobs = Gauge("taskjobs_queue_jobs", "Jobs of a queue: pending, or admitted (charged).", ["queue", "what"])
 
+# ---------------------------------------------------------------- leadership
+leader = Gauge("taskjobs_leader", "1 while this process may act, 0 while it stands by.")
+epoch = Gauge("taskjobs_epoch", "The fencing number of this process's leadership; 0 before it ever led.")
+
 # ---------------------------------------------------------------- history
 history_flush_seconds = Histogram("taskjobs_history_flush_seconds", "One flush to PostgreSQL.", buckets=_LATENCIES)
 history_entries = Counter("taskjobs_history_entries_total", "Entries written to PostgreSQL.")

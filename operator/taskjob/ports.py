@@ -174,8 +174,15 @@ class Clock(Protocol):
 
 
 class Leader(Protocol):
-    """Whether this process may act, and as whom."""
+    """Whether this process may act, and as whom. Safe to ask from any thread, and cheap: it is asked for each write."""
 
     @property
     def epoch(self) -> int:
-        """The fencing number of this process's leadership; larger than any before it."""
+        """The fencing number of this process's leadership, larger than any before it; 0 while it stands by."""
+
+    @property
+    def holder(self) -> str:
+        """Who leads, as last seen: a few words for people."""
+
+    def may_act(self) -> bool:
+        """Whether this process leads now, as far as its own clock tells."""

@@ -95,6 +95,7 @@ class PodInformer:
         self._paths = tuple(f"/api/v1/namespaces/{name}/pods" for name in namespaces) or ("/api/v1/pods",)
         self._active_at = dict.fromkeys(self._paths, http.clock.elapsed())
         self._synced = asyncio.Event()
+        self._listing = asyncio.Lock()
 
     @property
     def silent_seconds(self) -> float:
@@ -133,6 +134,10 @@ class PodInformer:
                 await backoff.wait(f"pods are listed anew: {expired.exceptions[0]}")
 
     async def _list(self) -> dict[str, int]:
+        async with self._listing:  # one after the other, so that a later list is never older
+            return await self._list_alone()
+
+    async def _list_alone(self) -> dict[str, int]:
         versions: dict[str, int] = {}
         found: list[Pod] = []
         for path in self._paths:

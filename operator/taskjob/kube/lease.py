@@ -180,6 +180,8 @@ class Elector:
         """`connect` is called in the thread, and so is `floor`: the greatest epoch that the cluster shows."""
         self.won: Future[int] = Future()
         self.lost: Future[str] = Future()
+        for each in (self.won, self.lost):
+            each.set_running_or_notify_cancel()  # who waits for them may be cancelled; they are not
         self.identity = identity
         self._connect = connect
         self._lease = (namespace, name)
