@@ -26,7 +26,7 @@ from taskjob.core.model import AttemptId, Job, Pod, PodUid, Queue, QueueName, St
 from taskjob.core.phases import FailureClass, PodPhase
 from taskjob.kube.logs import Clipper
 from taskjob.kube.pods import pod_name
-from taskjob.ports import Deposed, Done, Gone, Launched, Log, Refused, Stale, Unreachable, Written
+from taskjob.ports import Changed, Deposed, Done, Gone, Launched, Log, Refused, Stale, Unreachable, Written
 
 _Answer = TypeVar("_Answer")
 
@@ -204,7 +204,7 @@ class FakeKube:
     ) -> Written | Stale | Deposed | Refused | Gone | Unreachable:
         return self._answer("set_status", decision, lambda: self._set_status(decision, epoch))
 
-    async def end_pod(self, decision: EndPod) -> Done | Gone | Refused | Unreachable:
+    async def end_pod(self, decision: EndPod) -> Done | Changed | Gone | Refused | Unreachable:
         return self._answer("end_pod", decision, lambda: self._end_pod(decision))
 
     async def remove_pod(self, decision: RemovePod) -> Done | Gone | Refused | Unreachable:
@@ -279,8 +279,11 @@ class FakeKube:
             return Refused(422, "status.phase: the job has ended: its phase changes only with a greater run")
         return Written(self._put_job(replace(current, status=_as_stored(replace(status, epoch=epoch)))))
 
-    def _end_pod(self, decision: EndPod) -> Done | Gone:
+    def _end_pod(self, decision: EndPod) -> Done | Changed | Gone:
         if decision.by is EndBy.DELETE:
+            current = self.pods.get(decision.pod.uid)
+            if current is not None and current.version != decision.pod.version:
+                return Changed(current)
             return self._delete_pod(decision.pod)
         pod = self.pods.get(decision.pod.uid)
         if pod is None:

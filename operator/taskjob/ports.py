@@ -1,4 +1,4 @@
-"""The seams of the operator: small protocols, each with a shipped fake in `tests/fakes.py`.
+"""The seams of the operator: small protocols, each with a shipped fake in `tests/fakes_*.py`.
 
 The control loop speaks to the cluster, to history and to the clock through these, in values of the core, and
 never sees a vendor's type. `taskjob.kube` and `taskjob.history` hold the real adapters; `taskjob.main` wires them.
@@ -67,6 +67,13 @@ class Unreachable:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """The pod had changed, so nothing was done: this is what a fresh read gave. It may have ended by itself."""
+
+    pod: Pod
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The request was carried out. `pod` is the pod's new observation where the reply holds one."""
 
@@ -89,7 +96,7 @@ class KubePort(Protocol):
     """All that the control loop asks of the API server. Every call is bounded in time and never raises for
     an answer of the server; `asyncio.CancelledError` passes."""
 
-    async def launch(self, launch: Launch, epoch: int) -> Launched | Refused | Gone | Unreachable:
+    async def launch(self, launch: Launch, epoch: int) -> Launched | Deposed | Refused | Gone | Unreachable:
         """Create the attempt's pod, once: a name already taken is ours only if owner uid and labels match."""
 
     async def set_status(
@@ -97,8 +104,9 @@ class KubePort(Protocol):
     ) -> Written | Stale | Deposed | Refused | Gone | Unreachable:
         """Write a TaskJob's status, with the resourceVersion that it was decided from."""
 
-    async def end_pod(self, decision: EndPod) -> Done | Gone | Refused | Unreachable:
-        """Lower the pod's deadline or delete it, with its uid as a precondition."""
+    async def end_pod(self, decision: EndPod) -> Done | Changed | Gone | Refused | Unreachable:
+        """Lower the pod's deadline, with its uid as a precondition, or delete it, with its uid and version: a pod that
+        ended meanwhile must not go before its outcome was seen."""
 
     async def remove_pod(self, decision: RemovePod) -> Done | Gone | Refused | Unreachable:
         """Delete an ended pod, with its uid as a precondition."""

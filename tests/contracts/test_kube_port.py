@@ -22,7 +22,7 @@ from taskjob.core.model import AttemptId, Job, Status
 from taskjob.core.phases import Phase, PodPhase, Reason
 from taskjob.kube.http import KubeHttp
 from taskjob.kube.pods import pod_name
-from taskjob.ports import Deposed, Done, Gone, Launched, Refused, Stale, Written
+from taskjob.ports import Changed, Deposed, Done, Gone, Launched, Refused, Stale, Written
 
 EPOCH = 5
 
@@ -208,6 +208,13 @@ async def test_a_placed_pod_that_is_deleted_has_its_grace(world: World) -> None:
     left = await world.pod_now(pod)
     assert left is not None
     assert left.deleting
+
+
+async def test_a_pod_that_ended_while_it_was_to_be_deleted_stays_until_its_outcome_was_seen(world: World) -> None:
+    seen = await world.place((await launched(world)).pod)
+    ended = await world.fail(seen, 3)
+    assert await world.port.end_pod(EndPod(seen, EndBy.DELETE, "cancelled")) == Changed(ended)
+    assert await world.pod_now(ended) == ended
 
 
 @pytest.mark.parametrize("by", list(EndBy))

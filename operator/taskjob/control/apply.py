@@ -27,6 +27,7 @@ from taskjob.core.decisions import (
 )
 from taskjob.core.model import Job
 from taskjob.ports import (
+    Changed,
     Clock,
     Deposed,
     DeposedError,
@@ -168,6 +169,8 @@ class Applier:
                 case Launched(pod):
                     self._mirror.observe_pod(pod)
                     return
+                case Deposed(message):
+                    raise DeposedError(message)
                 case Refused(_, message):
                     state.not_launched(launch.attempt, message, self._clock.now())
                     self._wake()
@@ -239,6 +242,10 @@ class Applier:
             case Done(pod):
                 if pod is not None:
                     self._mirror.observe_pod(pod)
+            case Changed(pod):
+                self._mirror.observe_pod(pod)
+                self._mirror.state.end_asked(decision.pod, None)
+                self._wake()
             case Gone():
                 self._mirror.forget_pod(decision.pod)
             case Refused() | Unreachable():

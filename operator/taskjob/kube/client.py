@@ -16,7 +16,7 @@ from taskjob.core.model import Job, Pod
 from taskjob.kube.http import JSON_PATCH, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 from taskjob.kube.logs import read_logs
 from taskjob.kube.pod_shape import PodObject
-from taskjob.kube.pods import manifest, owned_by, parse_pod, pod_name
+from taskjob.kube.pods import EPOCH, manifest, owned_by, parse_pod, pod_name
 from taskjob.kube.schema import (
     GROUP,
     VERSION,
@@ -26,6 +26,7 @@ from taskjob.kube.schema import (
     status_patch,
 )
 from taskjob.ports import (
+    Changed,
     Deposed,
     Done,
     Gone,
@@ -61,7 +62,7 @@ class KubeClient:
         self.http = http
 
     # ------------------------------------------------------------ pods
-    async def launch(self, launch: Launch, epoch: int) -> Launched | Refused | Gone | Unreachable:
+    async def launch(self, launch: Launch, epoch: int) -> Launched | Deposed | Refused | Gone | Unreachable:
         """Create the attempt's pod.
 
         A name already taken is looked into: ours (owner uid and identity labels match) is `Launched`. If the pod of
@@ -89,6 +90,8 @@ class KubeClient:
                 return await self._found(launch)
         except (NoAnswerError, UnusableObjectError) as error:
             return Unreachable(str(error))
+        if _deposed(reply):
+            return Deposed(reply.message)
         return _no(reply)
 
     async def _found(self, launch: Launch) -> Launched | Refused | Unreachable:
@@ -106,11 +109,12 @@ class KubeClient:
             return Launched(pod)
         return Refused(409, f"a pod {namespace}/{name} exists and is not this attempt's: remove or rename it")
 
-    async def end_pod(self, decision: EndPod) -> Done | Gone | Refused | Unreachable:
-        """Lower the pod's deadline to 1 s, or delete it; both only if the name still has that uid."""
+    async def end_pod(self, decision: EndPod) -> Done | Changed | Gone | Refused | Unreachable:
+        """Lower the pod's deadline to 1 s, or delete it as it was seen; both only if the name still has that uid."""
         pod = decision.pod
         if decision.by is EndBy.DELETE:
-            return await self._delete_pod(pod)
+            answer = await self._delete_pod(pod, {"uid": pod.uid, "resourceVersion": str(pod.version)})
+            return await self._changed(pod) if answer == Gone() else answer
         # Unlike in a patch of a status, the API server compares metadata.uid here: 422 if it is another's.
         patch = {"metadata": {"uid": pod.uid}, "spec": {"activeDeadlineSeconds": 1}}
         try:
@@ -133,9 +137,20 @@ class KubeClient:
 
     async def remove_pod(self, decision: RemovePod) -> Done | Gone | Refused | Unreachable:
         """Delete an ended pod."""
-        return await self._delete_pod(decision.pod)
+        return await self._delete_pod(decision.pod, {"uid": decision.pod.uid})
 
-    async def _delete_pod(self, pod: Pod) -> Done | Gone | Refused | Unreachable:
+    async def _changed(self, pod: Pod) -> Changed | Gone | Refused | Unreachable:
+        """Why the pod could not be deleted as it was seen: it has changed, or it is gone."""
+        try:
+            reply = await self.http.request("GET", pod_path(pod.namespace, pod.name), verb="get", resource="pods")
+            if not reply.ok:
+                return _no(reply)
+            found = parse_pod(reply.body)
+        except (NoAnswerError, UnusableObjectError) as error:
+            return Unreachable(str(error))
+        return Changed(found) if found.uid == pod.uid else Gone()
+
+    async def _delete_pod(self, pod: Pod, preconditions: dict[str, str]) -> Done | Gone | Refused | Unreachable:
         """The reply's pod is not passed on: for a pod that is gone at once it looks as if it were still there."""
         try:
             reply = await self.http.request(
@@ -143,13 +158,13 @@ class KubeClient:
                 pod_path(pod.namespace, pod.name),
                 verb="delete",
                 resource="pods",
-                body=encode({"preconditions": {"uid": pod.uid}, "propagationPolicy": "Background"}),
+                body=encode({"preconditions": preconditions, "propagationPolicy": "Background"}),
             )
         except NoAnswerError as error:
             return Unreachable(str(error))
         if reply.ok:
             return Done()
-        return Gone() if reply.code == 409 else _no(reply)  # 409: another uid has its name
+        return Gone() if reply.code == 409 else _no(reply)  # 409: what is there is not what was meant
 
     async def read_logs(self, pod: Pod, limit_bytes: int) -> tuple[Log, ...] | Gone | Unreachable:
         """The logs of all containers that ran; see `logs.read_logs`."""
@@ -182,7 +197,7 @@ class KubeClient:
                 return fresh if isinstance(fresh, Unreachable) else Stale(fresh if isinstance(fresh, Job) else None)
         except (NoAnswerError, UnusableObjectError, msgspec.DecodeError) as error:
             return Unreachable(str(error))
-        if reply.code == 422 and _speaks_of_the_epoch(reply):
+        if _deposed(reply):
             return Deposed(reply.message)
         return _no(reply)
 
@@ -250,6 +265,10 @@ def _no(reply: Reply) -> Refused | Gone | Unreachable:
     return Refused(reply.code, reply.message)
 
 
-def _speaks_of_the_epoch(reply: Reply) -> bool:
-    """Whether the CRD's rule that fences the status refused a write: its message or field names the epoch."""
-    return any("epoch" in cause.message or "epoch" in cause.field for cause in reply.status().causes)
+def _deposed(reply: Reply) -> bool:
+    """Whether a write was refused for its epoch: by the CRD's rule, which names the field, or by an admission policy,
+    which names the annotation."""
+    if reply.code not in (403, 422):
+        return False
+    status = reply.status()
+    return EPOCH in status.message or any("epoch" in cause.message or "epoch" in cause.field for cause in status.causes)
