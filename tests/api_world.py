@@ -32,6 +32,8 @@ from taskjob_api.routes import Service, StreamLimits, build
 Frame = dict[str, Any]
 PATIENCE_SECONDS = 20.0
 HEARTBEAT_SECONDS = 0.2
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""The UID of no job, unless a test tells history of one."""
 
 
 async def until(what: Callable[[], bool], why: str) -> None:
@@ -219,4 +221,4 @@ def known_as(job: Job, *, uid: str, namespace: str) -> Job:
     return replace(job, uid=type(job.uid)(uid), namespace=type(job.namespace)(namespace))
 
 
-__all__ = ["Refusal", "Stream", "World", "a_world", "eventually", "known_as", "steps", "until"]
+__all__ = ["NOBODY", "Refusal", "Stream", "World", "a_world", "eventually", "known_as", "steps", "until"]
