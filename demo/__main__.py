@@ -20,7 +20,7 @@ from demo.results import Result, judge, summary
 from demo.screen import Screen
 from demo.stack import API, OPERATOR, DemoError, Stack, folder_of, take_down
 from demo.text import copy_text, standard_library
-from taskjob_cluster import Cluster, ClusterError, Provider, images, processes
+from taskjob_cluster import Cluster, ClusterError, Provider, images, processes, providers
 from taskjob_cluster.build import find
 from taskjob_cluster.components import COMPONENTS
 
@@ -109,8 +109,8 @@ def _show(stack: Stack, screen: Screen, other_core: ProcessPoolExecutor) -> None
 
     # 2. what the jobs need
     screen.step("the cluster")
+    _real_pods_can_run()
     cluster = stack.bring_up_cluster("auto", screen.line)
-    _must_have_real_pods(cluster)
     cluster.load_image(images.archive(images.PYTHON, screen.line))
     screen.step("PostgreSQL, the operator, the API")
     _start_services(stack, cluster)
@@ -145,12 +145,14 @@ def _show(stack: Stack, screen: Screen, other_core: ProcessPoolExecutor) -> None
         screen.text("To look around in it, say: make demo KEEP=1")
 
 
-def _must_have_real_pods(cluster: Cluster) -> None:
-    if cluster.provider is Provider.KWOK:
+def _real_pods_can_run() -> None:
+    kind, local = providers.kind(), providers.local()
+    if not (kind.possible or local.possible):
         raise DemoError(
             "cluster",
-            "the pods of this cluster are simulated, and the demo needs real ones. For those it takes Linux and root "
-            "(provider `local`: sudo make demo), or a Docker engine that starts privileged containers (kind).",
+            "the demo needs real pods, and they cannot run here as things are. It takes one of two:\n"
+            f"  Linux and root (sudo make demo). Here: {local.reason}.\n"
+            f"  A Docker engine that starts privileged containers, for kind. Here: {kind.reason}.",
         )
 
 
