@@ -75,6 +75,10 @@ test-integration: binaries ## Run the tests against a real API server and a real
 test-e2e: binaries ## Run the tests on a real cluster with real pods
 	@$(BIN)/python -m pytest e2e $(ARGS)
 
+.PHONY: test-ha
+test-ha: binaries ## Kill, freeze and restart leaders for a quarter of an hour; prints its figures as JSON lines
+	@$(BIN)/python -m pytest -m ha tests/integration/test_leadership.py $(ARGS)
+
 .PHONY: lint
 lint: install ## Check style, types and the import rule
 	@$(BIN)/ruff check $(CHECKED)

@@ -205,7 +205,9 @@ class Elector:
     def holder(self) -> str:
         """Who holds the lease as last seen, and as which epoch; for people."""
         record = self._candidacy.record
-        return f"epoch {record.epoch} is held by {record.holder or 'nobody'}" if record is not None else "no lease yet"
+        if record is None:
+            return "no Lease has been seen yet"
+        return f"epoch {record.epoch} is held by {record.holder or 'nobody'}"
 
     def may_act(self) -> bool:
         """Whether the lease still holds by our clock: looked at just before each write is sent."""

@@ -1,0 +1,182 @@
+"""Two operators and one Lease, under load: the leader is killed, frozen, told to go; no job is lost, no pod doubled.
+
+`make test` plays it once with a short lease; `make test-ha` plays the long form (marker `ha`) and prints its figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from cluster_api import ended
+from kill_story import attempts_seen, expected, faults_of_history, faults_of_job, pods_created_twice
+from operators import Site
+from replicas import Admissions, Load, Replicas, epochs_in_history, figure, stale_writes
+
+pytestmark = [pytest.mark.cluster]
+
+TAKEOVER_SECONDS = 2.0  # beyond the lease
+PER_SECOND = 20.0
+
+
+def kill(site: Site, replicas: Replicas, admissions: Admissions) -> float:
+    """SIGKILL of the leader; from then to the next admission, in seconds."""
+    leader = replicas.wait_leader(30)
+    before, epoch = len(replicas.exits), replicas.epoch
+    leader.signal(signal.SIGKILL)
+    killed_at = time.monotonic()
+    assert replicas.wait_exit(leader.name, before) == -signal.SIGKILL
+    took = admissions.wait(epoch, replicas.lease_seconds + 30) - killed_at
+    assert took > 0, "a pod of the next epoch came before the leader was killed"
+    return took
+
+
+def freeze(site: Site, replicas: Replicas, admissions: Admissions) -> float:
+    """SIGSTOP of the leader past its lease, while events pile up for it; SIGCONT; it must end without a write."""
+    leader = replicas.wait_leader(30)
+    before, epoch = len(replicas.exits), replicas.epoch
+    leader.pause()
+    paused_at = time.monotonic()
+    took = admissions.wait(epoch, replicas.lease_seconds + 30) - paused_at
+    site.jobs.wait_until(lambda _: time.monotonic() > paused_at + took + 0.5, 10, "the new leader worked for a while")
+    leader.resume()
+    code = replicas.wait_exit(leader.name, before)
+    assert code == 1, f"a deposed leader ends with 1, not {code}\n{leader.log()}"
+    return took
+
+
+def hand_over(site: Site, replicas: Replicas, admissions: Admissions) -> float:
+    """SIGTERM of the leader; from then to the next admission."""
+    leader = replicas.wait_leader(30)
+    before, epoch = len(replicas.exits), replicas.epoch
+    leader.signal(signal.SIGTERM)
+    told_at = time.monotonic()
+    took = admissions.wait(epoch, replicas.lease_seconds + 30) - told_at
+    assert replicas.wait_exit(leader.name, before) == 0, leader.log()
+    return took
+
+
+def roll(replicas: Replicas) -> None:
+    """Each replica in its turn: told to go, started again, ready before the next."""
+    for replica in replicas.all:
+        before = len(replicas.exits)
+        replica.signal(signal.SIGTERM)
+        assert replicas.wait_exit(replica.name, before) == 0, replica.log()
+        replicas.wait_all_ready()
+
+
+def judge(site: Site, load: Load, replicas: Replicas) -> dict[str, list[str]]:
+    """Wait until everything has ended; what is wrong, by kind."""
+    names = {job.name for job in load.jobs}
+    site.jobs.wait_until(
+        lambda objects: names <= objects.keys() and all(map(ended, objects.values())), 120, "all jobs end"
+    )
+    site.pods.wait_until(lambda objects: not objects, 60, "no pod is left")
+    history = site.wait_history(
+        lambda told: names <= told.keys() and all(one.job["finished_at"] is not None for one in told.values()),
+        "all jobs have ended",
+        seconds=60,
+    )
+    assert site.cluster.audit_log is not None
+    _, twice = pods_created_twice(site.cluster.audit_log, site.namespace)
+    seen = attempts_seen(site.pods.seen)
+    doubled = [f"pod {name} was created {times} times" for name, times in twice.items()]
+    doubled += [f"{job}: attempt {number} had the pods {uids}" for (job, number), uids in seen.items() if len(uids) > 1]
+    wrong, incomplete = [], []
+    ends = expected(load.jobs, {})
+    attempts: dict[str, list[int]] = {}
+    for name, attempt in sorted(seen):
+        attempts.setdefault(name, []).append(attempt)
+    for job in load.jobs:
+        status = site.jobs[job.name]["status"]
+        found = faults_of_job(job, ends[job.name], status, attempts.get(job.name, []))
+        wrong += [f"{job.name}: {fault}" for fault in found]
+        found = faults_of_history(job, ends[job.name], status, history.get(job.name))
+        incomplete += [f"{job.name}: {fault}" for fault in found]
+    epochs = asyncio.run(epochs_in_history(site.database_url))
+    stale = stale_writes(replicas.acquired(), site.jobs, site.pods)
+    if epochs != sorted(set(epochs)):
+        stale.append(f"history was written by the epochs {epochs}, in this order")
+    return {"lost": wrong, "doubled": doubled, "incomplete": incomplete, "stale": stale}
+
+
+def tell(faults: dict[str, list[str]]) -> str:
+    return "\n".join(f"{kind} ({len(found)}):\n  " + "\n  ".join(found[:20]) for kind, found in faults.items() if found)
+
+
+@pytest.mark.timeout(180)
+def test_a_leader_that_is_killed_frozen_or_told_to_go_is_succeeded_and_nothing_is_lost_or_doubled(site: Site) -> None:
+    replicas = Replicas(site, 2, lease_seconds=4, renew_deadline_seconds=3)
+    admissions = Admissions(site.pods)
+    with replicas:
+        standby = next(each for each in replicas.all if each is not replicas.leader())
+        holder = f"standby: epoch {replicas.epoch} is held by {replicas.lease['holderIdentity']}\n"
+        replicas.wait(lambda: standby.ask("/readyz") == (200, holder), "the standby says that it is one, and who leads")
+        figures = [(each.metrics()["taskjobs_leader"], each.metrics()["taskjobs_epoch"]) for each in replicas.all]
+        assert sorted(figures) == [(0, 0), (1, replicas.epoch)]
+        with Load(site.here, site.queue, PER_SECOND / 2) as load:
+            admissions.wait(0, 20)
+            handed = hand_over(site, replicas, admissions)
+            assert handed < TAKEOVER_SECONDS, f"a hand-over took {handed:.1f} s"
+            replicas.wait_all_ready()
+            killed = kill(site, replicas, admissions) - replicas.lease_seconds
+            replicas.wait_all_ready()
+            frozen = freeze(site, replicas, admissions) - replicas.lease_seconds
+        faults = judge(site, load, replicas)
+        print(f"{len(load.jobs)} jobs; hand-over {handed:.2f} s; beyond the lease: {killed:.2f}, {frozen:.2f} s")
+    assert not any(faults.values()), tell(faults)
+    assert max(killed, frozen) < TAKEOVER_SECONDS
+
+
+@pytest.mark.ha
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("way", "times"),
+    [(kill, 20), (freeze, 20), (roll, 5), (hand_over, 10)],
+    ids=["kills", "freezes", "rolls", "hand-overs"],
+)
+def test_the_long_form_prints_its_figures(
+    site: Site, way: Callable[..., float | None], times: int, request: pytest.FixtureRequest
+) -> None:
+    lease_seconds = int(os.environ.get("TASKJOBS_HA_LEASE_SECONDS", "6"))
+    replicas = Replicas(site, 2, lease_seconds=lease_seconds, renew_deadline_seconds=lease_seconds * 2 / 3)
+    admissions, draw, took = Admissions(site.pods), random.Random(1), list[float]()
+    with replicas:
+        with Load(site.here, site.queue, PER_SECOND) as load:
+            admissions.wait(0, 20)
+            for _ in range(times):
+                threading.Event().wait(draw.uniform(0.2, 2))  # at another moment of the leader's work each time
+                if way is roll:
+                    roll(replicas)
+                else:
+                    took.append(way(site, replicas, admissions) or 0.0)
+                    replicas.wait_all_ready()
+        faults = judge(site, load, replicas)
+    with request.getfixturevalue("capsys").disabled():
+        print()
+        name = way.__name__
+        if way in (kill, freeze):
+            beyond = [each - lease_seconds for each in took]
+            worst = max(beyond)
+            met = worst <= TAKEOVER_SECONDS
+            figure("takeover_s" if way is kill else "takeover_frozen_s", worst, "s", TAKEOVER_SECONDS, met=met)
+            figure(f"takeover_median_s ({name})", statistics.median(beyond), "s", TAKEOVER_SECONDS, met=met)
+        elif took:
+            figure("hand_over_s", max(took), "s", TAKEOVER_SECONDS, met=max(took) <= TAKEOVER_SECONDS)
+        for figure_name, kind in (
+            ("jobs_lost", "lost"),
+            ("attempts_doubled", "doubled"),
+            ("history_incomplete", "incomplete"),
+            ("stale_writes_accepted", "stale"),
+        ):
+            count = len(faults[kind])
+            figure(f"{figure_name} ({times} {name}, {len(load.jobs)} jobs)", count, "count", 0, met=count == 0)
+    assert not any(faults.values()), tell(faults)

@@ -1,0 +1,243 @@
+"""Several operators that elect a leader, each started again when it has ended, as a Deployment would; and what to
+judge them by: a witness of the Lease, jobs made at a steady rate, and whatever a deposed one still got written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import asyncpg
+
+from cluster_api import InNamespace, Object, Witness
+from kill_story import Planned
+from operator_process import OperatorProcess
+from operators import Site
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+EPOCH = "taskjobs.dev/epoch"
+
+
+class Replicas:
+    """Operators of one site, under one Lease in its namespace. As a context manager all are stopped in the end."""
+
+    def __init__(self, site: Site, count: int, *, lease_seconds: int, renew_deadline_seconds: float) -> None:
+        self.lease_seconds = lease_seconds
+        self.exits: list[tuple[str, int]] = []  # who ended by itself, or was made to, and how
+        self.all = [
+            site.operator(
+                name=f"replica-{number}",
+                leader_election=True,
+                lease_namespace=site.namespace,
+                lease_seconds=lease_seconds,
+                renew_deadline_seconds=renew_deadline_seconds,
+            )
+            for number in range(count)
+        ]
+        self._lease = Witness(site.api, LEASES.format(namespace=site.namespace))
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._restart, name="deployment", daemon=True)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._lease.__enter__()
+        for replica in self.all:
+            replica.start()
+        self._thread.start()
+        self.wait_leader(30)
+        for replica in self.all:
+            replica.wait_ready()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(10)
+        for replica in self.all:
+            if replica.alive:
+                replica.resume()
+                replica.stop()
+            if kind is not None:
+                print(f"---------------- log of {replica.name}\n{replica.log()[-6000:]}\n----------------")
+        self._lease.__exit__()
+
+    def _restart(self) -> None:
+        while not self._stopping.wait(0.1):
+            for replica in self.all:
+                code = replica.exit_code
+                if code is not None:
+                    with self._lock:
+                        self.exits.append((replica.name, code))
+                        replica.start()
+
+    # ------------------------------------------------------------------ who leads
+    @property
+    def lease(self) -> dict[str, Any]:
+        """The Lease's spec as last seen; empty before there is one."""
+        found = self._lease.snapshot().get("taskjobs-operator", {})
+        spec = found.get("spec") or {}
+        assert isinstance(spec, dict)
+        return spec
+
+    @property
+    def epoch(self) -> int:
+        """The epoch as last seen."""
+        return int(self.lease.get("leaseTransitions") or 0)
+
+    def leader(self) -> OperatorProcess | None:
+        """The replica that holds the Lease, as last seen."""
+        holder = str(self.lease.get("holderIdentity") or "")
+        return next((each for each in self.all if each.alive and f"/{each.pid}/" in holder), None)
+
+    def wait_leader(self, seconds: float, above: int = 0) -> OperatorProcess:
+        """Wait until a living replica leads, with an epoch above that; who it is."""
+        self._lease.wait_until(
+            lambda _: self.epoch > above and self.leader() is not None,
+            seconds,
+            lambda: f"an epoch above {above}: {self.lease}",
+        )
+        leader = self.leader()
+        assert leader is not None
+        return leader
+
+    def wait(self, holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
+        """Wait until something holds of the processes."""
+        give_up_at = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < give_up_at, f"not within {seconds:.0f} s: {what}"
+            self._stopping.wait(0.02)
+
+    def wait_exit(self, name: str, since: int) -> int:
+        """Wait until that replica has ended, as the first time after so many exits; its exit code."""
+
+        def codes() -> list[int]:
+            return [code for ended, code in self.exits[since:] if ended == name]
+
+        self.wait(lambda: bool(codes()), f"{name} ends")
+        return codes()[0]
+
+    def wait_all_ready(self) -> None:
+        """Wait until every replica is ready, restarted ones included."""
+        for replica in self.all:
+            self.wait(lambda: replica.alive, f"{replica.name} is started again")  # noqa: B023  # called at once
+            replica.wait_ready()
+
+    def acquired(self) -> dict[int, int]:
+        """The resourceVersion by which each epoch was first seen."""
+        first: dict[int, int] = {}
+        for _, lease in list(self._lease.seen):
+            epoch = int((lease.get("spec") or {}).get("leaseTransitions") or 0)
+            first.setdefault(epoch, int(lease["metadata"]["resourceVersion"]))
+        return first
+
+
+class Admissions:
+    """When the first pod of each epoch was seen: `time.monotonic` of the pod's ADDED event."""
+
+    def __init__(self, pods: Witness) -> None:
+        self._news = threading.Condition()
+        self._first: dict[int, float] = {}
+        pods.listeners.append(self._hear)
+
+    def _hear(self, kind: str, pod: Object) -> None:
+        if kind == "ADDED":
+            with self._news:
+                self._first.setdefault(epoch_of(pod), time.monotonic())
+                self._news.notify_all()
+
+    def wait(self, above: int, seconds: float) -> float:
+        """When the first pod of an epoch above that was seen."""
+        with self._news:
+            found = self._news.wait_for(lambda: [at for epoch, at in self._first.items() if epoch > above], seconds)
+            assert found, f"no pod of an epoch above {above} within {seconds:.0f} s"
+            return min(found)
+
+
+def epoch_of(pod: Object) -> int:
+    """The epoch that a pod was created by."""
+    return int((pod["metadata"].get("annotations") or {}).get(EPOCH, 0))
+
+
+@dataclass
+class Load:
+    """Makes jobs at a steady rate in a thread of its own, until it is left. `jobs`: what was made, how it must end."""
+
+    here: InNamespace
+    queue: str
+    per_second: float
+    jobs: list[Planned] = field(default_factory=list)
+    failed: list[BaseException] = field(default_factory=list)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        assert self._thread is not None
+        self._thread.join(30)
+        assert not self.failed, self.failed
+
+    def _run(self) -> None:
+        begun = time.monotonic()
+        try:
+            for number in itertools.count():
+                if self._stopping.wait(max(0.0, begun + number / self.per_second - time.monotonic())):
+                    return
+                job = self._plan(number)
+                self.here.create(job.manifest(self.queue))
+                self.jobs.append(job)
+        except BaseException as error:
+            self.failed.append(error)
+
+    def _plan(self, number: int) -> Planned:
+        job = Planned(f"j{number:05d}", codes=[0], limit=2, seconds=0.3, starts_in=0)
+        if number % 5 == 1:
+            job.codes = [1, 0]  # fails once
+        if number % 7 == 2:
+            job.depends_on = [(f"j{number - 1:05d}", "Finished"), (f"j{number - 2:05d}", "Finished")]
+        if number % 11 == 3:
+            job.seconds = 2.0  # outlives a change of leaders
+        return job
+
+
+# ------------------------------------------------------------------ the verdict
+def stale_writes(acquired: dict[int, int], jobs: Witness, pods: Witness) -> list[str]:
+    """Writes that the API server took from an epoch after a later one was acquired, by the order of its store."""
+    over_at = {earlier: acquired[later] for earlier, later in itertools.pairwise(sorted(acquired))}
+    found = []
+    for pod in {pod["metadata"]["uid"]: pod for kind, pod in reversed(pods.seen) if kind == "ADDED"}.values():
+        name, epoch, version = pod["metadata"]["name"], epoch_of(pod), int(pod["metadata"]["resourceVersion"])
+        if version > over_at.get(epoch, version):
+            found.append(f"pod {name} was created by epoch {epoch} at {version}, over since {over_at[epoch]}")
+    before: dict[str, Object] = {}
+    for _, job in jobs.seen:
+        uid, status, version = job["metadata"]["uid"], job.get("status") or {}, int(job["metadata"]["resourceVersion"])
+        epoch = int(status.get("epoch", 0))
+        if status and status != before.get(uid) and version > over_at.get(epoch, version):
+            name = job["metadata"]["name"]
+            found.append(f"the status of {name} was written by epoch {epoch} at {version}, over since {over_at[epoch]}")
+        before[uid] = status
+    return found
+
+
+async def epochs_in_history(url: str) -> list[int]:
+    """The epochs that wrote history, in the order of its sequence, each once for each time that it began to."""
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        rows = await connection.fetch("SELECT epoch FROM transitions ORDER BY seq")
+    finally:
+        await connection.close()
+    return [epoch for epoch, _ in itertools.groupby(row["epoch"] for row in rows)]
+
+
+def figure(name: str, value: float, unit: str, target: float, *, met: bool, out: Callable[[str], None] = print) -> None:
+    """One figure as a line of JSON."""
+    out(json.dumps({"figure": name, "value": round(value, 3), "unit": unit, "target": target, "met": met}))
