@@ -97,15 +97,15 @@ class Installation:
         """`helm install`, as a user types it."""
         self._release("install", "--create-namespace")
 
-    def upgrade(self, *arguments: str) -> None:
+    def upgrade(self, *arguments: str, chart: Path = CHART) -> None:
         """`helm upgrade` with the same values and these arguments."""
-        self._release("upgrade", *arguments)
+        self._release("upgrade", *arguments, chart=chart)
 
-    def _release(self, verb: str, *arguments: str) -> None:
+    def _release(self, verb: str, *arguments: str, chart: Path = CHART) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
             values.write(yaml.safe_dump(self._values))
             values.flush()
-            self.helm(verb, RELEASE, str(CHART), f"--values={values.name}", *arguments)
+            self.helm(verb, RELEASE, str(chart), f"--values={values.name}", *arguments)
 
     def test(self) -> str:
         """`helm test`; what it printed. AssertionError with the logs when it is not green."""

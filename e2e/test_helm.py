@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from charts import CHART
 from installation import NAMESPACE, RELEASE, TENANT, Installation, build_images, figure, seconds_of
 from taskjob_cluster import Cluster, ClusterError, providers, up
 from world_of_pods import a_taskjob
@@ -122,23 +126,32 @@ def bind(installation: Installation, kind: str, role: str) -> None:
 
 
 def test_an_upgrade_brings_the_crds_up_to_date_and_leaves_the_queue_and_running_jobs_alone(
-    installation: Installation,
+    installation: Installation, tmp_path: Path
 ) -> None:
     cluster = installation.cluster
     cluster.kubectl("patch", "taskqueue", "default", "--type=merge", "-p", '{"spec":{"quota":{"pods":7}}}')
-    # As if the installed release had been of a version without this column.
-    cluster.kubectl(
-        *("patch", "crd", "taskqueues.taskjobs.dev", "--type=json", "-p"),
-        '[{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns/0"}]',
-    )
+    # A release of another version, whose CRD has one column less.
+    other = tmp_path / "taskjobs"
+    shutil.copytree(CHART, other)
+    crd = other / "templates" / "crds" / "taskjobs.dev_taskqueues.yaml"
+    column = re.compile(r"    - name: Admitted\n(?:      .*\n)+")
+    crd.write_text(column.sub("", crd.read_text(), count=1))
+    installation.upgrade(chart=other)
+    assert "Admitted" not in queue_columns(cluster)
     installation.submit(a_taskjob("through", "sleep 15"))
     installation.wait("through", "Running")
 
     installation.upgrade("--set=operator.settings.relist_seconds=600", "--wait", "--timeout=100s")
 
+    assert "Admitted" in queue_columns(cluster)
     quota = json.loads(cluster.kubectl("get", "taskqueue", "default", "-o", "json"))["spec"]["quota"]
     assert quota["pods"] == 7
     assert installation.wait("through", "Succeeded")["attempt"] == 1
+
+
+def queue_columns(cluster: Cluster) -> list[str]:
+    crd = json.loads(cluster.kubectl("get", "crd", "taskqueues.taskjobs.dev", "-o", "json"))
+    return [column["name"] for column in crd["spec"]["versions"][0]["additionalPrinterColumns"]]
 
 
 def test_uninstall_cancels_what_runs_and_leaves_nothing(

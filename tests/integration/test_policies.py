@@ -1,0 +1,182 @@
+"""The chart's admission policies on a real API server: the fence of epochs, and what authors of TaskJobs are asked."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from api_server import a_taskjob
+from charts import RELEASE, apply, of_kind, rendered
+from taskjob_cluster import Cluster, ClusterError
+
+pytestmark = pytest.mark.cluster
+SETTLE_SECONDS = 30
+ANN = "--as=ann"
+
+
+@pytest.fixture(scope="module")
+def home(cluster: Cluster) -> Iterator[str]:
+    """The release's namespace with the policies in force; they end with this module, so that other tests see none."""
+    name = f"policies-{uuid.uuid4().hex[:6]}"
+    cluster.kubectl("create", "namespace", name)
+    kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    objects = of_kind(rendered(name, "--set=postgresql.enabled=true"), *kinds)
+    assert len(objects) == 4
+    # Only in namespaces of these tests: others of the session submit without rights of their own.
+    for binding in of_kind(objects, "ValidatingAdmissionPolicyBinding"):
+        selector = {"matchLabels": {"policies-tested": "here"}}
+        binding["spec"]["matchResources"] = {"namespaceSelector": selector}
+    apply(cluster, objects)
+    yield name
+    for found in objects:
+        cluster.kubectl("delete", found["kind"], found["metadata"]["name"])
+
+
+@pytest.fixture
+def place(cluster: Cluster, home: str, namespace: str) -> str:
+    """A namespace in which the policies hold, and where ann may write TaskJobs, no more."""
+    cluster.kubectl("label", "namespace", namespace, "policies-tested=here")
+    grant(cluster, namespace, "*", "taskjobs.dev", "taskjobs")
+    # Policies come into force a moment after they are made.
+    eventually_refused(lambda: create(cluster, namespace, a_taskjob("too-early")), "may not create pods")
+    return namespace
+
+
+def grant(cluster: Cluster, namespace: str, verb: str, group: str, resource: str, name: str = "") -> None:
+    role = f"{verb}-{resource}".replace("*", "all")
+    rule = {"apiGroups": [group], "resources": [resource], "verbs": [verb]} | ({"resourceNames": [name]} if name else {})
+    made = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role"}
+    apply(cluster, [made | {"metadata": {"name": role, "namespace": namespace}, "rules": [rule]}])
+    cluster.kubectl("-n", namespace, "create", "rolebinding", role, f"--role={role}", "--user=ann")
+
+
+def create(cluster: Cluster, namespace: str, job: dict[str, Any], *more: str) -> None:
+    cluster.kubectl("-n", namespace, "create", ANN, "-f", "-", *more, input=json.dumps(job))
+
+
+def patch(cluster: Cluster, namespace: str, name: str, spec: dict[str, Any]) -> None:
+    cluster.kubectl(
+        "-n", namespace, "patch", "taskjob", name, ANN, "--type=merge", "-p", json.dumps({"spec": spec})
+    )
+
+
+def eventually_refused(attempt: Callable[[], object], words: str) -> None:
+    give_up_at = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            attempt()
+        except ClusterError as error:
+            if words in str(error):
+                return
+            assert "already exists" in str(error), error
+        assert time.monotonic() < give_up_at, f"never refused with {words!r}"
+        time.sleep(0.1)
+
+
+def eventually_allowed(attempt: Callable[[], object]) -> None:
+    """The authorizer learns of a new RoleBinding by a watch."""
+    give_up_at = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            attempt()
+        except ClusterError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def test_an_author_needs_to_create_pods_and_to_use_the_queue_and_a_rolebinding_suffices(
+    cluster: Cluster, place: str
+) -> None:
+    grant(cluster, place, "create", "", "pods")
+    eventually_refused(lambda: create(cluster, place, a_taskjob("a")), "may not use the queue default")
+
+    grant(cluster, place, "use", "taskjobs.dev", "taskqueues", "default")
+    eventually_allowed(lambda: create(cluster, place, a_taskjob("a")))
+    with pytest.raises(ClusterError, match="may not use the queue other"):
+        create(cluster, place, a_taskjob("b", queue="other"))
+
+
+def test_only_what_starts_something_else_is_asked_for_on_a_change(cluster: Cluster, place: str) -> None:
+    # Made by the administrator: ann may write TaskJobs, but neither make pods nor use a queue.
+    for name in ("mine", "held"):
+        job = a_taskjob(name, suspend=name == "held")
+        cluster.kubectl("-n", place, "create", "-f", "-", input=json.dumps(job))
+
+    for asked in ({"queue": "other"}, {"image": "evil"}, {"command": ["x"]}, {"args": ["x"]}, {"env": [{"name": "A"}]}):
+        with pytest.raises(ClusterError, match="may not create pods"):
+            patch(cluster, place, "mine", asked)
+    with pytest.raises(ClusterError, match="may not create pods"):
+        patch(cluster, place, "held", {"suspend": False})
+
+    patch(cluster, place, "mine", {"suspend": True})
+    patch(cluster, place, "mine", {"ttlSecondsAfterFinished": 60})
+    patch(cluster, place, "mine", {"cancel": True})
+    cluster.kubectl("-n", place, "delete", "taskjob", "mine", ANN)
+
+
+@pytest.fixture
+def lease(cluster: Cluster, home: str) -> Callable[[int | None], None]:
+    """Put the operator's Lease at so many transitions; None takes it away."""
+
+    def put(transitions: int | None) -> None:
+        name = f"{RELEASE}-operator"
+        if transitions is None:
+            cluster.kubectl("-n", home, "delete", "lease", name, "--ignore-not-found")
+            return
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": name, "namespace": home},
+            "spec": {"leaseTransitions": transitions},
+        }
+        apply(cluster, [body])
+
+    return put
+
+
+def a_pod(cluster: Cluster, home: str, place: str, epoch: str | None, account: str = f"{RELEASE}-operator") -> None:
+    """Create a pod of an attempt, as the operator would at that epoch."""
+    annotations = {} if epoch is None else {"taskjobs.dev/epoch": epoch}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "generateName": "attempt-",
+            "labels": {"taskjobs.dev/job-uid": "u"},
+            "annotations": annotations,
+        },
+        "spec": {"containers": [{"name": "main", "image": "busybox"}]},
+    }
+    who = f"--as=system:serviceaccount:{home}:{account}"
+    cluster.kubectl("-n", place, "create", "-f", "-", who, input=json.dumps(pod))
+
+
+def test_a_pod_of_an_epoch_that_is_over_is_refused(
+    cluster: Cluster, home: str, place: str, lease: Callable[[int | None], None]
+) -> None:
+    cluster.kubectl("-n", place, "create", "role", "pods", "--verb=create", "--resource=pods")
+    for account in (f"{RELEASE}-operator", "another"):
+        cluster.kubectl(
+            *("-n", place, "create", "rolebinding", account, "--role=pods", f"--serviceaccount={home}:{account}")
+        )
+    lease(None)
+    eventually_refused(lambda: a_pod(cluster, home, place, "7"), "param")
+
+    lease(7)
+    eventually_allowed(lambda: a_pod(cluster, home, place, "7"))
+    a_pod(cluster, home, place, "8")
+    for epoch in ("6", None, "", "x", "-9", "99999999999999999999"):
+        with pytest.raises(ClusterError, match=r"is over: the Lease is at 7"):
+            a_pod(cluster, home, place, epoch)
+
+    lease(9)
+    eventually_refused(lambda: a_pod(cluster, home, place, "8"), "epoch 8 is over: the Lease is at 9")
+    a_pod(cluster, home, place, "1", account="another")  # another installation has a Lease of its own

@@ -1,0 +1,357 @@
+"""The operator's rights, verb by verb: with the chart's roles everything that it does works; without a verb, one thing
+fails, and the table says which.
+
+On an API server and etcd alone, so that the whole table takes seconds. What each probe does is the operator's own code
+wherever that code makes a single request of that verb.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charts import RELEASE, Object, apply, of_kind, rendered
+from kube_worlds import RealWorld
+from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus, Urgency
+from taskjob.core.model import AttemptId, Job, Pod, Queue
+from taskjob.core.phases import Phase, Reason
+from taskjob.kube.client import GROUP, VERSION, KubeClient, job_path, pod_path
+from taskjob.kube.http import MERGE_PATCH, KubeHttp, Reply, encode
+from taskjob.kube.lists import list_jobs, list_queues, pages
+from taskjob.kube.pods import JOB_UID
+from taskjob.ports import Done, Launched, Written
+from taskjob_cluster import Cluster
+
+pytestmark = pytest.mark.cluster
+ACCOUNT = f"{RELEASE}-operator"
+TRIAL = ("--set=postgresql.enabled=true,test.timeoutSeconds=5", "--set=policies.epochFence=false,policies.authors=false")
+EPOCH = 1
+Right = tuple[str, str]  # resource with its subresource, verb
+
+
+@dataclass(slots=True)
+class Scene:
+    """What the probes act on: the operator under its own account, and objects that the administrator made."""
+
+    http: KubeHttp
+    admin: RealWorld
+    job: Job
+    pod: Pod
+    queue: Queue
+    home: str
+
+    @property
+    def kube(self) -> KubeClient:
+        return KubeClient(self.http)
+
+    async def send(self, method: str, path: str, body: object = None, **query: str) -> Reply:
+        content = MERGE_PATCH if method == "PATCH" else "application/json"
+        return await self.http.request(
+            method,
+            path,
+            verb="probe",
+            resource="probe",
+            query=query,
+            body=None if body is None else encode(body),
+            content_type=content,
+        )
+
+
+Probe = Callable[[Scene], Awaitable[None]]
+
+
+class DeniedError(Exception):
+    """The API server said no."""
+
+
+def must_be(answer: object, *kinds: type) -> None:
+    if not isinstance(answer, kinds):
+        raise DeniedError(str(answer))
+
+
+def must_not_be_forbidden(reply: Reply) -> None:
+    """Allowed, whatever else may be wrong with the request."""
+    if reply.code == 403:
+        raise DeniedError(reply.message)
+
+
+async def watch(scene: Scene, path: str) -> None:
+    """One watch, as the operator's: over at once."""
+    query = {"watch": "true", "timeoutSeconds": "1", "resourceVersion": "0"}
+    async with scene.http.stream(path, verb="watch", resource="probe", query=query, silence_seconds=10) as response:
+        if response.status != 200:
+            raise DeniedError(str(response.status))
+
+
+def first_attempt(job: Job, attempt: int = 1) -> Launch:
+    return Launch(job, AttemptId(job.uid, 0, 0, attempt), None)
+
+
+async def list_of_jobs(scene: Scene) -> None:
+    await list_jobs(scene.http)
+
+
+async def watch_of_jobs(scene: Scene) -> None:
+    await watch(scene, f"/apis/{GROUP}/{VERSION}/taskjobs")
+
+
+async def a_job_looked_at_again(scene: Scene) -> None:
+    must_be(await scene.kube.get_job(scene.job), Job)
+
+
+async def a_job_whose_time_is_over(scene: Scene) -> None:
+    must_be(await scene.kube.remove_job(RemoveJob(scene.job)), Done)
+
+
+async def a_status(scene: Scene) -> None:
+    status = replace(scene.job.status, phase=Phase.PENDING, reason=Reason.WAITING_FOR_QUOTA, transition=1)
+    must_be(await scene.kube.set_status(SetStatus(scene.job, status, Urgency.PROGRESS), EPOCH), Written)
+
+
+async def list_of_queues(scene: Scene) -> None:
+    await list_queues(scene.http)
+
+
+async def watch_of_queues(scene: Scene) -> None:
+    await watch(scene, f"/apis/{GROUP}/{VERSION}/taskqueues")
+
+
+async def a_queues_figures(scene: Scene) -> None:
+    must_be(await scene.kube.set_queue_status(SetQueueStatus(scene.queue, 1, 0, ())), Done)
+
+
+async def a_launch(scene: Scene) -> None:
+    must_be(await scene.kube.launch(first_attempt(scene.job, 2), EPOCH), Launched)
+
+
+async def a_launch_that_a_crash_interrupted(scene: Scene) -> None:
+    must_be(await scene.kube.launch(first_attempt(scene.job), EPOCH), Launched)
+
+
+async def list_of_pods(scene: Scene) -> None:
+    async for _ in pages(scene.http, "/api/v1/pods", "pods", JOB_UID):
+        pass
+
+
+async def watch_of_pods(scene: Scene) -> None:
+    await watch(scene, "/api/v1/pods")
+
+
+async def a_pods_deadline(scene: Scene) -> None:
+    must_be(await scene.kube.end_pod(EndPod(scene.pod, EndBy.DEADLINE, "probe")), Done)
+
+
+async def a_pod_that_ended(scene: Scene) -> None:
+    must_be(await scene.kube.remove_pod(RemovePod(scene.pod)), Done)
+
+
+async def a_log(scene: Scene) -> None:
+    # There is no node here, so there is no log: what counts is that the question is allowed.
+    must_not_be_forbidden(await scene.send("GET", pod_path(scene.pod.namespace, scene.pod.name) + "/log"))
+
+
+def leases(scene: Scene, name: str = "") -> str:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{scene.home}/leases"
+    return f"{path}/{name}" if name else path
+
+
+async def the_lease_read(scene: Scene) -> None:
+    must_not_be_forbidden(await scene.send("GET", leases(scene, ACCOUNT)))
+
+
+async def the_lease_made(scene: Scene) -> None:
+    body = {"metadata": {"name": f"probe-{uuid.uuid4().hex[:6]}"}, "spec": {"leaseTransitions": 1}}
+    must_not_be_forbidden(await scene.send("POST", leases(scene), body))
+
+
+async def the_lease_renewed(scene: Scene) -> None:
+    must_not_be_forbidden(await scene.send("PATCH", leases(scene, ACCOUNT), {"spec": {"leaseTransitions": 2}}))
+
+
+# Each right of the operator, what it is for, and what fails without it.
+TABLE: dict[Right, tuple[Probe, str]] = {
+    ("taskjobs", "list"): (list_of_jobs, "the operator never knows the cluster: it does not start to decide"),
+    ("taskjobs", "watch"): (watch_of_jobs, "new TaskJobs are seen only by the list of every few minutes"),
+    ("taskjobs", "get"): (a_job_looked_at_again, "a status that met a conflict is not decided anew"),
+    ("taskjobs", "delete"): (a_job_whose_time_is_over, "ttlSecondsAfterFinished does nothing"),
+    ("taskjobs/status", "patch"): (a_status, "no phase, no reason, no attempt is ever written"),
+    ("taskqueues", "list"): (list_of_queues, "the operator never knows the quotas: it does not start to decide"),
+    ("taskqueues", "watch"): (watch_of_queues, "a changed quota is seen only by the list of every few minutes"),
+    ("taskqueues/status", "patch"): (a_queues_figures, "kubectl get taskqueues shows no figures"),
+    ("pods", "create"): (a_launch, "nothing runs"),
+    ("pods", "get"): (a_launch_that_a_crash_interrupted, "a pod that exists already is not known for ours"),
+    ("pods", "list"): (list_of_pods, "the operator never knows its pods: it does not start to decide"),
+    ("pods", "watch"): (watch_of_pods, "the end of a pod is not seen"),
+    ("pods", "patch"): (a_pods_deadline, "cancel and timeouts do not stop a running pod with grace"),
+    ("pods", "delete"): (a_pod_that_ended, "ended pods stay, and those without a node cannot be stopped"),
+    ("pods/log", "get"): (a_log, "no log is kept in history"),
+    ("leases", "get"): (the_lease_read, "no epoch: the operator ends at its start"),
+    ("leases", "create"): (the_lease_made, "no epoch in a new installation: the operator ends at its start"),
+    ("leases", "patch"): (the_lease_renewed, "no epoch: the operator ends at its start"),
+}
+
+
+def rights_of(roles: list[Object]) -> list[Right]:
+    return [
+        (resource, verb)
+        for role in roles
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+
+
+def operators_objects(home: str, *values: str) -> list[Object]:
+    """Account, roles and bindings of the operator, without the hooks' own."""
+    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    return [
+        found
+        for found in of_kind(rendered(home, *TRIAL, *values), *kinds)
+        if found["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "operator"
+    ]
+
+
+def without(objects: list[Object], right: Right) -> list[Object]:
+    """The same roles less one verb on one resource."""
+    changed = deepcopy(objects)
+    for role in of_kind(changed, "Role", "ClusterRole"):
+        rules = []
+        for rule in role["rules"]:
+            for resource in rule["resources"]:
+                verbs = [verb for verb in rule["verbs"] if (resource, verb) != right]
+                if verbs:
+                    rules.append({**rule, "resources": [resource], "verbs": verbs})
+        role["rules"] = rules
+    return changed
+
+
+@asynccontextmanager
+async def operator_with(
+    cluster: Cluster, home: str, namespace: str, objects: list[Object], scratch: Path
+) -> AsyncIterator[Scene]:
+    """The operator's account with these roles, and what the probes need."""
+    apply(cluster, objects)
+    token = cluster.kubectl("-n", home, "create", "token", ACCOUNT).strip()
+    config: dict[str, Any] = yaml.safe_load(cluster.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token}
+    kubeconfig = scratch / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    async with await KubeHttp.connect(cluster.kubeconfig) as admin_http, await KubeHttp.connect(kubeconfig) as http:
+        admin = RealWorld(admin_http, namespace)
+        job = await admin.make_job("probed")
+        made = await admin.port.launch(first_attempt(job), EPOCH)
+        assert isinstance(made, Launched)
+        await admin.place(made.pod)
+        queue = await admin.make_queue("probed")
+        yield Scene(http, admin, job, made.pod, queue, home)
+
+
+@pytest.fixture
+def home(cluster: Cluster) -> str:
+    """The release's namespace, of this test alone, so that the names of its cluster-wide roles are too."""
+    name = f"home-{uuid.uuid4().hex[:6]}"
+    cluster.kubectl("create", "namespace", name)
+    return name
+
+
+def test_every_right_of_the_operator_has_a_line_in_the_table_and_every_line_is_a_right() -> None:
+    rights = rights_of(of_kind(operators_objects("home"), "Role", "ClusterRole"))
+    assert sorted(rights) == sorted(TABLE)
+
+
+async def test_with_the_charts_roles_everything_works(
+    cluster: Cluster, home: str, namespace: str, tmp_path: Path
+) -> None:
+    async with operator_with(cluster, home, namespace, operators_objects(home), tmp_path) as scene:
+        # What deletes comes last.
+        for right, (probe, _) in sorted(TABLE.items(), key=lambda line: line[0][1] == "delete"):
+            try:
+                scene.job = await scene.admin.job_now(scene.job) or scene.job
+                await probe(scene)
+            except Exception as error:
+                raise AssertionError(f"{right} is not enough: {error}") from error
+
+
+@pytest.mark.parametrize("right", TABLE, ids=lambda right: f"{right[1]}-{right[0].replace('/', '-')}")
+async def test_without_the_verb_its_probe_fails(
+    cluster: Cluster, home: str, namespace: str, tmp_path: Path, right: Right
+) -> None:
+    probe, _ = TABLE[right]
+    async with operator_with(cluster, home, namespace, without(operators_objects(home), right), tmp_path) as scene:
+        with pytest.raises(Exception, match=r"forbidden|cannot|403"):
+            await probe(scene)
+
+
+async def test_an_operator_of_named_namespaces_reads_queues_everywhere_and_nothing_else_anywhere_else(
+    cluster: Cluster, home: str, namespace: str, tmp_path: Path
+) -> None:
+    objects = operators_objects(home, f"--set=namespaces={{{namespace}}}")
+    assert rights_of(of_kind(objects, "ClusterRole")) == [("taskqueues", "list"), ("taskqueues", "watch")]
+
+    async with operator_with(cluster, home, namespace, objects, tmp_path) as scene:
+        await list_queues(scene.http)
+        await list_jobs(scene.http, [namespace])
+        must_be(await scene.kube.launch(first_attempt(scene.job, 2), EPOCH), Launched)
+        for path in (job_path("default"), pod_path("default"), "/api/v1/pods", f"/apis/{GROUP}/{VERSION}/taskjobs"):
+            assert (await scene.send("GET", path)).code == 403, path
+        for path in ("/api/v1/secrets", f"/api/v1/namespaces/{namespace}/secrets", "/api/v1/namespaces"):
+            assert (await scene.send("GET", path)).code == 403, path
+
+
+@pytest.mark.parametrize(
+    ("role", "may", "may_not"),
+    [
+        ("taskjobs-view", ["get taskjobs", "list taskjobs"], ["create taskjobs", "delete taskjobs", "use taskqueues/default"]),
+        ("taskjobs-edit", ["create taskjobs", "patch taskjobs", "use taskqueues/default"], ["use taskqueues/other"]),
+        ("taskjobs-admin", ["create taskjobs", "use taskqueues/other"], ["patch taskjobs --subresource=status"]),
+    ],
+)
+def test_the_roles_for_people_say_who_may_what_in_a_namespace(
+    cluster: Cluster, namespace: str, role: str, may: list[str], may_not: list[str]
+) -> None:
+    roles = of_kind(rendered("home", *TRIAL), "ClusterRole")
+    apply(cluster, [found for found in roles if found["metadata"]["name"].startswith("taskjobs-")])
+    cluster.kubectl("-n", namespace, "create", "rolebinding", "people", f"--clusterrole={role}", "--user=ann")
+
+    for question in (*may, *may_not):
+        verb, resource, *more = question.split(" ")
+        kind, _, name = resource.partition("/")
+        answer = allowed(cluster, namespace, verb, kind, name, more)
+        assert answer == (question in may), f"{role}: {question}: {answer}"
+
+
+def allowed(cluster: Cluster, namespace: str, verb: str, kind: str, name: str, more: list[str]) -> bool:
+    """What the API server's authorizer says of ann in that namespace."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": "ann",
+            "resourceAttributes": {
+                "namespace": namespace,
+                "verb": verb,
+                "group": GROUP,
+                "resource": kind,
+                "name": name,
+                "subresource": more[0].split("=")[1] if more else "",
+            },
+        },
+    }
+    said = cluster.kubectl(
+        "create", "-f", "-", "-o", "jsonpath={.status.allowed}", input=yaml.safe_dump(review)
+    )
+    return said.strip() == "true"
+
+
+def test_the_table_in_the_documents_is_this_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    for (resource, verb), (_, fails) in TABLE.items():
+        assert f"| {resource} | {verb} | {fails} |" in text, (resource, verb)
