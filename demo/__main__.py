@@ -151,8 +151,8 @@ def _real_pods_can_run() -> None:
         raise DemoError(
             "cluster",
             "the demo needs real pods, and they cannot run here as things are. It takes one of two:\n"
-            f"  Linux and root (sudo make demo). Here: {local.reason}.\n"
-            f"  A Docker engine that starts privileged containers, for kind. Here: {kind.reason}.",
+            f"  Linux and root (sudo make demo). Here: {local.reason}\n"
+            f"  A Docker engine that starts privileged containers, for kind. Here: {kind.reason}",
         )
 
 
