@@ -7,6 +7,7 @@ together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -38,8 +39,15 @@ def _plus_for_space(given: object) -> object:
     return given.replace(" ", "+") if isinstance(given, str) and given[10:11] != " " else given
 
 
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("this instant is out of range") from None
+
+
 _Label = Annotated[str, Field(max_length=400), AfterValidator(_is_pair)]
-_Instant = Annotated[AwareDatetime, BeforeValidator(_plus_for_space)]
+_Instant = Annotated[AwareDatetime, BeforeValidator(_plus_for_space), AfterValidator(_in_utc)]
 
 
 class JobQuery(BaseModel):

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from taskjob.core.model import Job
 from taskjob.core.phases import Phase
-from taskjob.history.reader import CursorUnknownError, HistoryReader, JobRow
+from taskjob.history.reader import HistoryReader, JobRow
 from taskjob.ports import HistoryUnavailableError
 from taskjob_api.bodies import Submission
 from taskjob_api.cluster import Cluster
@@ -66,7 +66,9 @@ class Jobs:
         """A `JobPage`."""
         try:
             page = await self.reader.jobs(query.filter(), query.limit, query.cursor)
-        except CursorUnknownError as error:
+        except ValueError as error:  # `CursorUnknownError`, or a text in it that PostgreSQL does not take
+            if query.cursor is None:
+                raise
             raise Problem(
                 Kind.BAD_CURSOR, f"cursor: {error}", [FieldError(field="cursor", message=str(error))]
             ) from None

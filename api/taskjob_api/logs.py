@@ -27,6 +27,7 @@ from taskjob_api.problems import FieldError, Kind, Problem, invalid
 TAIL_MAX: Final = 1_000_000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTAINER: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 
@@ -77,13 +78,14 @@ class LogQuery(BaseModel):
             return None
         if (found := _DURATION.fullmatch(self.since)) is not None:
             return now - timedelta(seconds=min(int(found[1]) * _UNITS[found[2]], 10**9))
+        given = self.since.replace(" ", "+") if self.since[10:11] == "T" else self.since  # a + that was not encoded
         try:
-            at = datetime.fromisoformat(self.since.replace(" ", "+") if self.since[10:11] == "T" else self.since)
-        except ValueError:
-            at = None
-        if at is None or at.tzinfo is None:
-            raise invalid("since", f"{self.since!r} is neither an RFC 3339 instant nor a duration such as 90s, 10m, 2h")
-        return at.astimezone(UTC)
+            at = datetime.fromisoformat(given)
+            if at.tzinfo is not None:
+                return max(at.astimezone(UTC), _EARLIEST)
+        except (ValueError, OverflowError):
+            pass
+        raise invalid("since", f"{self.since!r} is neither an RFC 3339 instant nor a duration such as 90s, 10m, 2h")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 
 from api_server import a_taskjob
 from api_world import NOBODY, Refusal, World, a_world
+from taskjob.history.cursors import _write
 from taskjob_api.bodies import BODY_MAX
 from taskjob_cluster import Cluster
 
@@ -144,10 +145,20 @@ GETS: dict[str, Refusal] = {
     "/jobs/?createdAfter=now": Refusal(422, "invalid", ("createdAfter",)),
     "/jobs/?createdAfter=2026-01-01T00:00:00": Refusal(422, "invalid", ("createdAfter",)),
     "/jobs/?created_after=2026-01-01T00:00:00Z": Refusal(422, "invalid", ("created_after",)),
+    "/jobs/?createdAfter=0001-01-01T00:00:00%2B14:00": Refusal(422, "invalid", ("createdAfter",)),
+    "/jobs/?createdBefore=9999-12-31T23:59:59-14:00": Refusal(422, "invalid", ("createdBefore",)),
+    f"/jobs/?cursor={_write([0, chr(0)])}": Refusal(400, "bad-cursor", ("cursor",)),
+    f"/jobs/{NOBODY}/logs?since=0001-01-01T00:00:00%2B14:00": Refusal(422, "invalid", ("since",)),
     "/jobs/stream": Refusal(426, "upgrade-required", ()),
     "/jobs": Refusal(404, "not-found", ()),
     "/nowhere": Refusal(404, "not-found", ()),
 }
+
+
+async def test_odd_texts_are_looked_for_and_not_found(world: World) -> None:
+    for query in ("name=%00", "label=a%00=b", "namespace=%ED%A0%80", "queue=%FF", "group=%00"):
+        response = await world.http.get(f"/jobs/?{query}")
+        assert (response.status_code, response.json()) == (200, {"items": [], "next": None}), query
 
 
 async def test_every_bad_query_is_refused_by_its_status_and_its_parameter(world: World) -> None:
