@@ -30,8 +30,10 @@ RUN /opt/builder/bin/pip --python /opt/taskjobs/bin/python install --quiet --no-
 
 FROM ${BASE}
 COPY --from=build /opt/taskjobs /opt/taskjobs
+# The id has no name here, nor need any other that a cluster chooses: whoever asks for one (kopf does) gets USER.
 ENV PATH=/opt/taskjobs/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
+    USER=taskjobs \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 # Numeric, so that a pod's runAsNonRoot can be checked without a look into the image. Nothing is written at run time.

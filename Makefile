@@ -93,13 +93,14 @@ format: install ## Format the code and sort the imports
 	@$(BIN)/ruff format $(CHECKED)
 
 .PHONY: generate
-generate: install ## Write the CRDs from the models
+generate: install ## Write the CRDs from the models, and the chart's copy of them
 	@$(BIN)/python -m taskjob.resources.generate
+	@$(BIN)/python scripts/chart.py
 
 .PHONY: verify
 verify: lint generate ## Lint, generate anew, and fail when that changed a file
-	@git diff --exit-code --stat -- crds || \
-		{ echo "crds/ differs from the models: commit what 'make generate' wrote"; exit 1; }
+	@git diff --exit-code --stat -- crds charts || \
+		{ echo "crds/ or charts/ differ from their sources: commit what 'make generate' wrote"; exit 1; }
 
 .PHONY: lock
 lock: install ## Lock the dependencies of pyproject.toml anew

@@ -81,6 +81,7 @@ class Installation:
         if cluster.provider is Provider.LOCAL:
             # The local provider's pods have a network of their own without Services: ours take the machine's.
             host, port = cluster.server.removeprefix("https://").split(":")
+            self._values["operator"]["replicas"] = 1  # two would want the same port of the machine
             self._values |= {
                 "hostNetwork": True,
                 "extraEnv": [
