@@ -127,6 +127,13 @@ run-operator: install ## Run the operator in this terminal, against the developm
 run-api: install ## Run the API in this terminal, against the development cluster
 	@exec $(BIN)/python -m demo.develop api --name $(CLUSTER)
 
+# Which benchmarks: `make bench BENCH="core history"`.
+BENCH ?= $(patsubst bench/%.py,%,$(shell git ls-files 'bench/*.py'))
+
+.PHONY: bench
+bench: binaries ## Run the benchmarks of bench/, some minutes (BENCH="core history": only those)
+	@for each in $(BENCH); do echo "== bench/$$each.py"; $(BIN)/python bench/$$each.py || exit 1; done
+
 .PHONY: clean
 clean: ## Remove .venv and what tools left behind (not the cache of built programs)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest-kind
