@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 import msgspec
 
+from taskjob import metrics
 from taskjob.core.model import AttemptId, Entry, Uid
 from taskjob.history import rows
 from taskjob.history.connection import UNREACHABLE, Address, Limits
@@ -86,7 +87,9 @@ class HistoryWriter:
         async with self._session("flushing") as connection:
             for _ in range(2):
                 try:
-                    self.refused += await _write_or_split(connection, epoch, batch, columns)
+                    refused = await _write_or_split(connection, epoch, batch, columns)
+                    self.refused += refused
+                    metrics.history_refused.inc(refused)
                 except _FencedError:
                     # Deposed, or a database that has lost our claim (a restored backup): claiming tells.
                     try:
