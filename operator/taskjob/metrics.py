@@ -55,7 +55,7 @@ history_entries = Counter("taskjobs_history_entries_total", "Entries written to 
 history_failures = Counter("taskjobs_history_failures_total", "Flushes or connections to PostgreSQL that failed.")
 history_refused = Counter(
     "taskjobs_history_refused_total",
-    "Entries and logs that PostgreSQL refused for their content: left out, and logged.",
+    "Entries and logs that PostgreSQL refused for their content; logged.",
 )
 history_lag_seconds = Gauge("taskjobs_history_lag_seconds", "Age of the oldest entry that is not written yet.")
 history_buffered = Gauge("taskjobs_history_buffered_entries", "Entries that wait to be written.")
