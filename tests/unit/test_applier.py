@@ -151,6 +151,17 @@ def test_a_newer_epoch_in_a_status_ends_the_operator() -> None:
     story(tell)
 
 
+def test_a_pod_that_is_refused_for_its_epoch_ends_the_operator() -> None:
+    async def tell(world: World) -> None:
+        world.fake.answer_next("launch", Deposed("epoch 1 is over: the Lease is at 2"))
+        job = world.fake.create_job(a_job("a").build())
+        with pytest.raises(DeposedError, match="the Lease is at 2"):
+            await world.shell.applier.deposed
+        assert world.job(job).status.reason is not Reason.POD_REFUSED
+
+    story(tell)
+
+
 def test_a_cancelled_job_that_waits_to_be_launched_gets_no_pod() -> None:
     async def tell(world: World) -> None:
         world.shell.applier._limit = 0  # nothing is sent yet

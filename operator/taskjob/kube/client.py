@@ -6,6 +6,7 @@ idempotent and when to ask again is the caller's to know.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from taskjob.core.model import Job, Pod
 from taskjob.kube.http import JSON_PATCH, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 from taskjob.kube.logs import read_logs
 from taskjob.kube.pod_shape import PodObject
-from taskjob.kube.pods import EPOCH, manifest, owned_by, parse_pod, pod_name
+from taskjob.kube.pods import manifest, owned_by, parse_pod, pod_name
 from taskjob.kube.schema import (
     GROUP,
     VERSION,
@@ -38,6 +39,7 @@ from taskjob.ports import (
     Written,
 )
 
+_IS_OVER: Final = re.compile(r"\bepoch \S* ?is over\b")
 FIELD_MANAGER: Final = "taskjobs"
 _GROUP_PATH: Final = f"/apis/{GROUP}/{VERSION}"
 _decode_pod = msgspec.json.Decoder(PodObject).decode
@@ -266,9 +268,11 @@ def _no(reply: Reply) -> Refused | Gone | Unreachable:
 
 
 def _deposed(reply: Reply) -> bool:
-    """Whether a write was refused for its epoch: by the CRD's rule, which names the field, or by an admission policy,
-    which names the annotation."""
+    """Whether a write was refused for its epoch: by the CRD's rule, which names the field, or by the chart's admission
+    policy, which says that the epoch is over."""
     if reply.code not in (403, 422):
         return False
     status = reply.status()
-    return EPOCH in status.message or any("epoch" in cause.message or "epoch" in cause.field for cause in status.causes)
+    return _IS_OVER.search(status.message) is not None or any(
+        "epoch" in cause.message or "epoch" in cause.field for cause in status.causes
+    )
