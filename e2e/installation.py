@@ -18,7 +18,6 @@ import yaml
 from charts import CHART, HelmError, helm
 from taskjob_cluster import Cluster, ClusterError
 from taskjob_cluster.paths import CHECKOUT
-from taskjob_cluster.records import Provider
 from world_of_pods import until
 
 IMAGE = "docker.io/taskjobs/taskjobs:dev"
@@ -45,7 +44,9 @@ def build_images() -> dict[str, Path]:
     wheel = Path(found.origin).parent
     with tempfile.TemporaryDirectory() as scratch:
         for folder in (wheel, wheel.parent / f"{wheel.name}.libs"):
-            shutil.copytree(folder, Path(scratch) / folder.name, ignore=shutil.ignore_patterns("__pycache__", "include"))
+            shutil.copytree(
+                folder, Path(scratch) / folder.name, ignore=shutil.ignore_patterns("__pycache__", "include")
+            )
         return {
             IMAGE: _build(IMAGE),
             POSTGRESQL: _build(POSTGRESQL, DOCKERFILE="e2e/postgresql.Dockerfile", CONTEXT=scratch),
@@ -69,34 +70,25 @@ def _build(image: str, **settings: str) -> Path:
 class Installation:
     """Helm and kubectl for one release."""
 
-    def __init__(self, cluster: Cluster, postgres_port: int, admin_port: int) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self._values: dict[str, Any] = {
             "image": {"tag": "dev", "pullPolicy": "IfNotPresent"},
-            "postgresql": {"enabled": True, "image": POSTGRESQL, "port": postgres_port},
-            "operator": {"port": admin_port},
+            "postgresql": {"enabled": True, "image": POSTGRESQL},
             "defaultQueue": {"quota": {"cpu": "2", "memory": "2Gi", "pods": 20}},
             "uninstall": {"runningJobs": "End", "timeoutSeconds": 60},
         }
-        if cluster.provider is Provider.LOCAL:
-            # The local provider's pods have a network of their own without Services: ours take the machine's.
-            host, port = cluster.server.removeprefix("https://").split(":")
-            self._values["operator"]["replicas"] = 1  # two would want the same port of the machine
-            self._values |= {
-                "hostNetwork": True,
-                "extraEnv": [
-                    {"name": "KUBERNETES_SERVICE_HOST", "value": host},
-                    {"name": "KUBERNETES_SERVICE_PORT", "value": port},
-                ],
-            }
 
     def helm(self, *arguments: str, timeout: float = 180) -> str:
         """Helm in the release's namespace. Raises HelmError."""
         return helm(*arguments, f"--namespace={NAMESPACE}", kubeconfig=self.cluster.kubeconfig, timeout=timeout)
 
     def install(self) -> None:
-        """`helm install`, as a user types it."""
-        self._release("install", "--create-namespace")
+        """`helm install`, as a user types it, into a namespace in which only restricted pods run."""
+        labels = (f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn"))
+        self.cluster.kubectl("create", "namespace", NAMESPACE)
+        self.cluster.kubectl("label", "namespace", NAMESPACE, *labels)
+        self._release("install")
 
     def upgrade(self, *arguments: str, chart: Path = CHART) -> None:
         """`helm upgrade` with the same values and these arguments."""
@@ -111,7 +103,7 @@ class Installation:
     def test(self) -> str:
         """`helm test`; what it printed. AssertionError with the logs when it is not green."""
         try:
-            return self.helm("test", RELEASE, "--logs", "--timeout=150s")
+            return self.helm("test", RELEASE, "--timeout=150s")
         except HelmError as error:
             raise AssertionError(f"{error}\n{self.trouble()}") from None
 
@@ -136,7 +128,8 @@ class Installation:
             status = self.status(name)
             return status if status.get("phase") in phases else None
 
-        return self.patiently(look, seconds, f"{name} in {phases}")
+        found: dict[str, Any] = self.patiently(look, seconds, f"{name} in {phases}")
+        return found
 
     def patiently(self, look: Callable[[], Any], seconds: float, what: str) -> Any:
         """`until`, with what the installation's pods say when it does not come."""
@@ -171,7 +164,9 @@ class Installation:
 def figure(name: str, value: float, unit: str, target: float) -> bool:
     """Print one figure as a JSON object on a line; whether its target (at most) is met."""
     met = value <= target
-    print(json.dumps({"figure": name, "value": round(value, 2), "unit": unit, "target": target, "met": met}), flush=True)
+    print(
+        json.dumps({"figure": name, "value": round(value, 2), "unit": unit, "target": target, "met": met}), flush=True
+    )
     return met
 
 

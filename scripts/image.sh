@@ -116,6 +116,10 @@ build() {
     >"$cache/image.log" 2>&1 || { tail -n 40 "$cache/image.log" >&2; exit 1; }
 }
 
+prune() { # Steps of old builds are kept so that a build takes seconds, until they are many.
+  [ "$engine" != buildah ] || [ "$(buildah_ images --all --quiet | wc -l)" -lt 40 ] || buildah_ rmi --prune --force >/dev/null
+}
+
 write_archive() {
   local place=${ARCHIVE:-$cache/images/$(basename "$image" | tr : -)-built.tar}
   mkdir -p "$(dirname "$place")"
@@ -144,6 +148,7 @@ fi
 say "building $image with $engine over $base"
 began=$(date +%s)
 build
+prune
 say "built $image in $(($(date +%s) - began)) s"
 if [ "$engine" = buildah ] || [ -n "${ARCHIVE:-}" ]; then
   place=$(write_archive)

@@ -28,7 +28,12 @@ def helm(*arguments: str, kubeconfig: Path | None = None, timeout: float = 300) 
     program = ensure(["helm"])["helm"]
     at = [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
     done = subprocess.run(
-        [program, *arguments, *at], capture_output=True, text=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL
+        [program, *arguments, *at],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
     )
     if done.returncode != 0:
         raise HelmError(f"helm {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}".strip())
@@ -50,7 +55,16 @@ def apply(cluster: Cluster, objects: Iterable[Object], *arguments: str) -> str:
     """`kubectl apply --server-side`; the warnings that the API server gave. Raises ClusterError."""
     program = ensure(["kubectl"])["kubectl"]
     done = subprocess.run(
-        [program, f"--kubeconfig={cluster.kubeconfig}", "apply", "--server-side", "--force-conflicts", *arguments, "-f", "-"],
+        [
+            program,
+            f"--kubeconfig={cluster.kubeconfig}",
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            *arguments,
+            "-f",
+            "-",
+        ],
         input=yaml.safe_dump_all(objects),
         capture_output=True,
         text=True,

@@ -40,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     starting.add_argument(
         "--kwok-nodes", type=int, default=0, help="simulated nodes; 0: none with local, as many as fit with kwok"
     )
+    starting.add_argument(
+        "--services", action="store_true", help="local: Services and DNS for pods, of one cluster at a time"
+    )
     command("down", "Take a cluster down and remove everything that it made.")
     command("status", "Show a cluster's components.")
     command("kubeconfig", "Print the path of a cluster's kubeconfig.")
@@ -74,6 +77,7 @@ def _run(asked: argparse.Namespace) -> int:
                 provider=asked.provider,
                 audit=asked.audit,
                 kwok_nodes=asked.kwok_nodes,
+                services=asked.services,
                 existing=asked.existing,
                 on_progress=_say,
             )

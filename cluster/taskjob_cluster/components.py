@@ -1,6 +1,6 @@
 """Which programs a cluster is made of, at which version, and from which Go module each is built.
 
-To add a program (kube-proxy, CoreDNS), add one line to `COMPONENTS`.
+To add a program, add one line to `COMPONENTS`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ ETCD: Final = "v3.6.16"
 KWOK: Final = "v0.7.0"
 KIND: Final = "v0.33.0"
 HELM: Final = "v3.19.5"
+COREDNS: Final = "v1.14.0"
 GO: Final = "1.26"  # what the newest of their go.mod files asks for; each build checks its own
 
 
@@ -57,6 +58,7 @@ _KUBERNETES = Module("k8s.io/kubernetes", KUBERNETES, _kubernetes_link_flags(KUB
 _ETCD = Module("go.etcd.io/etcd/server/v3", ETCD)
 _KWOK = Module("sigs.k8s.io/kwok", KWOK)
 _KIND = Module("sigs.k8s.io/kind", KIND)
+_COREDNS = Module("github.com/coredns/coredns", COREDNS)
 _HELM = Module("helm.sh/helm/v3", HELM, (f"-X helm.sh/helm/v3/internal/version.version={HELM}",))
 
 # In the order in which they are built: what every profile needs comes first.
@@ -70,6 +72,8 @@ COMPONENTS: Final = {
         Component("kube-scheduler", _KUBERNETES, "k8s.io/kubernetes/cmd/kube-scheduler"),
         Component("kwok", _KWOK, "sigs.k8s.io/kwok/cmd/kwok"),
         Component("kubelet", _KUBERNETES, "k8s.io/kubernetes/cmd/kubelet"),
+        Component("kube-proxy", _KUBERNETES, "k8s.io/kubernetes/cmd/kube-proxy"),
+        Component("coredns", _COREDNS, "github.com/coredns/coredns"),
         Component("kind", _KIND, "sigs.k8s.io/kind"),
         Component("helm", _HELM, "helm.sh/helm/v3/cmd/helm"),
     )

@@ -47,7 +47,7 @@ def audit_path(record: Record) -> Path:
 
 def server_url(record: Record) -> str:
     """The API server's URL."""
-    return f"https://127.0.0.1:{record.ports['apiserver']}"
+    return f"https://{record.options.host}:{record.ports['apiserver']}"
 
 
 def prepare(record: Record) -> None:
@@ -101,10 +101,9 @@ def apiserver(record: Record, binaries: Mapping[str, Path]) -> Program:
         str(binaries["kube-apiserver"]),
         f"--etcd-servers=http://127.0.0.1:{record.ports['etcd']}",
         f"--cert-dir={directory / 'pki'}",
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
+        f"--bind-address={record.options.host}",
+        f"--advertise-address={record.options.host}",
         f"--secure-port={record.ports['apiserver']}",
-        "--endpoint-reconciler-type=none",  # it refuses to publish a loopback address as the service's endpoint
         "--service-cluster-ip-range=10.96.0.0/16",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={key}",
@@ -114,6 +113,8 @@ def apiserver(record: Record, binaries: Mapping[str, Path]) -> Program:
         "--allow-privileged=true",
         "--profiling=false",
     ]
+    if not record.options.services:
+        command.append("--endpoint-reconciler-type=none")  # it refuses to publish a loopback address as an endpoint
     if not record.options.kcm:
         # Nobody would create the service accounts that the first asks for, or lift the taint that the second puts on.
         command.append("--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")

@@ -58,13 +58,15 @@ NODE = {
     "busybox": Need("busybox-static", _static_busybox),
 }
 
+SERVICES = {"iptables": Need("iptables", _program("iptables"))}
+
 
 def ensure_packages(needs: Iterable[str] = tuple(NODE), on_progress: Progress = print) -> dict[str, Path]:
     """Where each of these is. What is missing is installed by apt-get when that is possible.
 
     Raises ClusterError with the exact command to run when it is not, or with apt-get's own words when it fails.
     """
-    wanted = {name: NODE[name] for name in needs}
+    wanted = {name: {**NODE, **SERVICES}[name] for name in needs}
     if packages := _missing(wanted):
         command = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
         if shutil.which("apt-get") is None:

@@ -13,7 +13,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from . import controlplane, images, kind, leftovers, machine, node, processes, profiles, providers, records, simulated
+from . import (
+    controlplane,
+    images,
+    kind,
+    leftovers,
+    machine,
+    node,
+    processes,
+    profiles,
+    providers,
+    records,
+    services,
+    simulated,
+)
 from .cluster import Cluster
 from .errors import ClusterError
 from .install import install
@@ -39,6 +52,7 @@ def up(
     kcm: bool = True,
     existing: Path | str | None = None,
     die_with_parent: bool = False,
+    services: bool = False,
     crds: bool = True,
     on_progress: Progress = print,
 ) -> Cluster:
@@ -51,6 +65,8 @@ def up(
     existing: the kubeconfig of a cluster that is already there; nothing is then started or removed in it.
     die_with_parent: the components are killed when this process ends (for tests; not for `local`, whose containers
         would stay behind).
+    services: give the pods of `local` Services and DNS, for what is installed into the cluster itself (as kind does);
+        only one cluster of the machine at a time can have them.
     crds: install the CRDs and the `default` TaskQueue of the checkout.
     on_progress: is given a line for each step.
 
@@ -63,7 +79,9 @@ def up(
         if existing is not None:
             provider = Provider.EXISTING
         chosen = _choose(record, provider, on_progress)
-        asked = Options(chosen, audit=audit, kwok_nodes=kwok_nodes, kcm=kcm, die_with_parent=die_with_parent)
+        asked = Options(
+            chosen, audit=audit, kwok_nodes=kwok_nodes, kcm=kcm, die_with_parent=die_with_parent, services=services
+        )
         if record is None:
             record = Record(name, _settled(asked))
         else:
@@ -139,12 +157,12 @@ def _settled(asked: Options) -> Options:
     """The options with what the provider decides by itself."""
     match asked.provider:
         case Provider.APISERVER:
-            return replace(asked, kwok_nodes=0, kcm=False)
+            return replace(asked, kwok_nodes=0, kcm=False, services=False)
         case Provider.KWOK if asked.kwok_nodes == 0:
-            return replace(asked, kwok_nodes=sizes(this_machine()).kwok_nodes)
+            return replace(asked, kwok_nodes=sizes(this_machine()).kwok_nodes, services=False)
         case Provider.LOCAL:
             return replace(asked, die_with_parent=False)
-    return asked
+    return replace(asked, services=False)
 
 
 def _bring_up_or_stop(record: Record, on_progress: Progress) -> None:
@@ -241,6 +259,7 @@ def _stop_everything(record: Record) -> None:
         leftovers.end_strays(record)
         leftovers.remove_mounts(record.directory)
         leftovers.remove_network(record)
+        services.remove(record)
         leftovers.remove_log_links(record.directory)
         leftovers.remove_cgroup(record)
         machine.restore(record)

@@ -1,7 +1,7 @@
 """What a kubelet and a containerd change on the machine outside the cluster's folder, noted before and put back after.
 
-The kubelet sets three kernel parameters, and both make folders at fixed paths. Clusters side by side share them: a
-second one takes over the first one's note, and the last to go puts things back.
+The kubelet sets three kernel parameters, Services a fourth, and kubelet and containerd make folders at fixed paths.
+Clusters side by side share them: a second one takes over the first one's note, and the last to go puts things back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .paths import clusters_directory
 from .records import Record
 
 _NOTE = "machine.json"
-_PARAMETERS = ("kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory")
+_PARAMETERS = ("kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "net/ipv4/ip_forward")
 # The innermost first, as they are removed.
 _FOLDERS = (
     "/run/containerd/s",

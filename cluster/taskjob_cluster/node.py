@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from . import images
+from . import images, services
 from .credentials import ensure_certificate
 from .errors import ClusterError
 from .programs import Program, answers
@@ -93,7 +93,7 @@ def prepare(record: Record, packages: Mapping[str, Path]) -> None:
             snapshotter=_snapshotter(directory),
         )
     )
-    (directory / "cni" / "10-taskjobs.conflist").write_text(json.dumps(_network(directory)))
+    (directory / "cni" / "10-taskjobs.conflist").write_text(json.dumps(_network(record)))
     ensure_certificate(
         directory / "pki" / "kubelet-client.crt",
         directory / "pki" / "kubelet-client.key",
@@ -103,15 +103,18 @@ def prepare(record: Record, packages: Mapping[str, Path]) -> None:
     (directory / "kubelet.yaml").write_text(yaml.safe_dump(_kubelet_configuration(record)))
 
 
-def _network(directory: Path) -> dict[str, object]:
+def _network(record: Record) -> dict[str, object]:
+    directory, gateway = record.directory, record.options.services
     bridge = {
         "type": "bridge",
         "bridge": mark(directory),
-        "isGateway": False,
+        "isGateway": gateway,
+        "isDefaultGateway": gateway,
+        "hairpinMode": gateway,
         "ipMasq": False,
         "ipam": {
             "type": "host-local",
-            "ranges": [[{"subnet": _POD_SUBNET}]],
+            "ranges": [[{"subnet": services.POD_SUBNET if gateway else _POD_SUBNET}]],
             "dataDir": str(directory / "cni" / "addresses"),
         },
     }
@@ -120,7 +123,9 @@ def _network(directory: Path) -> dict[str, object]:
 
 def _kubelet_configuration(record: Record) -> dict[str, object]:
     directory, room = record.directory, sizes(this_machine())
+    dns = {"clusterDNS": [record.options.host], "clusterDomain": services.CLUSTER_DOMAIN}
     return {
+        **(dns if record.options.services else {}),
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "address": "127.0.0.1",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import components, controlplane, debian, node, simulated
+from . import components, controlplane, debian, node, services, simulated
 from .build import ensure
 from .programs import Program
 from .progress import Progress
@@ -34,6 +34,8 @@ def component_names(options: Options) -> list[str]:
         names.add("kwok")
     if options.provider is Provider.LOCAL:
         names.add("kubelet")
+    if options.services:
+        names.update(services.PROGRAMS)
     return [name for name in components.COMPONENTS if name in names]
 
 
@@ -52,12 +54,15 @@ def ports(options: Options) -> Sequence[str]:
         *controlplane.PORTS,
         *(simulated.PORTS if options.kwok_nodes else ()),
         *(node.PORTS if options.provider is Provider.LOCAL else ()),
+        *(services.PORTS if options.services else ()),
     )
 
 
 def prepare(record: Record, found: Binaries) -> None:
     """Make the files that the components read."""
     controlplane.prepare(record)
+    if record.options.services:
+        services.prepare(record, controlplane.kubeconfig_path(record))
     if record.options.kwok_nodes:
         simulated.prepare(record)
     if record.options.provider is Provider.LOCAL:
@@ -78,6 +83,9 @@ def waves(record: Record, found: Binaries) -> list[list[Program]]:
     if options.provider is Provider.LOCAL:
         beside.append(node.containerd(record, found.packaged))
         agent.append(node.kubelet(record, built))
+    if options.services:
+        beside.append(services.dns(record, built))
+        agent.append(services.proxy(record, built))
     every = [[controlplane.etcd(record, built)], [controlplane.apiserver(record, built)], beside, agent]
     return [wave for wave in every if wave]
 

@@ -19,6 +19,8 @@ from .processes import ProcessId
 # between choosing it and listening on it.
 _PORTS = range(20000, 32000)
 _FORMAT = 1
+SERVICES_HOST = "198.19.1.1"
+"""Where the API server of a cluster with Services listens: on the machine's own interface for it, see `services`."""
 
 
 class Provider(StrEnum):
@@ -33,13 +35,20 @@ class Provider(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for. `kwok_nodes`: simulated nodes; `kcm`: run kube-controller-manager."""
+    """What was asked for. `kwok_nodes`: simulated nodes; `kcm`: run kube-controller-manager; `services`: Services and
+    DNS for real pods."""
 
     provider: Provider
     audit: bool = False
     kwok_nodes: int = 0
     kcm: bool = True
     die_with_parent: bool = False
+    services: bool = False
+
+    @property
+    def host(self) -> str:
+        """The address on which the API server listens."""
+        return SERVICES_HOST if self.services else "127.0.0.1"
 
 
 @dataclass(slots=True)

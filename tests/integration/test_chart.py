@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from charts import CHART, SETS, HelmError, apply, helm, of_kind, rendered
-from taskjob.config import ApiSettings, OperatorSettings
+from taskjob.config import ApiSettings, CommonSettings, OperatorSettings
 from taskjob_cluster import Cluster
 from taskjob_cluster.paths import CHECKOUT
 
@@ -91,7 +91,7 @@ def test_an_installation_without_a_database_is_refused_with_what_to_set() -> Non
 
 @pytest.mark.parametrize("wrong", ["operatr.replicas=2", "operator.replicas=two", "uninstall.runningJobs=Kill"])
 def test_a_misspelt_or_mistyped_value_is_refused(wrong: str) -> None:
-    with pytest.raises(HelmError, match=wrong.split("=", 1)[0].split(".")[0]):
+    with pytest.raises(HelmError, match=wrong.partition(".")[0]):
         rendered("default", TRIAL, f"--set={wrong}")
 
 
@@ -116,7 +116,9 @@ def operator_settings(objects: list[dict[str, object]], monkeypatch: pytest.Monk
 
 
 def test_every_variable_that_the_chart_sets_is_a_setting() -> None:
-    known = {f"TASKJOBS_{name}".upper() for settings in (OperatorSettings, ApiSettings) for name in settings.model_fields}
+    known = {
+        f"TASKJOBS_{name}".upper() for settings in (OperatorSettings, ApiSettings) for name in settings.model_fields
+    }
     objects = rendered("default", TRIAL, "--set=api.enabled=true,namespaces={a}")
     said = {
         variable["name"]
@@ -151,3 +153,14 @@ def test_the_schema_the_table_and_the_crds_of_the_chart_are_up_to_date() -> None
     )
     assert done.returncode == 0, f"say `make chart-docs`:\n{done.stdout}{done.stderr}"
     assert json.loads((CHART / "values.schema.json").read_text())["additionalProperties"] is False
+
+
+def test_the_install_page_names_every_setting_that_is_not_the_charts_own() -> None:
+    of_the_chart = {
+        *CommonSettings.model_fields,
+        *("namespaces", "lease_namespace", "lease_name", "leader_election", "identity", "admin_host", "admin_port"),
+    }
+    page = (CHECKOUT / "docs" / "install.md").read_text()
+    for name, field in OperatorSettings.model_fields.items():
+        if name not in of_the_chart:
+            assert f"| {name} | {field.default} |" in page, name

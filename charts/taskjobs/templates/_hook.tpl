@@ -11,6 +11,8 @@ annotations:
   helm.sh/hook: {{ .hook }}
   helm.sh/hook-weight: {{ .weight | quote }}
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+  # Helm 3.18 and newer show what the hook's pod said, before the pod goes.
+  helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
 {{- end }}
 
 {{- define "taskjobs.hookContainer" -}}
