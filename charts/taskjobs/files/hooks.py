@@ -18,6 +18,11 @@ from typing import Any
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TERMINAL = ("Succeeded", "Failed", "Cancelled", "Skipped")
+# The namespace may let nothing else in.
+RESTRICTED = {
+    "automountServiceAccountToken": False,
+    "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+}
 API = "/apis/taskjobs.dev/v1beta1"
 
 
@@ -26,7 +31,7 @@ def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     if ":" in host:
         host = f"[{host}]"
-    request = urllib.request.Request(  # noqa: S310  # https, to the API server that the pod's environment names
+    request = urllib.request.Request(
         f"https://{host}:{port}{path}",
         method=method,
         data=None if body is None else json.dumps(body).encode(),
@@ -36,23 +41,32 @@ def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         },
     )
     context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
-    with urllib.request.urlopen(request, timeout=15, context=context) as answer:  # noqa: S310  # see above
+    with urllib.request.urlopen(request, timeout=15, context=context) as answer:  # noqa: S310  # https, to the API server
         return json.load(answer)
 
 
 def test(seconds: float) -> int:
     """Submit a job and wait until it has succeeded."""
     jobs = f"{API}/namespaces/{os.environ['NAMESPACE']}/taskjobs"
+    container = {
+        "name": "main",
+        "image": os.environ["JOB_IMAGE"],
+        "command": ["python3", "-c", "print('hello from a job')"],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
     job = {
         "apiVersion": "taskjobs.dev/v1beta1",
         "kind": "TaskJob",
         "metadata": {"generateName": "helm-test-"},
         "spec": {
-            "image": os.environ["JOB_IMAGE"],
             "queue": os.environ["QUEUE"],
-            "command": ["python3", "-c", "print('hello from a job')"],
-            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
             "timeoutSeconds": int(seconds),
+            "template": {"spec": RESTRICTED | {"containers": [container]}},
         },
     }
     made = ask("POST", f"{jobs}?fieldValidation=Strict", job)
