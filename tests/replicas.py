@@ -9,18 +9,18 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 import asyncpg
 
-from cluster_api import InNamespace, Object, Witness
+from cluster_api import Object, Witness, ended
 from kill_story import Planned
 from operator_process import OperatorProcess
 from operators import Site
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 EPOCH = "taskjobs.dev/epoch"
+TTL_SECONDS = 20  # so that what a new leader lists is what a steady load leaves, not all that a long test ever made
 
 
 class Replicas:
@@ -36,6 +36,7 @@ class Replicas:
                 lease_namespace=site.namespace,
                 lease_seconds=lease_seconds,
                 renew_deadline_seconds=renew_deadline_seconds,
+                ttl_seconds_after_finished=TTL_SECONDS,
             )
             for number in range(count)
         ]
@@ -162,40 +163,71 @@ def epoch_of(pod: Object) -> int:
     return int((pod["metadata"].get("annotations") or {}).get(EPOCH, 0))
 
 
-@dataclass
 class Load:
-    """Makes jobs at a steady rate in a thread of its own, until it is left. `jobs`: what was made, how it must end."""
+    """Makes jobs at a steady rate in a thread of its own until it is left; `rest` and `go_on` stop and start it.
 
-    here: InNamespace
-    queue: str
-    per_second: float
-    jobs: list[Planned] = field(default_factory=list)
-    failed: list[BaseException] = field(default_factory=list)
-    _stopping: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    `jobs`: what was made, and how it must end. `last`: each TaskJob as it was last seen, also when it is gone since.
+    """
+
+    def __init__(self, site: Site, per_second: float) -> None:
+        self._here = site.here
+        self._queue = site.queue
+        self._witness = site.jobs
+        self._per_second = per_second
+        self.jobs: list[Planned] = []
+        self.last: dict[str, Object] = {}
+        self._open: set[str] = set()  # made, and not seen to end
+        self._failed: list[BaseException] = []
+        self._stopping = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+        site.jobs.listeners.append(self._hear)
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        assert self._thread is not None
+        self._going.set()
         self._thread.join(30)
-        assert not self.failed, self.failed
+        assert not self._failed, self._failed
+
+    def rest(self) -> None:
+        """Make no more jobs for the time being."""
+        self._going.clear()
+
+    def go_on(self) -> None:
+        """Make jobs again."""
+        self._going.set()
+
+    def wait_ended(self, seconds: float, but: int = 0) -> None:
+        """Wait until all that was made has ended, but for so many."""
+        self._witness.wait_until(
+            lambda _: len(self._open) <= but, seconds, lambda: f"jobs end; open: {sorted(self._open)[:20]}"
+        )
+
+    def _hear(self, kind: str, job: Object) -> None:
+        name = job["metadata"]["name"]
+        self.last[name] = job
+        if ended(job):
+            self._open.discard(name)
 
     def _run(self) -> None:
-        begun = time.monotonic()
+        numbers = itertools.count()
         try:
-            for number in itertools.count():
-                if self._stopping.wait(max(0.0, begun + number / self.per_second - time.monotonic())):
-                    return
-                job = self._plan(number)
-                self.here.create(job.manifest(self.queue))
-                self.jobs.append(job)
+            while not self._stopping.is_set():
+                self._going.wait()
+                due = time.monotonic()
+                while self._going.is_set() and not self._stopping.wait(max(0.0, due - time.monotonic())):
+                    due += 1 / self._per_second
+                    job = self._plan(next(numbers))
+                    self._open.add(job.name)
+                    self.jobs.append(job)
+                    self._here.create(job.manifest(self._queue))
         except BaseException as error:
-            self.failed.append(error)
+            self._failed.append(error)
 
     def _plan(self, number: int) -> Planned:
         job = Planned(f"j{number:05d}", codes=[0], limit=2, seconds=0.3, starts_in=0)

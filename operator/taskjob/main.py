@@ -30,6 +30,7 @@ from taskjob.control.loop import Loop, Wakeup
 from taskjob.control.mirror import Mirror, StoreRestoredError
 from taskjob.control.queues import QueueReporter
 from taskjob.control.recorder import Recorder
+from taskjob.core.model import Job, Uid
 from taskjob.core.state import State
 from taskjob.history.writer import HistoryWriter
 from taskjob.kube import handlers
@@ -203,6 +204,7 @@ class Operator:
 
         TaskJobs before pods, so that an attempt which a status names and no pod shows is really gone.
         """
+        begun = self.http.clock.elapsed()
         await self._relist(patiently=True)
         self.mirror.first_pods_version = -1  # pods of that list may have ended before we led
         while True:
@@ -212,7 +214,10 @@ class Operator:
             except ListError as error:
                 logger.warning("%s", error)
                 await asyncio.sleep(CATCH_UP_RETRY_SECONDS)
-        self.mirror.state.entries.clear()  # whoever led told history of those that left, or opening history tells
+        state = self.mirror.state
+        state.entries.clear()  # whoever led told history of those that left, or opening history tells
+        took = self.http.clock.elapsed() - begun
+        logger.info("caught up with %d TaskJobs and %d pods in %.2f s", len(state.jobs), len(state.pods), took)
 
     async def _relist(self, *, patiently: bool) -> None:
         """Replace TaskJobs and TaskQueues by lists; `patiently`: until it works, else one try."""
@@ -220,13 +225,17 @@ class Operator:
             try:
                 async with self._listing:  # one after the other, so that a later one is never older
                     self.mirror.replace_queues(*await list_queues(self.http))
-                    self.mirror.replace_jobs(*await list_jobs(self.http, self.settings.namespaces))
+                    self.mirror.replace_jobs(*await list_jobs(self.http, self.settings.namespaces, self._held))
                 return
             except ListError as error:
                 logger.warning("%s", error)
                 if not patiently:
                     return
                 await asyncio.sleep(RELIST_RETRY_SECONDS)
+
+    def _held(self, uid: Uid) -> Job | None:
+        tracked = self.mirror.state.jobs.get(uid)
+        return tracked.job if tracked is not None else None
 
     async def _relist_for_ever(self) -> None:
         while True:

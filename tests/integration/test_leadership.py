@@ -16,7 +16,6 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster_api import ended
 from kill_story import attempts_seen, expected, faults_of_history, faults_of_job, pods_created_twice
 from operators import Site
 from replicas import Admissions, Load, Replicas, epochs_in_history, figure, stale_writes
@@ -76,9 +75,7 @@ def roll(replicas: Replicas) -> None:
 def judge(site: Site, load: Load, replicas: Replicas) -> dict[str, list[str]]:
     """Wait until everything has ended; what is wrong, by kind."""
     names = {job.name for job in load.jobs}
-    site.jobs.wait_until(
-        lambda objects: names <= objects.keys() and all(map(ended, objects.values())), 120, "all jobs end"
-    )
+    load.wait_ended(120)
     site.pods.wait_until(lambda objects: not objects, 60, "no pod is left")
     history = site.wait_history(
         lambda told: names <= told.keys() and all(one.job["finished_at"] is not None for one in told.values()),
@@ -96,7 +93,7 @@ def judge(site: Site, load: Load, replicas: Replicas) -> dict[str, list[str]]:
     for name, attempt in sorted(seen):
         attempts.setdefault(name, []).append(attempt)
     for job in load.jobs:
-        status = site.jobs[job.name]["status"]
+        status = load.last[job.name]["status"]
         found = faults_of_job(job, ends[job.name], status, attempts.get(job.name, []))
         wrong += [f"{job.name}: {fault}" for fault in found]
         found = faults_of_history(job, ends[job.name], status, history.get(job.name))
@@ -122,7 +119,7 @@ def test_a_leader_that_is_killed_frozen_or_told_to_go_is_succeeded_and_nothing_i
         replicas.wait(lambda: standby.ask("/readyz") == (200, holder), "the standby says that it is one, and who leads")
         figures = [(each.metrics()["taskjobs_leader"], each.metrics()["taskjobs_epoch"]) for each in replicas.all]
         assert sorted(figures) == [(0, 0), (1, replicas.epoch)]
-        with Load(site.here, site.queue, PER_SECOND / 2) as load:
+        with Load(site, PER_SECOND / 2) as load:
             admissions.wait(0, 20)
             handed = hand_over(site, replicas, admissions)
             assert handed < TAKEOVER_SECONDS, f"a hand-over took {handed:.1f} s"
@@ -150,7 +147,7 @@ def test_the_long_form_prints_its_figures(
     replicas = Replicas(site, 2, lease_seconds=lease_seconds, renew_deadline_seconds=lease_seconds * 2 / 3)
     admissions, draw, took = Admissions(site.pods), random.Random(1), list[float]()
     with replicas:
-        with Load(site.here, site.queue, PER_SECOND) as load:
+        with Load(site, PER_SECOND) as load:
             admissions.wait(0, 20)
             for _ in range(times):
                 threading.Event().wait(draw.uniform(0.2, 2))  # at another moment of the leader's work each time
@@ -159,6 +156,9 @@ def test_the_long_form_prints_its_figures(
                 else:
                     took.append(way(site, replicas, admissions) or 0.0)
                     replicas.wait_all_ready()
+                load.rest()  # what piled up is worked off: each strike meets the same load
+                load.wait_ended(60)
+                load.go_on()
         faults = judge(site, load, replicas)
     with request.getfixturevalue("capsys").disabled():
         print()
