@@ -124,6 +124,7 @@ class ApiProcess:
             "TASKJOBS_DATABASE_URL": database_url,
             "TASKJOBS_KUBECONFIG": str(cluster.kubeconfig),
             "TASKJOBS_API_PORT": "0",
+            "TASKJOBS_INSECURE_LOCAL": "true",
         }
 
     def __enter__(self) -> Self:

@@ -160,7 +160,16 @@ class Cluster:
 
     def wait_for(self, *args: str, timeout_seconds: float = 60) -> None:
         """`kubectl wait` with these arguments. Raises ClusterError when the condition was not met in time."""
-        self.kubectl("wait", *args, f"--timeout={timeout_seconds:.0f}s", timeout=timeout_seconds + 10)
+        give_up_at = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                self.kubectl("wait", *args, f"--timeout={timeout_seconds:.0f}s", timeout=timeout_seconds + 10)
+                return
+            except ClusterError as error:
+                # kubectl fails at once on an object whose status has no conditions at all yet, a new CRD for example.
+                if "conditions accessor error" not in str(error) or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(0.2)
 
     def wait_gone(self, *args: str, timeout_seconds: float = 60) -> None:
         """Wait until `kubectl get ARGS -o name` finds nothing any more."""

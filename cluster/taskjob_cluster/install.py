@@ -13,8 +13,6 @@ from .progress import Progress
 CRDS = ("taskjobs.dev_taskjobs.yaml", "taskjobs.dev_taskqueues.yaml")
 DEFAULT_QUEUE = Path("examples") / "default-queue.yaml"
 ESTABLISH_SECONDS = 30
-# `kubectl wait` fails at once on an object whose status has no conditions at all.
-_NO_CONDITIONS_YET = ("conditions accessor error",)
 # Established is set a moment before the API server's discovery and OpenAPI have the kind.
 _NOT_SERVED_YET = ("no matches for kind", "could not find the requested resource")
 
@@ -30,8 +28,7 @@ def install(cluster: Cluster, on_progress: Progress = print, checkout: Path = CH
         return
     files = [argument for path in found for argument in ("-f", str(path))]
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=taskjob-cluster", *files)
-    established = ("wait", "--for=condition=Established", f"--timeout={ESTABLISH_SECONDS}s", *files)
-    _retried(cluster, _NO_CONDITIONS_YET, *established)
+    cluster.wait_for("--for=condition=Established", *files, timeout_seconds=ESTABLISH_SECONDS)
     queue = checkout / DEFAULT_QUEUE
     if queue.exists():
         _retried(cluster, _NOT_SERVED_YET, "apply", "--server-side", "--force-conflicts", "-f", str(queue))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import socket
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 
@@ -103,9 +104,11 @@ def _parse(found: Mapping[str, object]) -> Record:
     options, ports, components = found["options"], found["ports"], found["components"]
     if not (isinstance(options, dict) and isinstance(ports, dict) and isinstance(components, dict)):
         raise TypeError("options, ports and components must be objects")
+    # What another version of this tool wrote beside is not ours to judge: its cluster can still be listed and ended.
+    known = {key: options[key] for key in options.keys() & {option.name for option in fields(Options)}}
     return Record(
         name=str(found["name"]),
-        options=Options(**{**options, "provider": Provider(options["provider"])}),
+        options=Options(**{**known, "provider": Provider(options["provider"])}),
         ports={str(key): int(value) for key, value in ports.items()},
         components={
             key: Running(ProcessId(**value["process"]), list(value["command"])) for key, value in components.items()
@@ -119,6 +122,15 @@ def names() -> list[str]:
     return sorted(place.parent.name for place in clusters_directory().glob("*/cluster.json"))
 
 
+def readable() -> Iterator[Record]:
+    """The records that can be read: one that is damaged must not stand in the way of the other clusters."""
+    for name in names():
+        with suppress(ClusterError):
+            record = load(name)
+            if record is not None:
+                yield record
+
+
 def assign_ports(record: Record, purposes: Iterable[str]) -> None:
     """Give the record a free loopback port for each purpose that has none, and save it.
 
@@ -129,7 +141,7 @@ def assign_ports(record: Record, purposes: Iterable[str]) -> None:
     if not missing:
         return
     with file_lock(clusters_directory() / ".ports.lock"):
-        taken = {port for name in names() if (other := load(name)) for port in other.ports.values()}
+        taken = {port for other in readable() for port in other.ports.values()}
         candidates = random.sample(_PORTS, len(_PORTS))
         for purpose in missing:
             while (port := candidates.pop()) in taken or not _is_free(port):

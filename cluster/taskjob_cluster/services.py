@@ -51,14 +51,18 @@ def link_name(record: Record) -> str:
 
 def prepare(record: Record, kubeconfig: Path) -> None:
     """Write the configuration, and make the interface. Raises ClusterError where another cluster has Services."""
-    for name in records.names():
-        other = records.load(name) if name != record.name else None
-        if other is not None and other.options.services:
+    for other in records.readable():
+        if other.name != record.name and other.options.services and _link(other).exists():
             raise ClusterError(
-                f"cluster {name!r} has Services, whose rules are the whole machine's: take it down first "
-                f"(taskjob_cluster down --name {name})"
+                f"cluster {other.name!r} has Services, whose rules are the whole machine's: take it down first "
+                f"(taskjob_cluster down --name {other.name})"
             )
     debian.ensure_packages(["iptables", "ip"])
+    if not _link(record).exists() and _iptables("iptables", "-t", "nat", "-S", "KUBE-SERVICES"):
+        raise ClusterError(
+            "this machine has the rules of a kube-proxy already (iptables -t nat -S KUBE-SERVICES), and ours would mix "
+            "with them: end it and remove them (kube-proxy --cleanup)"
+        )
     (record.directory / "kube-proxy.yaml").write_text(yaml.safe_dump(_proxy_configuration(record, kubeconfig)))
     (record.directory / "Corefile").write_text(
         _COREFILE.format(
@@ -66,8 +70,9 @@ def prepare(record: Record, kubeconfig: Path) -> None:
         )
     )
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-    if not Path("/sys/class/net", link_name(record)).exists():
-        _ip("link", "add", link_name(record), "type", "dummy")
+    if not _link(record).exists():
+        # A bridge without ports: every kernel that has pods has bridges, not every one has dummies.
+        _ip("link", "add", link_name(record), "type", "bridge")
     _ip("address", "replace", f"{SERVICES_HOST}/32", "dev", link_name(record))
     _ip("link", "set", link_name(record), "up")
 
@@ -87,7 +92,6 @@ def _proxy_configuration(record: Record, kubeconfig: Path) -> dict[str, object]:
         # A pod answers another of its own subnet over the bridge, past the rules that would turn the address back:
         # so what comes over a Service comes from the machine.
         "iptables": {"masqueradeAll": True, "localhostNodePorts": False, "syncPeriod": "10s", "minSyncPeriod": "0s"},
-        "nodePortAddresses": ["127.0.0.0/8"],
     }
 
 
@@ -113,13 +117,26 @@ def dns(record: Record, built: Mapping[str, Path]) -> Program:
 
 def remove(record: Record) -> None:
     """Take kube-proxy's rules and the interface away. Works on what is there."""
-    if not record.options.services:
+    if not record.options.services or not _link(record).exists():
         return
     program = find(COMPONENTS["kube-proxy"])
     if program is not None:
         subprocess.run([program, "--cleanup"], env=_environment(), capture_output=True, timeout=60, check=False)
-    if Path("/sys/class/net", link_name(record)).exists():
-        _ip("link", "delete", link_name(record))
+        for command in ("iptables", "ip6tables"):
+            for chain in ("INPUT", "OUTPUT"):  # the one chain that its cleanup forgets
+                _iptables(command, "-D", chain, "-j", "KUBE-FIREWALL")
+            _iptables(command, "-F", "KUBE-FIREWALL")
+            _iptables(command, "-X", "KUBE-FIREWALL")
+    _ip("link", "delete", link_name(record))
+
+
+def _iptables(*command: str) -> bool:
+    """Whether it succeeded."""
+    return subprocess.run(command, env=_environment(), capture_output=True, timeout=30, check=False).returncode == 0
+
+
+def _link(record: Record) -> Path:
+    return Path("/sys/class/net", link_name(record))
 
 
 def _environment() -> dict[str, str]:
