@@ -128,6 +128,8 @@ class Load:
         while True:  # the server may end a watch at any time, with or without an ERROR: list and go on
             async with self.session.get(f"{self.server}{path}") as answer:
                 listed = _decode_list(await answer.read())
+            if resource == "pods":
+                self.seen.pods.clear()  # those that went unseen are not listed
             for item in listed.items:
                 self.seen.take(resource, _Event("ADDED", item))
             query = f"?watch=true&resourceVersion={listed.metadata.resource_version}&timeoutSeconds=3600"
