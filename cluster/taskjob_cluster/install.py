@@ -20,8 +20,8 @@ _NOT_SERVED_YET = ("no matches for kind", "could not find the requested resource
 def install(cluster: Cluster, on_progress: Progress = print, checkout: Path = CHECKOUT) -> None:
     """Apply what the checkout has of them; the same call again changes nothing.
 
-    CRDs go server-side: with descriptions they are larger than the annotation in which a client-side apply keeps
-    a copy. Raises ClusterError when the API server refuses one or does not serve it in time.
+    CRDs go server-side: a copy of them in an annotation, as a client-side apply keeps, would be of no use. Raises
+    ClusterError when the API server refuses one or does not serve it in time.
     """
     found = [path for name in CRDS if (path := checkout / "crds" / name).exists()]
     if not found:
@@ -31,7 +31,7 @@ def install(cluster: Cluster, on_progress: Progress = print, checkout: Path = CH
     cluster.wait_for("--for=condition=Established", *files, timeout_seconds=ESTABLISH_SECONDS)
     queue = checkout / DEFAULT_QUEUE
     if queue.exists():
-        _retried(cluster, _NOT_SERVED_YET, "apply", "--server-side", "--force-conflicts", "-f", str(queue))
+        _retried(cluster, _NOT_SERVED_YET, "apply", "-f", str(queue))  # as a user does, who may apply it again
     on_progress(f"installed {len(found)} CRDs" + (" and the queue 'default'" if queue.exists() else ""))
 
 
