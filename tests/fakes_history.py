@@ -57,7 +57,7 @@ class FakeHistory:
     async def open(self, epoch: int) -> Sequence[OpenJob]:
         self._check_available()
         if epoch < self.epoch:
-            raise DeposedError(f"epoch {epoch} is over: history belongs to epoch {self.epoch}")
+            raise DeposedError(f"epoch {epoch} is over: history belongs to epoch {self.epoch}", self.epoch)
         self.epoch = epoch
         return [
             OpenJob(

@@ -37,9 +37,9 @@ from taskjob.kube import handlers
 from taskjob.kube.client import KubeClient
 from taskjob.kube.credentials import ConfigurationError
 from taskjob.kube.election import Timing
-from taskjob.kube.http import KubeHttp
+from taskjob.kube.http import KubeHttp, NoAnswerError
 from taskjob.kube.informer import PodInformer
-from taskjob.kube.lease import Elector, LeaseRefusedError, Unopposed, claim_epoch
+from taskjob.kube.lease import Elector, LeaseRefusedError, Unopposed, claim_epoch, lift_epoch
 from taskjob.kube.lists import ListError, list_jobs, list_queues
 from taskjob.ports import DeposedError
 
@@ -134,6 +134,7 @@ class Operator:
         signals = asyncio.create_task(_take_signals(kopf_ready, stop))
         work = asyncio.create_task(self._work(listed))
         stopped = asyncio.create_task(stop.wait())
+        newer = 0  # the epoch that deposed us, if one did
         try:
             ends = [work, kopf]
             await asyncio.wait([stopped, *ends], return_when=asyncio.FIRST_COMPLETED)
@@ -141,6 +142,10 @@ class Operator:
                 if end.done():
                     end.result()  # raises what it failed with
                     raise RuntimeError("kopf stopped by itself")
+        except Exception as error:
+            cause = root_cause(error)
+            newer = cause.epoch if isinstance(cause, DeposedError) else 0
+            raise
         finally:
             # Decide nothing more, finish, let another one lead, then stop kopf, which cancels the rest.
             for part in (work, signals, stopped):
@@ -148,8 +153,7 @@ class Operator:
             await asyncio.gather(work, signals, stopped, return_exceptions=True)
             if self.acting is not None:
                 await self.acting.finish(leads=self.leader.may_act())
-            if isinstance(self.leader, Elector):
-                await asyncio.to_thread(self.leader.resign)
+            await self._step_down(newer)
             kopf_stop.set()
             if not listed.is_set():
                 kopf.cancel()
@@ -199,6 +203,15 @@ class Operator:
         )
         logger.info("epoch %d claimed by %s", leader.epoch, leader.holder)
 
+    async def _step_down(self, newer: int) -> None:
+        """Give the Lease back. If it is ours and yet `newer` deposed us, the cluster or its database comes from a
+        backup: then the Lease is left with that epoch, so that the next start exceeds it."""
+        if isinstance(self.leader, Elector):
+            await asyncio.to_thread(self.leader.resign, newer)
+        elif newer > self.leader.epoch:
+            with contextlib.suppress(NoAnswerError, LeaseRefusedError):
+                await lift_epoch(self.http, self.settings.lease_namespace, self.settings.lease_name, self.leader, newer)
+
     async def _catch_up(self) -> None:
         """See all that the leader before us did: the watches may lag, and kopf does not tell of all that vanished.
 
@@ -241,8 +254,19 @@ class Operator:
         while True:
             await asyncio.sleep(self.settings.relist_seconds)
             await self._relist(patiently=False)
+            try:
+                await self.pods.relist()
+            except ListError as error:
+                logger.warning("%s", error)
             if self.acting is None:
                 self.mirror.state.entries.clear()  # the leader tells history of them
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """What a task group failed with, if it is one thing."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _identity(settings: OperatorSettings) -> str:
@@ -306,9 +330,7 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
     except Exception as error:
-        cause: BaseException = error
-        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
-            cause = cause.exceptions[0]
+        cause = root_cause(error)
         if isinstance(cause, FOR_PEOPLE):
             logger.error("the operator stops: %s", cause)
         else:

@@ -167,7 +167,11 @@ class HistoryPort(Protocol):
 
 
 class DeposedError(Exception):
-    """A newer epoch has taken over: the only right thing left is to stop."""
+    """A newer epoch has taken over: the only right thing left is to stop. `epoch` says which where that is known."""
+
+    def __init__(self, message: str, epoch: int = 0) -> None:
+        super().__init__(message)
+        self.epoch = epoch
 
 
 # ---------------------------------------------------------------- time and leadership

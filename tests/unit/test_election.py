@@ -211,6 +211,13 @@ def test_who_resigns_acts_no_more_and_then_empties_the_lease_keeping_its_epoch()
     assert isinstance(leader.next(101.1), Stop)
 
 
+def test_who_was_deposed_by_a_greater_epoch_than_the_lease_knows_leaves_it_there() -> None:
+    # History of a cluster that was restored from a backup: otherwise it would take as many starts as epochs were lost.
+    leader = a_leader(at=100, epoch=7)
+    leader.resign(floor=90)
+    assert leader.next(101) == Write(Kind.RELEASE, "v2", "", 90)
+
+
 def test_who_resigns_in_doubt_looks_first_and_leaves_alone_what_is_no_longer_his() -> None:
     for found, then in ((Record("v9", "me", 7, 15), Write), (Record("v9", "other", 8, 15), Stop), (None, Stop)):
         leader = a_leader(at=100)

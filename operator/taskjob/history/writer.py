@@ -152,7 +152,8 @@ class HistoryWriter:
             assert owner is not None  # noqa: S101 - the first migration puts the row there
             raise DeposedError(
                 f"epoch {epoch} is over: history belongs to epoch {owner['epoch']} "
-                f"({owner['holder']}, since {owner['changed_at']:%Y-%m-%d %H:%M:%S} UTC)"
+                f"({owner['holder']}, since {owner['changed_at']:%Y-%m-%d %H:%M:%S} UTC)",
+                owner["epoch"],
             )
 
 

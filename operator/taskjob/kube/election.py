@@ -116,6 +116,7 @@ class Candidacy:
         self._leads = False
         self._over = ""  # why, once it is
         self._to_release = False
+        self._left_epoch = 0  # what the record is left with, if that is more than ours
 
     @property
     def leads(self) -> bool:
@@ -149,7 +150,7 @@ class Candidacy:
     def _next_of_resigned(self, now: float) -> Step:
         if not self._known:
             return Look() if now >= self._look_at else Wait(self._look_at - now)
-        return Write(Kind.RELEASE, self._version(), "", self.epoch)
+        return Write(Kind.RELEASE, self._version(), "", max(self.epoch, self._left_epoch))
 
     def _vacant_at(self) -> float:
         """From when on the record may be taken over, if it does not change before."""
@@ -205,7 +206,11 @@ class Candidacy:
         """A look or a write had no definite answer: a write may or may not have been carried out."""
         self._known, self._look_at = False, at + self.timing.retry
 
-    def resign(self) -> None:
-        """Stop acting, now and for good. If we led, `next` goes on until the others are told; else it is over."""
+    def resign(self, floor: int = 0) -> None:
+        """Stop acting, now and for good. If we led, `next` goes on until the others are told; else it is over.
+
+        The record is left with an epoch of at least `floor`: whoever comes next gets a greater one.
+        """
+        self._left_epoch = floor
         self._to_release, self._leads, self.valid_until = self._leads, False, -inf
         self._over = self._over or "it resigned"

@@ -147,6 +147,17 @@ async def claim_epoch(
         seconds = min(seconds * 2, _LONGEST_RETRY_SECONDS)
 
 
+async def lift_epoch(http: KubeHttp, namespace: str, name: str, leader: Unopposed, epoch: int) -> None:
+    """Leave the Lease with that epoch, if it is still this leader's: the next start then claims a greater one.
+
+    Raises `NoAnswerError`, `LeaseRefusedError`.
+    """
+    record = LeaseRecord(http, namespace, name)
+    found = await record.read()
+    if found is not None and (found.holder, found.epoch) == (leader.holder, leader.epoch):
+        await record.write(Write(Kind.RELEASE, found.version, "", max(epoch, found.epoch)), 1)
+
+
 class Unopposed:
     """`ports.Leader` of an operator that claimed its epoch by force: it may act until it is fenced."""
 
@@ -192,6 +203,7 @@ class Elector:
         self._thread = threading.Thread(target=self._live, name="elector", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resigning = threading.Event()
+        self._left_epoch = 0
         self._nudge: asyncio.Event | None = None
         self._trouble = ""  # why the last request failed
 
@@ -217,8 +229,9 @@ class Elector:
         """Stand for election from now on."""
         self._thread.start()
 
-    def resign(self) -> None:
-        """Act no more, and tell the others. Blocks until that is done, for some seconds at most."""
+    def resign(self, floor: int = 0) -> None:
+        """Act no more, and tell the others, who get epochs above `floor`. Blocks for some seconds at most."""
+        self._left_epoch = floor
         self._resigning.set()
         if self._loop is not None and self._nudge is not None:
             with contextlib.suppress(RuntimeError):  # its loop has ended meanwhile
@@ -245,7 +258,7 @@ class Elector:
             while True:
                 now = boottime()
                 if self._resigning.is_set() and give_up_at == inf:
-                    self._candidacy.resign()
+                    self._candidacy.resign(self._left_epoch)
                     give_up_at = now + RELEASE_SECONDS
                 match self._candidacy.next(now, self._floor()):
                     case Stop(why):
@@ -284,8 +297,8 @@ class Elector:
                         assert_never(step)
             self._trouble = ""
         except (NoAnswerError, TimeoutError, LeaseRefusedError) as error:
-            if isinstance(error, LeaseRefusedError) and candidacy.record is None:
-                raise  # it never worked: somebody has to look at the permissions
+            if isinstance(error, LeaseRefusedError) and not candidacy.leads:
+                raise  # somebody has to look at the permissions; a leader has until its deadline
             self._trouble = str(error) or f"no answer within {self._timing.request:g} s"
             candidacy.unanswered(boottime())
             log.warning("Lease %s/%s: %s", *self._lease, self._trouble)
