@@ -119,7 +119,7 @@ def test_every_variable_that_the_chart_sets_is_a_setting() -> None:
     known = {
         f"TASKJOBS_{name}".upper() for settings in (OperatorSettings, ApiSettings) for name in settings.model_fields
     }
-    objects = rendered("default", TRIAL, "--set=api.enabled=true,namespaces={a}")
+    objects = rendered("default", TRIAL, "--set=api.enabled=true,api.allowedOrigins={a},api.audiences={a},namespaces={a}")
     said = {
         variable["name"]
         for found in of_kind(objects, "Deployment")
