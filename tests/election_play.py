@@ -73,6 +73,7 @@ class Play:
     electors: list[Elector] = field(default_factory=list)
     floor: int = 0
     faults: list[str] = field(default_factory=list)
+    writes_under_way: int = 0  # sent, and neither answered nor lost: also those that nobody waits for any more
     _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=count)
 
@@ -173,13 +174,19 @@ class Play:
         arrives_at = self.now + self.random.uniform(0, self.late)
         lost_there, lost_back = (self.random.random() < self.trouble / 2 for _ in range(2))
 
+        writes = isinstance(step, Write)
+
         def arrive() -> None:
             found: Record | str | None
             found = self.lease.read() if isinstance(step, Look) else self.lease.write(step, self.timing.lease)
             if not lost_back:
                 self._at(self.now + self.random.uniform(0, self.late), lambda: answer(found))
+            else:
+                self.writes_under_way -= writes
 
         def answer(found: Record | str | None) -> None:
+            if elector.paused_until <= self.now or elector.stopped:
+                self.writes_under_way -= writes
             if elector.asked != number or not self._awake(elector, lambda: answer(found)):
                 return
             if isinstance(step, Write) and isinstance(found, str):
@@ -200,5 +207,6 @@ class Play:
             self._step(elector)
 
         if not lost_there:
+            self.writes_under_way += writes
             self._at(arrives_at, arrive)
         self._at(gives_up_at, give_up)

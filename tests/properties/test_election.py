@@ -37,8 +37,8 @@ def live(play: Play, event: str, draw: Random) -> None:
         play.resign(chosen)
     elif event == "annotate" and play.lease.record is not None:
         play.lease.record = play.lease.record._replace(version=play.lease.record.version + "'")
-    elif event == "delete" and not play.who():
-        # While somebody leads nothing can keep a second one away for the rest of his deadline but his epoch.
+    elif event == "delete" and not play.who() and not play.writes_under_way:
+        # While somebody leads, or may yet, only his epoch can keep him and the next one apart.
         play.floor = play.lease.record.epoch if play.lease.record is not None else play.floor
         play.lease.delete()
 
