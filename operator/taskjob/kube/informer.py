@@ -158,7 +158,7 @@ class PodInformer:
         """Watch from a version on, again and again. Raises `ExpiredError`."""
         watch, backoff = _Watch(self._sink, version), _Backoff()
         while True:
-            why, wait_seconds = "it ended", None
+            why, wait_seconds, before = "it ended", None, watch.version
             try:
                 await self._watch(path, watch)
             except (NoAnswerError, BrokenError) as error:
@@ -168,7 +168,9 @@ class PodInformer:
             except ExpiredError:
                 metrics.watch_restarts.labels("pods", "Expired").inc()
                 raise
-            if backoff.steady:
+            # In a burst the API server ends each watch whose reader falls behind for some milliseconds. One that
+            # brought something did well: waiting longer each time would leave us blind when most happens.
+            if backoff.steady or watch.version > before:
                 backoff = _Backoff()
             await backoff.wait(f"the watch of {path} begins anew: {why}", wait_seconds)
 
