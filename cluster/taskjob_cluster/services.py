@@ -123,11 +123,21 @@ def remove(record: Record) -> None:
     if program is not None:
         subprocess.run([program, "--cleanup"], env=_environment(), capture_output=True, timeout=60, check=False)
         for command in ("iptables", "ip6tables"):
-            for chain in ("INPUT", "OUTPUT"):  # the one chain that its cleanup forgets
-                _iptables(command, "-D", chain, "-j", "KUBE-FIREWALL")
-            _iptables(command, "-F", "KUBE-FIREWALL")
-            _iptables(command, "-X", "KUBE-FIREWALL")
+            _remove_forgotten(command)
     _ip("link", "delete", link_name(record))
+
+
+def _remove_forgotten(command: str) -> None:
+    """The chains that kube-proxy's own cleanup leaves."""
+    for chain in ("INPUT", "OUTPUT"):
+        _iptables(command, "-D", chain, "-j", "KUBE-FIREWALL")
+    for table, chain in (
+        ("filter", "KUBE-FIREWALL"),
+        ("mangle", "KUBE-IPTABLES-HINT"),
+        ("mangle", "KUBE-PROXY-CANARY"),
+    ):
+        _iptables(command, "-t", table, "-F", chain)
+        _iptables(command, "-t", table, "-X", chain)
 
 
 def _iptables(*command: str) -> bool:
