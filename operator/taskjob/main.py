@@ -172,7 +172,7 @@ class Operator:
         """List in the safe order and follow; once this process leads, decide and record."""
         if isinstance(self.leader, Unopposed):
             await self._claim(self.leader)
-        await self._relist(patiently=True)
+        await self._relist(retry_seconds=RELIST_RETRY_SECONDS)
         listed.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.pods.run())
@@ -218,7 +218,7 @@ class Operator:
         TaskJobs before pods, so that an attempt which a status names and no pod shows is really gone.
         """
         begun = self.http.clock.elapsed()
-        await self._relist(patiently=True)
+        await self._relist(retry_seconds=CATCH_UP_RETRY_SECONDS)
         self.mirror.first_pods_version = -1  # pods of that list may have ended before we led
         while True:
             try:
@@ -232,8 +232,8 @@ class Operator:
         took = self.http.clock.elapsed() - begun
         logger.info("caught up with %d TaskJobs and %d pods in %.2f s", len(state.jobs), len(state.pods), took)
 
-    async def _relist(self, *, patiently: bool) -> None:
-        """Replace TaskJobs and TaskQueues by lists; `patiently`: until it works, else one try."""
+    async def _relist(self, *, retry_seconds: float | None) -> None:
+        """Replace TaskJobs and TaskQueues by lists: tried every so many seconds until it works, or once."""
         while True:
             try:
                 async with self._listing:  # one after the other, so that a later one is never older
@@ -242,9 +242,9 @@ class Operator:
                 return
             except ListError as error:
                 logger.warning("%s", error)
-                if not patiently:
+                if retry_seconds is None:
                     return
-                await asyncio.sleep(RELIST_RETRY_SECONDS)
+                await asyncio.sleep(retry_seconds)
 
     def _held(self, uid: Uid) -> Job | None:
         tracked = self.mirror.state.jobs.get(uid)
@@ -253,7 +253,7 @@ class Operator:
     async def _relist_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self.settings.relist_seconds)
-            await self._relist(patiently=False)
+            await self._relist(retry_seconds=None)
             try:
                 await self.pods.relist()
             except ListError as error:
