@@ -161,6 +161,7 @@ async def measure(arguments: argparse.Namespace, directory: Path) -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "taskjob_api", stderr=log, stdout=log,
             env={**os.environ, "TASKJOBS_DATABASE_URL": server.url, "TASKJOBS_API_PORT": str(arguments.port),
+                 "TASKJOBS_INSECURE_LOCAL": "true",
                  "TASKJOBS_KUBECONFIG": str(directory / "kubeconfig")},
         )  # fmt: skip
         try:

@@ -25,9 +25,11 @@ from taskjob.history.writer import HistoryWriter
 from taskjob.kube.http import KubeHttp
 from taskjob.ports import Batch, Log
 from taskjob_api.app import Server, configured, listen, url_of
+from taskjob_api.auth import Guard
 from taskjob_api.cluster import Cluster
 from taskjob_api.hub import Hub
-from taskjob_api.routes import Service, StreamLimits, build
+from taskjob_api.reviews import Reviews
+from taskjob_api.routes import Doors, Service, StreamLimits, build
 
 Frame = dict[str, Any]
 PATIENCE_SECONDS = 20.0
@@ -124,22 +126,23 @@ class World:
     server: Server
     serving: asyncio.Task[None]
     sockets: contextlib.AsyncExitStack
+    guard: Guard
 
     async def tell(self, *entries: Entry, logs: tuple[Log, ...] = ()) -> None:
         """Play the operator: one flush."""
         await self.writer.flush(1, Batch(entries, logs))
 
-    async def stream(self, **query: Any) -> Stream:
+    async def stream(self, headers: dict[str, str] | None = None, **query: Any) -> Stream:
         """A client of the stream; it has got the first HEARTBEAT unless it begins with something else."""
         address = f"ws{self.url.removeprefix('http')}/jobs/stream?{urlencode(query, doseq=True)}"
         # No keepalive of its own, and a small buffer: a test decides when it reads.
-        client = Stream(await connect(address, ping_interval=None, max_queue=4))
+        client = Stream(await connect(address, ping_interval=None, max_queue=4, additional_headers=headers))
         self.sockets.callback(client.kill)  # a closing handshake would wait for frames that nobody reads
         return client
 
-    async def listening(self, **query: Any) -> Stream:
+    async def listening(self, headers: dict[str, str] | None = None, **query: Any) -> Stream:
         """A client that is known to be there: what is told from now on, it hears."""
-        client = await self.stream(**query)
+        client = await self.stream(headers, **query)
         await client.next_of("HEARTBEAT")
         return client
 
@@ -153,6 +156,16 @@ class World:
         await self.serving
 
 
+@dataclass(frozen=True)
+class Judged:
+    """How callers are judged."""
+
+    audiences: tuple[str, ...] = ()
+    keep_seconds: float = 0.2
+    recheck_seconds: float = 0.5
+    origins: tuple[str, ...] = ()
+
+
 @contextlib.asynccontextmanager
 async def a_world(
     kubeconfig: Path,
@@ -161,12 +174,13 @@ async def a_world(
     kept: int = 8192,
     limits: StreamLimits | None = None,
     migrated: bool = True,
+    judged: Judged | None = None,
 ) -> AsyncIterator[World]:
-    """The API around a cluster and a database."""
+    """The API around a cluster and a database; nobody has to log in unless it is `judged`."""
     writer = HistoryWriter(database_url)
     if migrated:
         await writer.open(1)
-    listening = listen("127.0.0.1", 0)
+    listening = listen("127.0.0.1", 0, insecure_local=judged is None)
     url = url_of(listening)
     going = asyncio.Event()
     async with (
@@ -177,14 +191,19 @@ async def a_world(
     ):
         hub = Hub(reader, kept=kept)
         limits = limits or StreamLimits(heartbeat_seconds=HEARTBEAT_SECONDS)
-        service = Service(Cluster(kube), reader, hub, limits, going)
-        server = Server(configured(build(service, version="test")), going)
+        guard = Guard(None, reader.namespaces)
+        if judged is not None:
+            reviews = Reviews(kube, audiences=judged.audiences, keep_seconds=judged.keep_seconds)
+            guard = Guard(reviews, reader.namespaces, recheck_seconds=judged.recheck_seconds)
+        service = Service(Cluster(kube), reader, hub, limits=limits, going=going, guard=guard)
+        doors = Doors(insecure_local=judged is None, origins=judged.origins if judged is not None else ())
+        server = Server(configured(build(service, version="test", doors=doors)), going)
         serving = asyncio.create_task(server.serve([listening]))
         try:
             await until(lambda: server.started, "the API starts")
             if migrated:
                 await until(lambda: hub.cursor is not None, "the hub reads history")
-            yield World(url, http, writer, hub, server, serving, sockets)
+            yield World(url, http, writer, hub, server, serving, sockets, guard)
         finally:
             await sockets.aclose()
             server.should_exit = True
@@ -221,4 +240,4 @@ def known_as(job: Job, *, uid: str, namespace: str) -> Job:
     return replace(job, uid=type(job.uid)(uid), namespace=type(job.namespace)(namespace))
 
 
-__all__ = ["NOBODY", "Refusal", "Stream", "World", "a_world", "eventually", "known_as", "steps", "until"]
+__all__ = ["NOBODY", "Judged", "Refusal", "Stream", "World", "a_world", "eventually", "known_as", "steps", "until"]

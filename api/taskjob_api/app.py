@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import importlib.metadata
 import logging
@@ -20,10 +21,12 @@ from taskjob.config import ApiSettings, explain_invalid
 from taskjob.history.reader import HistoryReader
 from taskjob.kube.credentials import ConfigurationError
 from taskjob.kube.http import KubeHttp
+from taskjob_api.auth import Guard
 from taskjob_api.cluster import Cluster
 from taskjob_api.hub import Hub
 from taskjob_api.middleware import is_loopback
-from taskjob_api.routes import Service, StreamLimits, build
+from taskjob_api.reviews import Reviews
+from taskjob_api.routes import Doors, Service, StreamLimits, build
 
 log = logging.getLogger("taskjob_api")
 
@@ -34,12 +37,12 @@ class StartError(Exception):
     """The API cannot start; the message says why and what to do."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, insecure_local: bool = False) -> socket.socket:
     """The listening socket. Raises `StartError`: without authentication there is none but on loopback."""
-    if not is_loopback(host):
+    if insecure_local and not is_loopback(host):
         raise StartError(
-            f"TASKJOBS_API_HOST={host} is refused: the API does not authenticate its callers yet, "
-            "so it binds to loopback only (127.0.0.1, ::1, localhost)"
+            f"TASKJOBS_API_HOST={host} is refused: with --insecure-local nobody has to log in, "
+            "so the API binds to loopback only (127.0.0.1, ::1, localhost)"
         )
     host = host.strip("[]")
     try:
@@ -96,6 +99,14 @@ def configured(app: FastAPI) -> uvicorn.Config:
     )
 
 
+def guard(settings: ApiSettings, http: KubeHttp, reader: HistoryReader) -> Guard:
+    """Who judges the callers."""
+    reviews = None
+    if not settings.insecure_local:
+        reviews = Reviews(http, audiences=settings.audiences, keep_seconds=settings.access_cache_seconds)
+    return Guard(reviews, reader.namespaces, recheck_seconds=settings.access_recheck_seconds)
+
+
 async def serve(settings: ApiSettings, listening: socket.socket) -> None:
     """Serve until a signal ends it. Raises `ConfigurationError`."""
     going = asyncio.Event()
@@ -105,20 +116,30 @@ async def serve(settings: ApiSettings, listening: socket.socket) -> None:
         HistoryReader(settings.database_url.get_secret_value()) as reader,
     ):
         hub = Hub(reader, kept=settings.stream_kept)
-        service = Service(Cluster(http), reader, hub, limits, going)
-        app = build(service, version=importlib.metadata.version("taskjobs"))
-        log.info(
-            "the API answers at %s (docs at /docs); it does not authenticate its callers, so it binds to loopback only",
-            url_of(listening),
+        service = Service(Cluster(http), reader, hub, limits=limits, going=going, guard=guard(settings, http, reader))
+        doors = Doors(settings.insecure_local, settings.allowed_origins)
+        app = build(service, version=importlib.metadata.version("taskjobs"), doors=doors)
+        how = (
+            "with --insecure-local nobody has to log in, so it binds to loopback only"
+            if settings.insecure_local
+            else "callers send a bearer token of the API server's"
         )
+        log.info("the API answers at %s (docs at /docs); %s", url_of(listening), how)
         await Server(configured(app), going).serve([listening])
 
 
 def main() -> None:
     """Run the API until it is told to stop; a message and exit code 2 if it cannot start."""
+    arguments = argparse.ArgumentParser(prog="taskjob-api", description="The REST and WebSocket API of Taskjobs.")
+    arguments.add_argument(
+        "--insecure-local",
+        action="store_true",
+        help="ask nobody for a token, use our own credentials for everything, and bind to loopback only",
+    )
+    given = arguments.parse_args()
     try:
-        settings = ApiSettings()
-        listening = listen(settings.api_host, settings.api_port)
+        settings = ApiSettings(insecure_local=True) if given.insecure_local else ApiSettings()
+        listening = listen(settings.api_host, settings.api_port, insecure_local=settings.insecure_local)
     except ValidationError as error:
         sys.exit(_stop(explain_invalid(error)))
     except StartError as error:

@@ -1,7 +1,8 @@
 """TaskJobs in the cluster: create, read, cancel, and the logs of their pods; what the API server refuses becomes a
 `Problem` that names the field.
 
-The API server judges with its own credentials here: this process's. (The callers' come with authentication.)
+Everything is asked with the caller's own token, so that the API server judges, admits and audits as if the caller had
+used kubectl.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from taskjob.kube.http import JSON, MERGE_PATCH, KubeHttp, NoAnswerError, Reply,
 from taskjob.kube.schema import UnusableObjectError, parse_job
 from taskjob_api.bodies import Submission
 from taskjob_api.problems import FieldError, Kind, Problem, summary, unavailable
+from taskjob_api.reviews import Caller, unauthenticated
 
 FIELD_MANAGER: Final = "taskjobs-api"
 _CANCEL_TRIES: Final = 5
@@ -38,10 +40,34 @@ class NoPodLog:
 
 
 class Cluster:
-    """The API server, as far as this API needs it. Raises `Problem` for every refusal."""
+    """The API server. What there is to do there, a caller does: see `of`."""
 
     def __init__(self, http: KubeHttp) -> None:
         self._http = http
+
+    def of(self, caller: Caller) -> CallersCluster:
+        """The API server as this caller has it."""
+        return CallersCluster(self._http, caller.token)
+
+    async def ready(self) -> str | None:
+        """None if TaskJobs are known there, else what is wrong."""
+        try:
+            reply = await self._http.request(
+                "GET", "/apis/taskjobs.dev/v1beta1", verb="get", resource="readiness", timeout_seconds=3
+            )
+        except NoAnswerError as error:
+            return f"does not answer: {error}"
+        if reply.code == 404:
+            return "does not know TaskJobs: the CRDs are not installed"
+        return None if reply.ok else reply.message
+
+
+class CallersCluster:
+    """The API server, asked with one caller's token. Raises `Problem` for every refusal."""
+
+    def __init__(self, http: KubeHttp, token: str | None) -> None:
+        self._http = http
+        self._token = token  # None: nobody has to log in here, and our own credentials are used
 
     async def create(self, job: Submission) -> Job:
         """Create a TaskJob; an unknown field is refused with its name."""
@@ -53,7 +79,7 @@ class Cluster:
             encode(job.manifest),
         )
         if not reply.ok:
-            raise refusal(reply, job)
+            raise self._refusal(reply, job)
         return _job(reply)
 
     async def read(self, namespace: str, name: str, uid: str) -> Job | None:
@@ -62,7 +88,7 @@ class Cluster:
         if reply.code == 404:
             return None
         if not reply.ok:
-            raise refusal(reply)
+            raise self._refusal(reply)
         job = _job(reply)
         return job if job.uid == uid else None
 
@@ -94,7 +120,7 @@ class Cluster:
             if reply.ok:
                 return _job(reply)
             if reply.code not in (404, 409):
-                raise refusal(reply)
+                raise self._refusal(reply)
             seen = await self.read(seen.namespace, seen.name, seen.uid)
         raise Problem(Kind.CONFLICT, f"{job.namespace}/{job.name} changes all the time: try again")
 
@@ -111,6 +137,7 @@ class Cluster:
                 resource="pods/log",
                 query=wanted,
                 silence_seconds=_LOG_SILENCE_SECONDS if follow else self._http.timeout_seconds,
+                token=self._token,
             ) as response:
                 if response.status == 200:
                     yield response.content.iter_any()
@@ -128,19 +155,12 @@ class Cluster:
             message = reply.message
             raise Problem(Kind.NO_LOG, message, [FieldError(field="container", message=message)])
         else:
-            raise refusal(reply)
+            raise self._refusal(reply)
 
-    async def ready(self) -> str | None:
-        """None if TaskJobs can be read, else what is wrong."""
-        try:
-            reply = await self._http.request(
-                "GET", "/apis/taskjobs.dev/v1beta1", verb="get", resource="readiness", timeout_seconds=3
-            )
-        except NoAnswerError as error:
-            return f"does not answer: {error}"
-        if reply.code == 404:
-            return "does not know TaskJobs: the CRDs are not installed"
-        return None if reply.ok else reply.message
+    def _refusal(self, reply: Reply, job: Submission | None = None) -> Problem:
+        if reply.code == 401 and self._token is not None:
+            return unauthenticated("the API server does not accept this token")
+        return refusal(reply, job)
 
     async def _send(
         self,
@@ -154,7 +174,14 @@ class Cluster:
     ) -> Reply:
         try:
             return await self._http.request(
-                method, path, verb=verb, resource="taskjobs", query=query, body=body, content_type=content_type
+                method,
+                path,
+                verb=verb,
+                resource="taskjobs",
+                query=query,
+                body=body,
+                content_type=content_type,
+                token=self._token,
             )
         except NoAnswerError as error:
             raise unavailable(f"the API server does not answer: {error}", _RETRY_SECONDS) from error

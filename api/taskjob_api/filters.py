@@ -104,6 +104,9 @@ class StreamQuery(JobQuery):
     snapshot: bool = Field(
         False, description="Begin with the matching jobs as they are. With a cursor: only if it is not known any more."
     )
+    ticket: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        None, description="A ticket of `POST /jobs/stream/ticket`, for browsers."
+    )
 
 
 Query = TypeVar("Query", bound=BaseModel)

@@ -10,18 +10,20 @@ import asyncio
 import contextlib
 import logging
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from taskjob.core.phases import Phase
 from taskjob.ports import HistoryUnavailableError
 from taskjob_api import metrics
 from taskjob_api.cluster import NoPodLog
-from taskjob_api.hub import Hub
-from taskjob_api.jobs import Found, Jobs
-from taskjob_api.logs import LiveLog, LogQuery, Logs, Target
+from taskjob_api.desk import Desk
+from taskjob_api.jobs import Found
+from taskjob_api.logs import LiveLog, LogQuery, Target
 from taskjob_api.problems import Kind, Problem
+from taskjob_api.reviews import Right, to_read_logs
 from taskjob_api.views import encode
 
 log = logging.getLogger(__name__)
@@ -139,31 +141,23 @@ def named(kind: Literal["end", "problem"], content: bytes, identity: str) -> byt
     return b"event: " + kind.encode() + b"\nid: " + identity.encode() + b"\ndata: " + content + b"\n\n"
 
 
-class Sources(Protocol):
-    """What a follower reads from."""
-
-    jobs: Jobs
-    logs: Logs
-    hub: Hub
-    going: asyncio.Event  # set when the process is about to end
-
-
 class Follower:
     """Follows one attempt's log for one client."""
 
-    def __init__(self, sources: Sources, of: Target, query: LogQuery, since: str | None, place: Place | None) -> None:
-        self._sources = sources
+    def __init__(self, desk: Desk, of: Target, query: LogQuery, since: str | None, place: Place | None) -> None:
+        self._desk = desk
         self._of = of
         self._query = query
         self._since = since
         self._resumed = place is not None
         self._place = place or Place()
         self._going: asyncio.Task[bool] | None = None
+        self._judged_at = time.monotonic()
 
     async def open(self, *, follow: bool = True) -> LiveLog | NoPodLog:
         """The pod's log from where we are. Raises `Problem`."""
         self._place.restart()
-        return await self._sources.logs.open(
+        return await self._desk.logs.open(
             self._of,
             self._query,
             self._place.since or self._since,
@@ -175,7 +169,7 @@ class Follower:
     async def events(self, first: LiveLog | NoPodLog) -> AsyncIterator[bytes]:
         """All events, from what `open` gave."""
         metrics.log_followers.inc()
-        self._going = asyncio.create_task(self._sources.going.wait())
+        self._going = asyncio.create_task(self._desk.going.wait())
         try:
             async for sent in self._events(first):
                 yield sent
@@ -188,6 +182,17 @@ class Follower:
             self._going.cancel()
             if isinstance(first, LiveLog):
                 await first.close()
+
+    async def _judge(self) -> None:
+        """The API server judges when a log is opened, and never again. Raises `Problem` once the right is gone."""
+        if time.monotonic() < self._judged_at + self._desk.rights.recheck_seconds:
+            return
+        self._judged_at = time.monotonic()
+        job = self._of.found.job or self._of.found.row
+        assert job is not None  # noqa: S101 - see Found
+        await self._desk.rights.known()
+        await self._desk.rights.require(to_read_logs(job.namespace))
+        await self._desk.rights.require(Right("get", job.namespace))
 
     @property
     def _identity(self) -> str:
@@ -204,14 +209,14 @@ class Follower:
                 wait = _LOOK_SECONDS[0]
             if self._going is not None and self._going.done():
                 return  # without `end`: the client comes back
-            found = await self._sources.jobs.find(self._of.found.answer["id"])
+            found = await self._desk.jobs.find(self._of.found.answer["id"])
             if not is_under_way(found, self._of):
                 async for sent in self._rest():
                     yield sent
                 yield named("end", _outcome(found, self._of), END_IDENTITY)
                 return
             yield _BEAT
-            grown = self._sources.hub.grown
+            grown = self._desk.hub.grown
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await grown.wait()
@@ -225,7 +230,7 @@ class Follower:
             async for sent in self._lines(opened):
                 yield sent
             return
-        kept = await self._sources.logs.kept(self._of, self._query, None)
+        kept = await self._desk.logs.kept(self._of, self._query, None)
         if kept is None:
             return
         # A kept log has no times: where we are in it is known only if we began at its beginning.
@@ -245,7 +250,9 @@ class Follower:
             while True:
                 waiting = waiting or asyncio.ensure_future(anext(lines))
                 ends = (waiting,) if self._going is None else (waiting, self._going)
-                await asyncio.wait(ends, timeout=_BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                beat = min(_BEAT_SECONDS, self._desk.rights.recheck_seconds)
+                await asyncio.wait(ends, timeout=beat, return_when=asyncio.FIRST_COMPLETED)
+                await self._judge()
                 if not waiting.done():
                     if self._going is not None and self._going.done():
                         return

@@ -10,23 +10,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from taskjob.core.model import Job
 from taskjob.core.phases import Phase
 from taskjob.history.reader import HistoryReader, JobRow
 from taskjob.ports import HistoryUnavailableError
+from taskjob_api.auth import Rights
 from taskjob_api.bodies import Submission
-from taskjob_api.cluster import Cluster
+from taskjob_api.cluster import CallersCluster
 from taskjob_api.filters import ListQuery
 from taskjob_api.hub import Hub
 from taskjob_api.problems import FieldError, Kind, Problem
+from taskjob_api.reviews import Right
 from taskjob_api.views import live, past, past_detail
 
-_REMEMBERED: Final = 10_000
 HISTORY_LAG_SECONDS: Final = 0.4
 """How long to wait for history to hear of a job before it is said not to exist; a flush takes 100 ms."""
+
+
+class _ForeignError(Exception):
+    """The caller may not read the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +52,52 @@ class Found:
         return past_detail(self.row)
 
 
-class Jobs:
-    """What the routes ask for. Raises `Problem`; `HistoryUnavailableError` passes where history alone could answer."""
+class Names:
+    """Which name a UID has, of the last jobs that were seen here."""
 
-    def __init__(self, cluster: Cluster, reader: HistoryReader, hub: Hub) -> None:
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self._known: OrderedDict[str, tuple[str, str]] = OrderedDict()
+
+    def get(self, uid: str) -> tuple[str, str] | None:
+        """Namespace and name."""
+        return self._known.get(uid)
+
+    def remember(self, uid: str, namespace: str, name: str) -> None:
+        """It has that name, for good."""
+        self._known[uid] = (namespace, name)
+        self._known.move_to_end(uid)
+        if len(self._known) > self._limit:
+            self._known.popitem(last=False)
+
+
+class Jobs:
+    """What the routes ask for, for one caller. A job that the caller may not read is one that is not there.
+
+    Raises `Problem`; `HistoryUnavailableError` passes where history alone could answer.
+    """
+
+    def __init__(
+        self, cluster: CallersCluster, reader: HistoryReader, hub: Hub, *, names: Names, rights: Rights
+    ) -> None:
         self.cluster = cluster
         self.reader = reader
         self._hub = hub
-        self._names: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._names = names
+        self._rights = rights
 
     async def create(self, wanted: Submission) -> dict[str, Any]:
         """Create the TaskJob."""
         job = await self.cluster.create(wanted)
-        self._remember(job.uid, job.namespace, job.name)
+        self._names.remember(job.uid, job.namespace, job.name)
         return live(job, ())
 
     async def page(self, query: ListQuery) -> dict[str, Any]:
-        """A `JobPage`."""
+        """A `JobPage`, of the namespaces whose TaskJobs the caller may list."""
+        scope = await self._rights.scope("list", query.namespace)
+        wanted = query.filter() if scope is None else replace(query.filter(), namespaces=sorted(scope))
         try:
-            page = await self.reader.jobs(query.filter(), query.limit, query.cursor)
+            page = await self.reader.jobs(wanted, query.limit, query.cursor)
         except ValueError as error:  # `CursorUnknownError`, or a text in it that PostgreSQL does not take
             if query.cursor is None:
                 raise
@@ -74,13 +106,26 @@ class Jobs:
             ) from None
         for row in page.items:
             if row.gone_at is None:
-                self._remember(row.uid, row.namespace, row.name)
+                self._names.remember(row.uid, row.namespace, row.name)
         return {"items": [past(row) for row in page.items], "next": page.next}
 
     async def find(self, uid: str) -> Found:
-        """The job of that UID. Raises `Problem`: 404 if neither the cluster nor history knows it."""
+        """The job of that UID. Raises `Problem`: 404 if nobody knows it, or the caller may not.
+
+        Of a TaskJob in the cluster the API server says whether the caller may read it, of one that has left we ask.
+        """
+        deadline = time.monotonic() + HISTORY_LAG_SECONDS
+        await self._rights.known()
+        try:
+            return await self._find(uid, deadline)
+        except _ForeignError:
+            # No sooner than for a job that does not exist: else the time would tell them apart.
+            await asyncio.sleep(deadline - time.monotonic())
+            raise _unknown(uid) from None
+
+    async def _find(self, uid: str, deadline: float) -> Found:
         if (name := self._names.get(uid)) is not None:
-            job, row = await asyncio.gather(self.cluster.read(*name, uid), self.reader.job(uid), return_exceptions=True)
+            job, row = await asyncio.gather(self._read(*name, uid), self.reader.job(uid), return_exceptions=True)
             history_answers = not isinstance(row, HistoryUnavailableError)
             if isinstance(row, BaseException):
                 if history_answers:
@@ -90,18 +135,28 @@ class Jobs:
                 row = None
             if isinstance(job, BaseException):
                 raise job
-            if job is not None or row is not None:
+            if job is not None:
                 return Found(job, row, history_answers)
-            raise _unknown(uid)
-        row = await self._row(uid)
+        else:
+            row = await self._row(uid, deadline)
+            if row is not None and row.gone_at is None:
+                job = await self._read(row.namespace, row.name, uid)
+                if job is not None:
+                    self._names.remember(uid, row.namespace, row.name)
+                    return Found(job, row)
         if row is None:
             raise _unknown(uid)
-        if row.gone_at is not None:
-            return Found(None, row)
-        job = await self.cluster.read(row.namespace, row.name, uid)
-        if job is not None:
-            self._remember(uid, row.namespace, row.name)
-        return Found(job, row)
+        if not await self._rights.may(Right("get", row.namespace)):
+            raise _ForeignError
+        return Found(None, row)
+
+    async def _read(self, namespace: str, name: str, uid: str) -> Job | None:
+        try:
+            return await self.cluster.read(namespace, name, uid)
+        except Problem as problem:
+            if problem.kind is Kind.FORBIDDEN and not self._rights.unlimited:
+                raise _ForeignError from None
+            raise
 
     async def cancel(self, uid: str) -> dict[str, Any]:
         """Cancel the job. Raises `Problem`: 409 once it has finished."""
@@ -110,15 +165,14 @@ class Jobs:
             job = await self.cluster.cancel(found.job)
             if job is not None:
                 return Found(job, found.row, found.history_answers).answer
-        row = found.row or await self._row(uid)
+        row = found.row or await self._row(uid, time.monotonic() + HISTORY_LAG_SECONDS)
         if row is None:
             raise _unknown(uid)
         ended = f"it is {row.phase}" if _is_terminal(row.phase) else "it was deleted"
         raise Problem(Kind.FINISHED, f"{row.namespace}/{row.name} cannot be cancelled any more: {ended}")
 
-    async def _row(self, uid: str) -> JobRow | None:
+    async def _row(self, uid: str, deadline: float) -> JobRow | None:
         """History's row; a job that history has not heard of yet is waited for, a moment."""
-        deadline = time.monotonic() + HISTORY_LAG_SECONDS
         while True:
             grown = self._hub.grown  # taken before the look, so that nothing falls between
             if (row := await self.reader.job(uid)) is not None:
@@ -128,12 +182,6 @@ class Jobs:
                     await grown.wait()
             except TimeoutError:
                 return None
-
-    def _remember(self, uid: str, namespace: str, name: str) -> None:
-        self._names[uid] = (namespace, name)
-        self._names.move_to_end(uid)
-        if len(self._names) > _REMEMBERED:
-            self._names.popitem(last=False)
 
 
 def _is_terminal(phase: str) -> bool:

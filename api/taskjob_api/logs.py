@@ -20,9 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskjob.core.model import PodTemplate
 from taskjob.history.reader import HistoryReader
 from taskjob.ports import HistoryUnavailableError
-from taskjob_api.cluster import Cluster, NoPodLog
+from taskjob_api.auth import Rights
+from taskjob_api.cluster import CallersCluster, NoPodLog
 from taskjob_api.jobs import Found
 from taskjob_api.problems import FieldError, Kind, Problem, invalid
+from taskjob_api.reviews import to_read_logs
 
 TAIL_MAX: Final = 1_000_000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -160,11 +162,12 @@ class LiveLog:
 
 
 class Logs:
-    """Both sources of logs."""
+    """Both sources of logs, for one caller: who may read a pod's log may read the one that was kept of it."""
 
-    def __init__(self, cluster: Cluster, reader: HistoryReader) -> None:
+    def __init__(self, cluster: CallersCluster, reader: HistoryReader, rights: Rights) -> None:
         self._cluster = cluster
         self._reader = reader
+        self._rights = rights
 
     async def open(
         self,
@@ -203,9 +206,10 @@ class Logs:
         return LiveLog(opened, stack)
 
     async def kept(self, of: Target, query: LogQuery, since: datetime | None) -> KeptLog | None:
-        """History's log of the attempt. Raises `HistoryUnavailableError`."""
+        """History's log of the attempt. Raises `HistoryUnavailableError`, and `Problem` if the caller may not."""
         job = of.found.job or of.found.row
         assert job is not None  # noqa: S101 - see Found
+        await self._rights.require(to_read_logs(job.namespace))
         log = await self._reader.logs(job.uid, of.attempt, query.container, of.run)
         if log is None:
             return None

@@ -1,12 +1,14 @@
-"""Around every request: is it from this machine's own programs, and how long did it take."""
+"""Around every request: may it come from there, what no browser should make of the answer, and how long did it take."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -15,6 +17,13 @@ from taskjob_api import metrics
 from taskjob_api.problems import Kind, Problem
 
 _METHODS: Final = frozenset({"GET", "POST", "PATCH", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_SEALS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
 _UNMEASURED: Final = frozenset({"/healthz", "/metrics"})
 
 
@@ -68,6 +77,46 @@ def _name(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+class OnlyOrigins:
+    """Refuses WebSockets that pages of other origins open: a browser asks nobody before it opens one, and says only
+    where the page is from. Other requests across origins are the browser's to refuse, by CORS."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        self._app = app
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "websocket":
+            connection = HTTPConnection(scope)
+            strangers = set(connection.headers.getlist("origin")) - self._origins
+            if strangers:
+                why = f"pages from {min(strangers)[:200]!r} may not open streams, see TASKJOBS_ALLOWED_ORIGINS"
+                answer = Problem(Kind.FORBIDDEN, why).response(connection)
+                await WebSocket(scope, receive, send).send_denial_response(answer)
+                return
+        await self._app(scope, receive, send)
+
+
+class Sealed:
+    """Adds the headers by which a browser neither guesses at, keeps, frames nor tells of what we answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+
+        async def seal(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                headers = MutableHeaders(scope=message)
+                for name, value in _SEALS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, seal)
 
 
 class Measured:

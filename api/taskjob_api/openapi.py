@@ -24,6 +24,7 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (TaskJob, ShortJob, ProblemBody)
 DESCRIPTION: Final = """Jobs on Kubernetes over HTTP: the same TaskJob objects that `kubectl` shows.
 
 * A job's id is the UID of its TaskJob. Instants are RFC 3339 in UTC. Cursors are opaque.
+* You see and do what the API server lets the bearer of your token see and do, and nothing else.
 * Errors are RFC 9457 problem details (`application/problem+json`) that name the field.
 * `GET /jobs/{job_id}` reads the cluster: what you wrote you read back at once. Lists and the stream come from history,
   which follows within about 100 ms.
@@ -52,6 +53,13 @@ _SHORT: Final = {
     "cpu": "100m",
     "memory": "32Mi",
     "labels": {"taskjobs.dev/group": "demo"},
+}
+
+
+_TOKEN: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token that the API server accepts. None where the API was started with --insecure-local.",
 }
 
 
@@ -92,6 +100,11 @@ def create() -> dict[str, Any]:
             }
         },
     }  # fmt: skip
+
+
+def ticket(model: type[BaseModel]) -> dict[str, Any]:
+    """Of `POST /jobs/stream/ticket`."""
+    return {"response_model": model, "responses": _problems(Kind.INVALID, Kind.UNAVAILABLE)}
 
 
 def listing(page: type[BaseModel], query: type[BaseModel]) -> dict[str, Any]:
@@ -190,7 +203,7 @@ def _ref(model: str) -> dict[str, str]:
 def _problems(*kinds: Kind) -> dict[int | str, Any]:
     """Answers with a problem, one a status; kinds that share a status are told together."""
     by_status: dict[int, list[Kind]] = {}
-    for kind in (*kinds, Kind.INTERNAL):
+    for kind in (Kind.UNAUTHENTICATED, *kinds, Kind.INTERNAL):
         by_status.setdefault(kind.status, []).append(kind)
     return {status: _problem(same) for status, same in by_status.items()}
 
@@ -222,6 +235,11 @@ def schema(app: FastAPI) -> dict[str, Any]:
         _, definitions = models_json_schema([(m, "validation") for m in _MODELS], ref_template=_REFERENCE)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(definitions["$defs"])
+        document["components"]["securitySchemes"] = {"token": _TOKEN}
+        for path, calls in document["paths"].items():
+            if path.startswith("/jobs"):
+                for call in calls.values():
+                    call["security"] = [{"token": []}]
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         app.openapi_schema = document

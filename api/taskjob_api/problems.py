@@ -25,6 +25,7 @@ class Kind(Enum):
 
     MALFORMED = ("malformed", 400, "The request cannot be read")
     BAD_CURSOR = ("bad-cursor", 400, "The cursor is not one of ours")
+    UNAUTHENTICATED = ("unauthenticated", 401, "Not authenticated")
     FORBIDDEN = ("forbidden", 403, "Not allowed")
     NOT_FOUND = ("not-found", 404, "Not found")
     NO_LOG = ("no-log", 404, "There is no log")

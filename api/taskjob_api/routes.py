@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,22 +12,27 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, FastAPI, Path, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response, StreamingResponse
 
 from taskjob.history.reader import HistoryReader
 from taskjob.ports import HistoryUnavailableError
 from taskjob_api import openapi
+from taskjob_api.auth import TICKET_SECONDS, Guard, Rights, Tickets
 from taskjob_api.bodies import parse, read_body, submission
 from taskjob_api.cluster import Cluster, NoPodLog
+from taskjob_api.desk import Desk
 from taskjob_api.filters import ListQuery, StreamQuery, read_query
 from taskjob_api.follow import END_IDENTITY, Follower, Place
 from taskjob_api.health import health
 from taskjob_api.hub import Hub
-from taskjob_api.jobs import Jobs
+from taskjob_api.jobs import Jobs, Names
 from taskjob_api.logs import LogQuery, Logs, target
-from taskjob_api.middleware import LocalOnly, Measured
+from taskjob_api.middleware import LocalOnly, Measured, OnlyOrigins, Sealed
 from taskjob_api.problems import Kind, Problem, field_errors, from_fields, unavailable
+from taskjob_api.reviews import Caller
 from taskjob_api.stream import Client
 from taskjob_api.views import JobDetail, JobPage, encode, rfc3339
 
@@ -42,6 +47,14 @@ JobId = Annotated[
     ),
 ]
 _LOG_SOURCE: Final = "Taskjobs-Log-Source"
+_LOG_CUT: Final = "Taskjobs-Log-Cut-Bytes"
+
+
+class Ticket(BaseModel):
+    """A ticket."""
+
+    ticket: str = Field(description="Goes into the address of the stream: `?ticket=...`.")
+    expiresInSeconds: int = Field(description="How long it may be used, once.")  # noqa: N815 - JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +66,41 @@ class StreamLimits:
     clients: int = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Who is let in. `insecure_local`: everybody of this machine, without a token."""
+
+    insecure_local: bool = False
+    origins: Sequence[str] = ()  # of pages that may use the API in browsers
+
+
 class Service:
     """What the routes work with."""
 
     def __init__(
-        self, cluster: Cluster, reader: HistoryReader, hub: Hub, limits: StreamLimits, going: asyncio.Event
+        self,
+        cluster: Cluster,
+        reader: HistoryReader,
+        hub: Hub,
+        *,
+        limits: StreamLimits,
+        going: asyncio.Event,
+        guard: Guard,
     ) -> None:
         self.cluster = cluster
         self.reader = reader
         self.hub = hub
         self.limits = limits
         self.going = going  # set when the process is about to end
-        self.jobs = Jobs(cluster, reader, hub)
-        self.logs = Logs(cluster, reader)
+        self.guard = guard
+        self.tickets = Tickets()
+        self._names = Names()
+
+    def desk(self, caller: Caller) -> Desk:
+        """For one caller."""
+        rights, cluster = Rights(self.guard, caller), self.cluster.of(caller)
+        jobs = Jobs(cluster, self.reader, self.hub, names=self._names, rights=rights)
+        return Desk(rights, jobs, Logs(cluster, self.reader, rights), self.hub, self.going)
 
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -76,6 +111,12 @@ def _service(request: Request | WebSocket) -> Service:
     return service
 
 
+def _desk(request: Request) -> Desk:
+    """For whoever sends the request. Raises `Problem`: 401 without a token."""
+    service = _service(request)
+    return service.desk(service.guard.caller(request.headers))
+
+
 def _json(answer: dict[str, object], status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(encode(answer), status, media_type="application/json", headers=headers)
 
@@ -83,16 +124,18 @@ def _json(answer: dict[str, object], status: int = 200, headers: dict[str, str] 
 @router.post("/", status_code=201, summary="Create a job", **openapi.create())
 async def create_job(request: Request) -> Response:
     """A TaskJob manifest as JSON, or the short form. The API server has the last word, and is strict."""
+    jobs = _desk(request).jobs
     body = await read_body(request)
     read_query(openapi.NoQuery, request.query_params)
-    answer = await _service(request).jobs.create(submission(parse(body)))
+    answer = await jobs.create(submission(parse(body)))
     return _json(answer, 201, {"Location": f"/jobs/{answer['id']}"})
 
 
 @router.get("/", summary="List jobs", **openapi.listing(JobPage, ListQuery))
 async def list_jobs(request: Request) -> Response:
-    """A page of jobs, newest first, as history has them: it may lag by the time of a flush (100 ms)."""
-    return _json(await _service(request).jobs.page(read_query(ListQuery, request.query_params)))
+    """A page of jobs, newest first, as history has them: it may lag by the time of a flush (100 ms). Of all namespaces,
+    those whose TaskJobs you may list."""
+    return _json(await _desk(request).jobs.page(read_query(ListQuery, request.query_params)))
 
 
 @router.get("/stream", include_in_schema=False)
@@ -103,78 +146,93 @@ async def stream_without_upgrade(request: Request) -> Response:
     )
 
 
+@router.post("/stream/ticket", status_code=201, summary="Get a ticket for the stream", **openapi.ticket(Ticket))
+async def create_ticket(request: Request) -> Response:
+    """For browsers, whose WebSockets cannot send a token: `WS /jobs/stream?ticket=...`, once, within 30 s."""
+    desk = _desk(request)
+    read_query(openapi.NoQuery, request.query_params)
+    await desk.rights.known()
+    ticket = _service(request).tickets.issue(desk.rights.caller)
+    return _json({"ticket": ticket, "expiresInSeconds": round(TICKET_SECONDS)}, 201)
+
+
 @router.get("/{job_id}", summary="Read a job", **openapi.one(JobDetail))
 async def get_job(request: Request, job_id: JobId) -> Response:
     """A job in the cluster as it is there at this moment, one that has left as history has it."""
+    jobs = _desk(request).jobs
     read_query(openapi.NoQuery, request.query_params)
-    return _json((await _service(request).jobs.find(job_id)).answer)
+    return _json((await jobs.find(job_id)).answer)
 
 
 @router.patch("/{job_id}/cancel", summary="Cancel a job", **openapi.cancel(JobDetail))
 async def cancel_job(request: Request, job_id: JobId) -> Response:
     """Ends the job as Cancelled, a running attempt with its grace period. It cannot be taken back."""
+    jobs = _desk(request).jobs
     read_query(openapi.NoQuery, request.query_params)
-    return _json(await _service(request).jobs.cancel(job_id))
+    return _json(await jobs.cancel(job_id))
 
 
 @router.get("/{job_id}/logs", summary="Read or follow a log", **openapi.logs(LogQuery))
 async def get_logs(request: Request, job_id: JobId) -> Response:
     """The log of one attempt: from its pod while that exists, from history afterwards."""
+    desk = _desk(request)
     query = read_query(LogQuery, request.query_params)
     since = query.since_at(datetime.now(UTC))
-    service = _service(request)
     resumed = request.headers.get("last-event-id", "") if query.follow else ""
     if resumed == END_IDENTITY:
         return Response(status_code=204)
-    found = await service.jobs.find(job_id)
+    found = await desk.jobs.find(job_id)
     wanted = target(found, query)
     since_time = rfc3339(since.replace(microsecond=0)) if since is not None else None
     if query.follow:
         place = Place.parse(resumed, wanted.attempt)
-        follower = Follower(service, wanted, query, since_time, place)
+        follower = Follower(desk, wanted, query, since_time, place)
         opened = await follower.open()
-        if isinstance(opened, NoPodLog) and await service.logs.kept(wanted, query, since) is None:
-            raise await service.logs.missing(wanted, query, opened)
+        if isinstance(opened, NoPodLog) and await desk.logs.kept(wanted, query, since) is None:
+            raise await desk.logs.missing(wanted, query, opened)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(follower.events(opened), media_type="text/event-stream", headers=headers)
-    opened = await service.logs.open(wanted, query, since_time)
+    opened = await desk.logs.open(wanted, query, since_time)
     if not isinstance(opened, NoPodLog):
         return StreamingResponse(opened.chunks(), media_type="text/plain", headers={_LOG_SOURCE: "pod"})
-    kept = await service.logs.kept(wanted, query, since)
+    kept = await desk.logs.kept(wanted, query, since)
     if kept is None:
-        raise await service.logs.missing(wanted, query, opened)
-    headers = {_LOG_SOURCE: "history", "Taskjobs-Log-Cut-Bytes": str(kept.cut_bytes)}
+        raise await desk.logs.missing(wanted, query, opened)
+    headers = {_LOG_SOURCE: "history", _LOG_CUT: str(kept.cut_bytes)}
     return Response(kept.body, media_type="text/plain", headers=headers)
 
 
 @router.websocket("/stream")
 async def stream(socket: WebSocket) -> None:
-    """See `stream.py`. What is wrong with the query is told as an HTTP answer before the upgrade."""
+    """See `stream.py`. What is wrong with the query or the caller is told as an HTTP answer before the upgrade."""
     service = _service(socket)
     try:
+        ticket = socket.query_params.get("ticket")
+        caller = service.guard.caller(socket.headers) if ticket is None else service.tickets.redeem(ticket)
         query = read_query(StreamQuery, socket.query_params)
         if service.hub.unavailable is not None and service.hub.cursor is None:
             raise unavailable(f"history cannot be read: {service.hub.unavailable}")
         if len(service.hub.followers) >= service.limits.clients:
             raise unavailable(f"{service.limits.clients} clients are connected already", 10)
+        client = Client(
+            socket,
+            query,
+            service.hub,
+            service.reader,
+            Rights(service.guard, caller),
+            heartbeat_seconds=service.limits.heartbeat_seconds,
+            send_seconds=service.limits.send_seconds,
+        )
+        await client.admit()
     except Problem as problem:
         await socket.send_denial_response(problem.response(socket))
         return
     await socket.accept()
-    limits = service.limits
-    client = Client(
-        socket,
-        query,
-        service.hub,
-        service.reader,
-        heartbeat_seconds=limits.heartbeat_seconds,
-        send_seconds=limits.send_seconds,
-    )
     await client.serve()
 
 
 # ---------------------------------------------------------------- the application
-def build(service: Service, *, version: str) -> FastAPI:
+def build(service: Service, *, version: str, doors: Doors = Doors()) -> FastAPI:
     """The application around a service. The hub runs as long as the application does."""
 
     @asynccontextmanager
@@ -196,7 +254,20 @@ def build(service: Service, *, version: str) -> FastAPI:
     app.openapi = lambda: openapi.schema(app)  # type: ignore[method-assign]  # FastAPI's documented way
     _handle_errors(app)
     app.add_middleware(Measured)
-    app.add_middleware(LocalOnly)
+    if doors.insecure_local:
+        app.add_middleware(LocalOnly)
+    else:
+        app.add_middleware(OnlyOrigins, origins=doors.origins)
+    if doors.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(doors.origins),
+            allow_methods=["GET", "POST", "PATCH"],
+            allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
+            expose_headers=["Location", "Retry-After", _LOG_SOURCE, _LOG_CUT],
+            allow_credentials=False,  # there are no cookies here
+        )
+    app.add_middleware(Sealed)
     return app
 
 

@@ -4,6 +4,9 @@
 2. A cursor that is not: `RESET`, the matching jobs as `SNAPSHOT` pages, then what comes.
 3. No cursor: from now on; with `snapshot`, the matching jobs first.
 
+Every frame passes the caller's sight just before it is sent: what it may not see is left out, from the first frame on
+and from the moment at which a right is found to be withdrawn.
+
 A transition is sent after the cursor that the client holds and before the one that it gets with it: a client that
 comes back with its last cursor misses nothing and sees nothing twice.
 """
@@ -15,6 +18,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final, NoReturn
 from uuid import UUID
@@ -25,13 +29,17 @@ from taskjob.history.cursors import read_position
 from taskjob.history.reader import CursorUnknownError, HistoryReader
 from taskjob.ports import HistoryUnavailableError
 from taskjob_api import metrics
+from taskjob_api.auth import Rights, Sight
 from taskjob_api.filters import StreamQuery, matcher
 from taskjob_api.hub import Hub, LaggedError
+from taskjob_api.problems import Kind, Problem
 from taskjob_api.views import encode, past, transition_frame
 
 log = logging.getLogger(__name__)
 
 TRY_AGAIN: Final = 1013  # the close code for clients that should come back
+NOT_ALLOWED: Final = 1008  # for those that should not, unless with another token
+_REASON_MAX: Final = 120  # bytes of a close frame's reason
 _PAGE: Final = 500
 _BATCH: Final = 256  # transitions a client takes out of the hub at once
 _SLOW_SECONDS: Final = 0.5  # a batch takes milliseconds to write, unless the client does not read
@@ -65,6 +73,7 @@ class Client:
         query: StreamQuery,
         hub: Hub,
         reader: HistoryReader,
+        rights: Rights,
         *,
         heartbeat_seconds: float,
         send_seconds: float,
@@ -75,6 +84,9 @@ class Client:
         self._matches = matcher(self._filter)
         self._hub = hub
         self._reader = reader
+        self._rights = rights
+        self._watching = Sight(rights, "watch", query.namespace)
+        self._listing = Sight(rights, "list", query.namespace)
         self._heartbeat_seconds = heartbeat_seconds
         self._send_seconds = send_seconds
         self.seq = 0
@@ -105,6 +117,9 @@ class Client:
                 pass
             case HistoryUnavailableError():
                 code, reason = TRY_AGAIN, "history does not answer: come back with the last cursor"
+            case Problem(kind=kind, detail=detail):
+                code = TRY_AGAIN if kind is Kind.UNAVAILABLE else NOT_ALLOWED
+                reason = detail.encode()[:_REASON_MAX].decode(errors="ignore")
             case None | WebSocketDisconnect():
                 return
             case _:
@@ -118,6 +133,12 @@ class Client:
         """What the client sends is passed over."""
         while (await self._socket.receive())["type"] != "websocket.disconnect":
             pass
+
+    async def admit(self) -> None:
+        """Raises `Problem` if the caller may not have this stream at all."""
+        await self._watching.of(())
+        if self._query.snapshot:
+            await self._listing.of(())
 
     # ------------------------------------------------------------ the whole of a stream
     async def _stream(self) -> None:
@@ -140,18 +161,23 @@ class Client:
             if time.monotonic() >= next_beat:
                 await self._send(Frame.HEARTBEAT, [_frame(Frame.HEARTBEAT, cursor=self._cursor)])
                 next_beat = time.monotonic() + self._heartbeat_seconds
+            await self._watching.of(())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(next_beat - time.monotonic()):
+                async with asyncio.timeout(min(next_beat - time.monotonic(), self._watching.seconds_left)):
                     await grown.wait()
 
     async def _begin(self, *, snapshot: bool) -> None:
         """From now on, after the matching jobs if they are wanted. The place is taken before the jobs are read."""
         self._stand_at(await self._reader.head())
         place: str | None = None
+        wanted = self._filter
+        if snapshot and (scope := await self._rights.scope("list", self._query.namespace)) is not None:
+            wanted = replace(wanted, namespaces=sorted(scope))
         while snapshot:
-            page = await self._reader.jobs(self._filter, _PAGE, place)
+            page = await self._reader.jobs(wanted, _PAGE, place)
             place = page.next
-            items = [past(row) for row in page.items]
+            sees = await self._listing.of(row.namespace for row in page.items)
+            items = [past(row) for row in page.items if sees(row.namespace)]
             frame = _frame(Frame.SNAPSHOT, cursor=self._cursor, items=items, last=place is None)
             await self._send(Frame.SNAPSHOT, [frame])
             snapshot = place is not None
@@ -171,7 +197,10 @@ class Client:
             if not patiently and self._waited_seconds >= _SLOW_SECONDS:
                 await self._lagged()
             changes = await self._reader.transitions_after(self._cursor, self._filter, _BATCH)
-            await self._send(Frame.TRANSITION, [transition_frame(told) for told in changes.rows])
+            sees = await self._watching.of(told.job.namespace for told in changes.rows)
+            await self._send(
+                Frame.TRANSITION, [transition_frame(told) for told in changes.rows if sees(told.job.namespace)]
+            )
             self._stand_at(changes.cursor)
             more = changes.more
 
@@ -192,7 +221,9 @@ class Client:
             if not told:
                 return
             matches = self._matches
-            await self._send(Frame.TRANSITION, [t.frame for t in told if matches is None or matches(t.transition)])
+            wanted = [t for t in told if matches is None or matches(t.transition)]
+            sees = await self._watching.of(t.transition.job.namespace for t in wanted)
+            await self._send(Frame.TRANSITION, [t.frame for t in wanted if sees(t.transition.job.namespace)])
             self._stand_at(told[-1].transition.cursor)
 
     async def _lagged(self) -> NoReturn:

@@ -59,7 +59,19 @@ class OperatorSettings(CommonSettings):
 
 
 class ApiSettings(CommonSettings):
-    """The API's settings. Until it authenticates its callers, it binds to loopback only."""
+    """The API's settings."""
+
+    insecure_local: bool = Field(
+        False, description="Ask nobody for a token and use our own credentials for everything; on loopback only."
+    )
+    audiences: tuple[str, ...] = Field(
+        (), description="Of callers' tokens: one of these; none named: the API server's own."
+    )
+    access_cache_seconds: float = Field(10, ge=0, le=60, description="How long what a caller may do is remembered.")
+    access_recheck_seconds: float = Field(
+        50, ge=0.1, le=3600, description="How often it is looked at again for streams and followed logs."
+    )
+    allowed_origins: tuple[str, ...] = Field((), description="Origins whose pages may use the API in a browser.")
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(8080, ge=0, le=65535, description="0 takes a free port; the start message names it.")

@@ -56,7 +56,10 @@ async def test_it_says_where_it_listens_and_closes_its_streams_when_it_is_told_t
     writer = HistoryWriter(database_url)
     await writer.open(1)
     async with started(
-        TASKJOBS_DATABASE_URL=database_url, TASKJOBS_KUBECONFIG=str(cluster.kubeconfig), TASKJOBS_API_PORT="0"
+        TASKJOBS_DATABASE_URL=database_url,
+        TASKJOBS_KUBECONFIG=str(cluster.kubeconfig),
+        TASKJOBS_API_PORT="0",
+        TASKJOBS_INSECURE_LOCAL="true",
     ) as process:
         line = await said_at_start(process)
         assert "loopback only" in line
@@ -90,7 +93,10 @@ async def is_ready(http: httpx.AsyncClient) -> bool:
 
 
 REFUSED: dict[str, tuple[dict[str, str | None], str]] = {
-    "another host than loopback": ({"TASKJOBS_API_HOST": "0.0.0.0"}, "TASKJOBS_API_HOST=0.0.0.0 is refused"),  # noqa: S104 - refused
+    "another host than loopback": (
+        {"TASKJOBS_API_HOST": "0.0.0.0", "TASKJOBS_INSECURE_LOCAL": "true"},  # noqa: S104 - refused
+        "TASKJOBS_API_HOST=0.0.0.0 is refused",
+    ),
     "no database": ({"TASKJOBS_DATABASE_URL": None}, "TASKJOBS_DATABASE_URL: Field required"),
     "no such kubeconfig": ({"TASKJOBS_KUBECONFIG": "/nowhere/kubeconfig"}, "/nowhere/kubeconfig"),
 }

@@ -270,9 +270,9 @@ def test_only_loopback_is_this_machine(host: str, is_ours: bool) -> None:
     assert is_loopback(host) is is_ours
 
 
-def test_the_api_listens_on_loopback_only_and_says_why() -> None:
+def test_without_authentication_the_api_listens_on_loopback_only_and_says_why() -> None:
     with pytest.raises(StartError, match=r"TASKJOBS_API_HOST=0\.0\.0\.0 is refused.*loopback"):
-        listen("0.0.0.0", 0)  # noqa: S104 - as above
+        listen("0.0.0.0", 0, insecure_local=True)  # noqa: S104 - as above
     with listen("127.0.0.1", 0) as first:
         assert url_of(first).startswith("http://127.0.0.1:")
 

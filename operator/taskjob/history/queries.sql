@@ -198,6 +198,17 @@ CROSS JOIN LATERAL (
     WHERE j.namespace = asked.namespace AND j.phase = wanted.phase AND {job_filter} AND {page_by_key}
 ) j ORDER BY j.age_key DESC, j.uid DESC LIMIT $13;
 
+-- name: namespaces
+-- Those of which there are jobs, the first $1 by name; one step along the index for each, however many jobs there are.
+WITH RECURSIVE known AS (
+    (SELECT namespace FROM jobs ORDER BY namespace LIMIT 1)
+    UNION ALL
+    SELECT following.namespace FROM known CROSS JOIN LATERAL (
+        SELECT j.namespace FROM jobs j WHERE j.namespace > known.namespace ORDER BY j.namespace LIMIT 1
+    ) following
+)
+SELECT namespace FROM known LIMIT $1;
+
 -- name: job
 SELECT {job_columns} FROM jobs j WHERE j.uid = $1;
 

@@ -123,6 +123,10 @@ class HistoryReader:
         following = len(found) > limit and items
         return Page(items, write_place(Place(items[-1].created_at, items[-1].uid)) if following else None)
 
+    async def namespaces(self, limit: int) -> list[str]:
+        """Those that have or had TaskJobs, the first so many by name."""
+        return [row["namespace"] for row in await self._fetch("listing namespaces", "namespaces", limit)]
+
     async def job(self, uid: str) -> JobRow | None:
         """A job with its attempts, or None."""
         uid = clean_text(uid)

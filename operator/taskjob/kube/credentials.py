@@ -45,7 +45,11 @@ class Credentials:
         self._read_at = asyncio.get_running_loop().time()
         self._reading: asyncio.Lock = asyncio.Lock()
         self.server: str = configuration.host
-        self.ssl: ssl.SSLContext | bool = self._ssl() if self.server.startswith("https") else False
+        encrypted = self.server.startswith("https")
+        self.ssl: ssl.SSLContext | bool = self._ssl() if encrypted else False
+        self.ssl_for_tokens: ssl.SSLContext | bool = self._ssl(ours=False) if encrypted else False
+        """For requests with somebody else's token. It never shows our client certificate: the API server looks at
+        certificates first, and would take every caller for us."""
 
     @classmethod
     async def load(cls, kubeconfig: Path | None) -> Self:
@@ -65,10 +69,10 @@ class Credentials:
             hint = "" if kubeconfig is not None else "; outside a cluster set TASKJOBS_KUBECONFIG"
             raise ConfigurationError(f"cannot read {where}: {error}{hint}") from error
 
-    def _ssl(self) -> ssl.SSLContext:
+    def _ssl(self, *, ours: bool = True) -> ssl.SSLContext:
         of = self.configuration
         context = ssl.create_default_context(cafile=of.ssl_ca_cert, cadata=of.ca_cert_data)
-        if of.cert_file:
+        if of.cert_file and ours:
             context.load_cert_chain(of.cert_file, keyfile=of.key_file)
         if not of.verify_ssl:
             context.check_hostname = False

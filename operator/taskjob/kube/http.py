@@ -11,8 +11,9 @@ import contextlib
 import json
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -113,6 +114,7 @@ class _Call:
     body: bytes | None
     content_type: str
     seconds: float
+    token: str | None = field(default=None, repr=False)
 
 
 class KubeHttp:
@@ -135,7 +137,7 @@ class KubeHttp:
         self._closed_until = 0.0
         self._told_warnings: set[str] = set()
         configuration = credentials.configuration
-        self._request: dict[str, Any] = {"ssl": credentials.ssl}
+        self._request: dict[str, Any] = {}
         if configuration.proxy:
             self._request["proxy"] = configuration.proxy
         if configuration.tls_server_name:
@@ -186,28 +188,30 @@ class KubeHttp:
         body: bytes | None = None,
         content_type: str = JSON,
         timeout_seconds: float | None = None,
+        token: str | None = None,
     ) -> Reply:
-        """Send a request and read the whole answer. `verb` and `resource` name it in the metrics.
+        """Send a request and read the whole answer. `verb` and `resource` name it in the metrics. With a `token` it is
+        its bearer's request and not ours: nothing of our own credentials goes along.
 
-        Raises `NoAnswerError`. Never sent twice, but after a 401: then nothing was done, and the token is renewed.
+        Raises `NoAnswerError`. Never sent twice, but after a 401 to us: nothing was done, and our token is renewed.
         """
         seconds = timeout_seconds or self.timeout_seconds
         params = {"timeout": f"{max(1, int(seconds))}s", **(query or {})}
-        call = _Call(method, path.lstrip("/"), verb, resource, params, body, content_type, seconds)
+        call = _Call(method, path.lstrip("/"), verb, resource, params, body, content_type, seconds, token)
         if (wait_seconds := self._closed_until - self.clock.elapsed()) > 0:
             await asyncio.sleep(wait_seconds)
         async with self._slots:
             reply = await self._send(call)
-            if reply.code == 401:
+            if reply.code == 401 and token is None:
                 await self.credentials.refresh()
                 reply = await self._send(call)
-        if reply.code == 429 and reply.retry_after_seconds:
-            # One answer of "too many" holds back all that have not been sent yet.
+        if reply.code == 429 and reply.retry_after_seconds and token is None:
+            # One answer of "too many" holds back all that have not been sent yet; one to somebody else only its own.
             self._closed_until = self.clock.elapsed() + min(reply.retry_after_seconds, 30)
         return reply
 
     async def _send(self, call: _Call) -> Reply:
-        headers = {**await self.credentials.headers(), "Content-Type": call.content_type}
+        headers = {**await self._identity(call.token), "Content-Type": call.content_type}
         if call.method != "GET" and not self.may_write():
             raise NoAnswerError("not sent: this process does not lead (any more)")
         sent_at, code = self.clock.elapsed(), "none"
@@ -220,6 +224,7 @@ class KubeHttp:
                 data=call.body,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=call.seconds + _CLIENT_SLACK, sock_connect=call.seconds),
+                ssl=self._ssl(call.token),
                 **self._request,
             ) as response:
                 reply = await read_reply(response)
@@ -236,13 +241,21 @@ class KubeHttp:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, path: str, *, verb: str, resource: str, query: Mapping[str, str], silence_seconds: float
+        self,
+        path: str,
+        *,
+        verb: str,
+        resource: str,
+        query: Mapping[str, str],
+        silence_seconds: float,
+        token: str | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A request whose answer is read piece by piece: watches and logs. Takes no slot of `in_flight`.
+        """A request whose answer is read piece by piece: watches and logs. Takes no slot of `in_flight`. With a
+        `token` it is its bearer's.
 
         Silence longer than `silence_seconds` ends it. Raises `NoAnswerError`, also while the body is being read.
         """
-        headers = await self.credentials.headers()
+        headers = await self._identity(token)
         sent_at, code = self.clock.elapsed(), "none"
         try:
             async with self._session.get(
@@ -251,17 +264,24 @@ class KubeHttp:
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.timeout_seconds, sock_read=silence_seconds),
                 read_bufsize=2**20,
+                ssl=self._ssl(token),
                 **self._request,
             ) as response:
                 code = str(response.status)
                 self.clock.observe(response.headers.get("Date"), sent_at)
-                if response.status == 401:
+                if response.status == 401 and token is None:
                     await self.credentials.refresh()
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswerError(_why(error, silence_seconds)) from error
         finally:
             metrics.api_requests.labels(verb, resource, code).inc()
+
+    async def _identity(self, token: str | None) -> Mapping[str, str]:
+        return await self.credentials.headers() if token is None else {"Authorization": f"Bearer {token}"}
+
+    def _ssl(self, token: str | None) -> ssl.SSLContext | bool:
+        return self.credentials.ssl if token is None else self.credentials.ssl_for_tokens
 
     def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, _ = address

@@ -1,0 +1,66 @@
+"""Tenants of a real API server: a namespace each, a ServiceAccount in it with a real token, rights by RoleBindings."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from taskjob_cluster import Cluster
+
+TENANT = ("get,list,watch,create,patch", "taskjobs.taskjobs.dev")
+LOGS = ("get", "pods/log")
+
+
+@dataclass
+class Tenant:
+    """Who has a token. `home` is its ServiceAccount's namespace."""
+
+    cluster: Cluster
+    home: str
+    name: str
+    token: str = field(repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def may(self, namespace: str, *rights: tuple[str, str]) -> str:
+        """Give it rights, as (verbs, resources), in a namespace; the RoleBinding's name."""
+        name = f"{self.name}-{secrets.token_hex(3)}"
+        for verbs, resources in rights:
+            role = f"{name}-{resources.partition('.')[0].replace('/', '-')}"
+            self.cluster.kubectl("-n", namespace, "create", "role", role, f"--verb={verbs}", f"--resource={resources}")
+            self.cluster.kubectl("-n", namespace, "create", "rolebinding", role, f"--role={role}", self.account)
+        return name
+
+    def may_everywhere(self, verbs: str, resources: str) -> None:
+        """Give it rights in all namespaces."""
+        name = f"{self.name}-{secrets.token_hex(3)}"
+        self.cluster.kubectl("create", "clusterrole", name, f"--verb={verbs}", f"--resource={resources}")
+        self.cluster.kubectl("create", "clusterrolebinding", name, f"--clusterrole={name}", self.account)
+
+    def may_not(self, namespace: str) -> None:
+        """Take all its rights in a namespace away."""
+        found = json.loads(self.cluster.kubectl("-n", namespace, "get", "rolebindings", "-o", "json"))
+        for binding in found["items"]:
+            if binding["metadata"]["name"].startswith(f"{self.name}-"):
+                self.cluster.kubectl("-n", namespace, "delete", "rolebinding", binding["metadata"]["name"])
+
+    @property
+    def account(self) -> str:
+        return f"--serviceaccount={self.home}:{self.name}"
+
+
+def a_tenant(cluster: Cluster, namespace: str, *audiences: str) -> Tenant:
+    """A ServiceAccount without any right, and its token."""
+    name = f"tenant-{secrets.token_hex(3)}"
+    cluster.kubectl("-n", namespace, "create", "serviceaccount", name)
+    return Tenant(cluster, namespace, name, token_of(cluster, namespace, name, audiences))
+
+
+def token_of(cluster: Cluster, namespace: str, account: str, audiences: Iterable[str] = ()) -> str:
+    """A token by TokenRequest."""
+    asked = [f"--audience={audience}" for audience in audiences]
+    return cluster.kubectl("-n", namespace, "create", "token", account, *asked).strip()
