@@ -145,7 +145,7 @@ image: ## Build the image of the operator and the API (IMAGE=..., BASE=...), wit
 
 .PHONY: test-helm
 test-helm: binaries ## Install the image and the chart by Helm on a cluster with real pods, and print the figures
-	@$(BIN)/python -m taskjob_cluster build helm
+	@$(BIN)/python -m taskjob_cluster build helm kube-proxy coredns
 	@TASKJOBS_TEST_HELM=1 $(BIN)/python -m pytest e2e/test_helm.py $(ARGS)
 
 .PHONY: chart-docs

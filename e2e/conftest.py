@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import charts
 from operator_process import OperatorProcess
 from taskjob_cluster import Cluster, down, images, kind, postgres, providers, up
 from taskjob_cluster.build import ensure
@@ -22,6 +23,7 @@ from taskjob_cluster.paths import CHECKOUT
 from world_of_pods import Api, ApiProcess, Bench
 
 NAME = "taskjobs-e2e"
+HOME = "taskjobs-operator"
 
 
 @pytest.fixture(scope="session")
@@ -69,9 +71,13 @@ def database() -> Iterator[postgres.Postgres]:
 def operator(
     real_cluster: Cluster, database: postgres.Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
-    """The operator, as the command that a user types."""
-    log = tmp_path_factory.mktemp("operator") / "log"
-    with OperatorProcess(real_cluster, database.url, log, fresh=True) as running:
+    """The operator, as the command that a user types, under the roles that the chart gives it and no others."""
+    folder = tmp_path_factory.mktemp("operator")
+    real_cluster.kubectl("create", "namespace", HOME)
+    charts.apply(real_cluster, charts.of_the_operator(HOME))
+    account = charts.kubeconfig_of(real_cluster, HOME, charts.OPERATOR, folder / "kubeconfig")
+    settings = {"kubeconfig": str(account), "lease_namespace": HOME, "lease_name": charts.OPERATOR}
+    with OperatorProcess(real_cluster, database.url, folder / "log", fresh=True, **settings) as running:
         yield running.wait_ready()
 
 

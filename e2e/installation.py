@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import yaml
 
 from charts import CHART, HelmError, helm
 from taskjob_cluster import Cluster, ClusterError
+from taskjob_cluster.build import ensure
 from taskjob_cluster.paths import CHECKOUT
 from world_of_pods import until
 
@@ -99,6 +102,27 @@ class Installation:
             values.write(yaml.safe_dump(self._values))
             values.flush()
             self.helm(verb, RELEASE, str(chart), f"--values={values.name}", *arguments)
+
+    @contextmanager
+    def api(self) -> Iterator[str]:
+        """The API's URL, through `kubectl port-forward` to its Service."""
+        program = ensure(["kubectl"])["kubectl"]
+        command = [program, f"--kubeconfig={self.cluster.kubeconfig}", "-n", NAMESPACE, "port-forward"]
+        with subprocess.Popen(
+            [*command, f"service/{RELEASE}-api", ":80"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as forwarding:
+            try:
+                assert forwarding.stdout is not None
+                line = forwarding.stdout.readline()
+                port = re.match(r"Forwarding from 127\.0\.0\.1:(\d+)", line)
+                assert port, f"kubectl port-forward: {line}"
+                yield f"http://127.0.0.1:{port[1]}"
+            finally:
+                forwarding.terminate()
+
+    def token(self, account: str, namespace: str) -> str:
+        """A token of a service account."""
+        return self.kubectl("create", "token", account, namespace=namespace).strip()
 
     def test(self) -> str:
         """`helm test`; what it printed. AssertionError with the logs when it is not green."""

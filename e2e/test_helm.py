@@ -15,14 +15,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from charts import CHART
 from installation import NAMESPACE, RELEASE, TENANT, Installation, build_images, figure, seconds_of
 from taskjob_cluster import Cluster, ClusterError, providers, up
-from world_of_pods import a_taskjob
+from world_of_pods import BUSYBOX, a_taskjob
 
 pytestmark = [pytest.mark.real_pods, pytest.mark.timeout(900)]
+STRANGER = "team-b"
 TARGET_FIRST_JOB_SECONDS = 60
 TARGET_UNINSTALL_SECONDS = 30
 
@@ -96,7 +98,7 @@ def test_a_tenant_needs_the_right_to_create_pods_and_to_use_the_queue(installati
     tenant = f"--as=system:serviceaccount:{TENANT}:author"
     installation.kubectl("create", "serviceaccount", "author", namespace=TENANT)
     installation.kubectl(
-        *("create", "role", "writes-jobs", "--verb=create,get,delete", "--resource=taskjobs.taskjobs.dev"),
+        *("create", "role", "writes-jobs", "--verb=create,get,list", "--resource=taskjobs.taskjobs.dev"),
         namespace=TENANT,
     )
     bind(installation, "role", "writes-jobs")
@@ -106,6 +108,8 @@ def test_a_tenant_needs_the_right_to_create_pods_and_to_use_the_queue(installati
     bind(installation, "clusterrole", "taskjobs-edit")
     installation.kubectl("create", "role", "makes-pods", "--verb=create", "--resource=pods", namespace=TENANT)
     bind(installation, "role", "makes-pods")
+    installation.kubectl("create", "role", "reads-logs", "--verb=get", "--resource=pods/log", namespace=TENANT)
+    bind(installation, "role", "reads-logs")
     installation.submit(a_taskjob("allowed", "true"), tenant)
     installation.wait("allowed", "Succeeded")
 
@@ -114,6 +118,38 @@ def bind(installation: Installation, kind: str, role: str) -> None:
     installation.kubectl(
         *("create", "rolebinding", role, f"--{kind}={role}", f"--serviceaccount={TENANT}:author"), namespace=TENANT
     )
+
+
+def test_tenants_reach_their_own_jobs_through_the_installed_api_and_no_others(installation: Installation) -> None:
+    installation.kubectl("rollout", "status", f"deployment/{RELEASE}-api", "--timeout=60s")
+    installation.cluster.kubectl("create", "namespace", STRANGER)
+    installation.kubectl("create", "serviceaccount", "stranger", namespace=STRANGER)
+    installation.kubectl(
+        *("create", "rolebinding", "edits", "--clusterrole=edit", f"--serviceaccount={STRANGER}:stranger"),
+        namespace=STRANGER,
+    )
+    authors, strangers = (
+        {"Authorization": f"Bearer {installation.token(account, namespace)}"}
+        for account, namespace in (("author", TENANT), ("stranger", STRANGER))
+    )
+    command = ["sh", "-c", "echo said by the job"]
+    body = {"name": "over-http", "namespace": TENANT, "image": BUSYBOX, "command": command, "cpu": "10m"}
+    with installation.api() as url, httpx.Client(base_url=url, timeout=30) as http:
+        assert http.post("/jobs/", json=body).status_code == 401
+        assert http.post("/jobs/", json=body, headers=strangers).status_code == 403
+        made = http.post("/jobs/", json=body, headers=authors)
+        assert made.status_code == 201, made.text
+        job = f"/jobs/{made.json()['id']}"
+
+        def ended() -> str:
+            seen: str = http.get(job, headers=authors).json()["phase"]
+            return seen if seen == "Succeeded" else ""
+
+        installation.patiently(ended, 60, "the job's success over HTTP")
+        assert "said by the job" in http.get(f"{job}/logs", headers=authors).text
+        assert http.get(job, headers=strangers).status_code == 404
+        assert http.get(f"{job}/logs", headers=strangers).status_code == 404
+        assert http.get("/jobs/", headers=strangers).json()["items"] == []
 
 
 def test_an_upgrade_brings_the_crds_up_to_date_and_leaves_the_queue_and_running_jobs_alone(
@@ -156,7 +192,7 @@ def test_uninstall_cancels_what_runs_and_leaves_nothing(
     took = seconds_of(lambda: installation.helm("uninstall", RELEASE, "--timeout=100s"))
     assert installation.status("endless")["phase"] == "Cancelled"
     assert cluster.kubectl("get", "crds", "-o", "name").count("taskjobs.dev") == 2, "the CRDs and the jobs stay"
-    took += seconds_of(lambda: cluster.kubectl("delete", "namespace", NAMESPACE, TENANT, "--timeout=60s"))
+    took += seconds_of(lambda: cluster.kubectl("delete", "namespace", NAMESPACE, TENANT, STRANGER, "--timeout=60s"))
     took += seconds_of(
         lambda: cluster.kubectl("delete", "crd", "taskjobs.taskjobs.dev", "taskqueues.taskjobs.dev", "--timeout=60s")
     )

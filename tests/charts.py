@@ -19,6 +19,10 @@ RELEASE = "taskjobs"
 Object = dict[str, Any]
 
 
+OPERATOR, API = f"{RELEASE}-operator", f"{RELEASE}-api"
+TRIAL = "--set=postgresql.enabled=true"
+
+
 class HelmError(Exception):
     """Helm's own words."""
 
@@ -49,6 +53,26 @@ def rendered(namespace: str, *arguments: str, release: str = RELEASE) -> list[Ob
 def of_kind(objects: Iterable[Object], *kinds: str) -> list[Object]:
     """Those of these kinds."""
     return [found for found in objects if found["kind"] in kinds]
+
+
+def of_the_operator(home: str, *values: str) -> list[Object]:
+    """The operator's account with its roles and their bindings, for a release in the namespace `home`."""
+    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    return [
+        found
+        for found in of_kind(rendered(home, TRIAL, *values), *kinds)
+        if found["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "operator"
+    ]
+
+
+def kubeconfig_of(cluster: Cluster, home: str, account: str, place: Path) -> Path:
+    """Write a kubeconfig with a token of that account, which must be there."""
+    config: dict[str, Any] = yaml.safe_load(cluster.kubeconfig.read_text())
+    token = cluster.kubectl("-n", home, "create", "token", account, "--duration=24h").strip()
+    config["users"][0]["user"] = {"token": token}
+    place.touch(mode=0o600)
+    place.write_text(yaml.safe_dump(config))
+    return place
 
 
 def apply(cluster: Cluster, objects: Iterable[Object], *arguments: str) -> str:

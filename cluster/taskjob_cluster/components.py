@@ -81,4 +81,4 @@ COMPONENTS: Final = {
 
 API_SERVER_ONLY: Final = ("etcd", "kube-apiserver", "kubectl")
 CONTROL_PLANE: Final = (*API_SERVER_ONLY, "kube-controller-manager", "kube-scheduler")
-EVERY_LOCAL: Final = (*CONTROL_PLANE, "kwok", "kubelet")
+EVERY_LOCAL: Final = (*CONTROL_PLANE, "kwok", "kubelet", "helm")

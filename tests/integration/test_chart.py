@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from charts import CHART, SETS, HelmError, apply, helm, of_kind, rendered
+from charts import CHART, SETS, TRIAL, HelmError, apply, helm, of_kind, rendered
 from taskjob.config import ApiSettings, CommonSettings, OperatorSettings
 from taskjob_cluster import Cluster
 from taskjob_cluster.paths import CHECKOUT
 
 pytestmark = pytest.mark.cluster
-TRIAL = "--set=postgresql.enabled=true"
 
 # Only so that the API server knows the kind: the real one comes with the Prometheus operator.
 SERVICE_MONITORS = {
@@ -69,7 +68,8 @@ def test_helm_lints_the_chart_strictly(values: Path) -> None:
 def test_the_api_server_takes_every_object_and_only_the_hosts_network_is_not_restricted(
     cluster: Cluster, restricted: str, values: Path
 ) -> None:
-    objects = rendered(restricted, f"--values={values}")
+    # The tests' own cluster has a `default`, which belongs to whoever applied it.
+    objects = rendered(restricted, f"--values={values}", "--set=defaultQueue.name=of-the-chart")
     # A pod that "restricted" forbids is refused even in a dry run, and one in a template earns a warning.
     on_host = bool((yaml.safe_load(values.read_text())).get("hostNetwork"))
     pods = of_kind(objects, "Pod")
@@ -119,7 +119,7 @@ def test_every_variable_that_the_chart_sets_is_a_setting() -> None:
     known = {
         f"TASKJOBS_{name}".upper() for settings in (OperatorSettings, ApiSettings) for name in settings.model_fields
     }
-    objects = rendered("default", TRIAL, "--set=api.enabled=true,api.allowedOrigins={a},api.audiences={a},namespaces={a}")
+    objects = rendered("default", TRIAL, "--set=api.allowedOrigins={a},api.audiences={a},namespaces={a}")
     said = {
         variable["name"]
         for found in of_kind(objects, "Deployment")
@@ -159,8 +159,10 @@ def test_the_install_page_names_every_setting_that_is_not_the_charts_own() -> No
     of_the_chart = {
         *CommonSettings.model_fields,
         *("namespaces", "lease_namespace", "lease_name", "leader_election", "identity", "admin_host", "admin_port"),
+        *("api_host", "api_port", "allowed_origins", "audiences"),
+        "insecure_local",  # binds to loopback, where no Service would reach it
     }
     page = (CHECKOUT / "docs" / "install.md").read_text()
-    for name, field in OperatorSettings.model_fields.items():
+    for name, field in {**OperatorSettings.model_fields, **ApiSettings.model_fields}.items():
         if name not in of_the_chart:
             assert f"| {name} | {field.default} |" in page, name

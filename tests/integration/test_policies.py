@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from kubernetes import client
 
 from api_server import a_taskjob
-from charts import RELEASE, apply, of_kind, rendered
+from charts import OPERATOR, TRIAL, apply, of_kind, rendered
 from taskjob_cluster import Cluster, ClusterError
 
 pytestmark = pytest.mark.cluster
@@ -25,7 +26,7 @@ def home(cluster: Cluster) -> Iterator[str]:
     name = f"policies-{uuid.uuid4().hex[:6]}"
     cluster.kubectl("create", "namespace", name)
     kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-    objects = of_kind(rendered(name, "--set=postgresql.enabled=true"), *kinds)
+    objects = of_kind(rendered(name, TRIAL), *kinds)
     assert len(objects) == 4
     # Only in namespaces of these tests: others of the session submit without rights of their own.
     for binding in of_kind(objects, "ValidatingAdmissionPolicyBinding"):
@@ -130,7 +131,7 @@ def lease(cluster: Cluster, home: str) -> Callable[[int | None], None]:
     """Put the operator's Lease at so many transitions; None takes it away."""
 
     def put(transitions: int | None) -> None:
-        name = f"{RELEASE}-operator"
+        name = OPERATOR
         if transitions is None:
             cluster.kubectl("-n", home, "delete", "lease", name, "--ignore-not-found")
             return
@@ -145,7 +146,36 @@ def lease(cluster: Cluster, home: str) -> Callable[[int | None], None]:
     return put
 
 
-def a_pod(cluster: Cluster, home: str, place: str, epoch: str | None, account: str = f"{RELEASE}-operator") -> None:
+def test_the_operators_requests_and_those_for_its_lease_have_flows_of_their_own(
+    cluster: Cluster, kubernetes_client: client.ApiClient, home: str
+) -> None:
+    flows = of_kind(rendered(home, TRIAL), "FlowSchema")
+    apply(cluster, flows)
+    uids = {
+        name: cluster.kubectl("get", "flowschema", name, "-o", "jsonpath={.metadata.uid}")
+        for name in (flow["metadata"]["name"] for flow in flows)
+    }
+
+    def flow_of(path: str, user: str) -> str:
+        """Which flow the API server put a request into; that it is forbidden does not matter."""
+        answer = kubernetes_client.rest_client.pool_manager.request(
+            "GET",
+            f"{cluster.server}{path}",
+            headers={"Authorization": f"Bearer {cluster.token}", "Impersonate-User": user},
+        )
+        return str(answer.headers["X-Kubernetes-PF-FlowSchema-UID"])
+
+    operator = f"system:serviceaccount:{home}:{OPERATOR}"
+    of_pods, of_leases = "/api/v1/pods", f"/apis/coordination.k8s.io/v1/namespaces/{home}/leases/{OPERATOR}"
+    lease, other = sorted(uids, key=len, reverse=True)
+    give_up_at = time.monotonic() + SETTLE_SECONDS
+    while (seen := (flow_of(of_leases, operator), flow_of(of_pods, operator))) != (uids[lease], uids[other]):
+        assert time.monotonic() < give_up_at, f"{seen} instead of {uids}"
+        time.sleep(0.1)
+    assert flow_of(of_pods, "ann") not in uids.values()
+
+
+def a_pod(cluster: Cluster, home: str, place: str, epoch: str | None, account: str = OPERATOR) -> None:
     """Create a pod of an attempt, as the operator would at that epoch."""
     annotations = {} if epoch is None else {"taskjobs.dev/epoch": epoch}
     pod = {
@@ -166,7 +196,7 @@ def test_a_pod_of_an_epoch_that_is_over_is_refused(
     cluster: Cluster, home: str, place: str, lease: Callable[[int | None], None]
 ) -> None:
     cluster.kubectl("-n", place, "create", "role", "pods", "--verb=create", "--resource=pods")
-    for account in (f"{RELEASE}-operator", "another"):
+    for account in (OPERATOR, "another"):
         cluster.kubectl(
             *("-n", place, "create", "rolebinding", account, "--role=pods", f"--serviceaccount={home}:{account}")
         )

@@ -13,12 +13,11 @@ from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from charts import RELEASE, Object, apply, of_kind, rendered
+from charts import API, OPERATOR, TRIAL, Object, apply, kubeconfig_of, of_kind, of_the_operator, rendered
 from kube_worlds import RealWorld
 from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus, Urgency
 from taskjob.core.model import AttemptId, Job, Pod, Queue
@@ -29,13 +28,13 @@ from taskjob.kube.lists import list_jobs, list_queues, pages
 from taskjob.kube.pods import JOB_UID
 from taskjob.kube.schema import GROUP, VERSION
 from taskjob.ports import Done, Launched, Written
+from taskjob_api.problems import Problem
+from taskjob_api.reviews import Caller, Reviews, Right
 from taskjob_cluster import Cluster
 
 pytestmark = pytest.mark.cluster
-ACCOUNT = f"{RELEASE}-operator"
-TRIAL = "--set=postgresql.enabled=true"
 EPOCH = 1
-Right = tuple[str, str]  # resource with its subresource, verb
+Verb = tuple[str, str]  # resource with its subresource, verb
 
 
 @dataclass(slots=True)
@@ -159,26 +158,26 @@ async def a_log(scene: Scene) -> None:
     must_not_be_forbidden(await scene.send("GET", pod_path(scene.pod.namespace, scene.pod.name) + "/log"))
 
 
-def leases(scene: Scene, name: str = "") -> str:
-    path = f"/apis/coordination.k8s.io/v1/namespaces/{scene.home}/leases"
+def leases_of(home: str, name: str = "") -> str:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{home}/leases"
     return f"{path}/{name}" if name else path
 
 
 async def the_lease_read(scene: Scene) -> None:
-    must_not_be_forbidden(await scene.send("GET", leases(scene, ACCOUNT)))
+    must_not_be_forbidden(await scene.send("GET", leases_of(scene.home, OPERATOR)))
 
 
 async def the_lease_made(scene: Scene) -> None:
     body = {"metadata": {"name": f"probe-{uuid.uuid4().hex[:6]}"}, "spec": {"leaseTransitions": 1}}
-    must_not_be_forbidden(await scene.send("POST", leases(scene), body))
+    must_not_be_forbidden(await scene.send("POST", leases_of(scene.home), body))
 
 
 async def the_lease_renewed(scene: Scene) -> None:
-    must_not_be_forbidden(await scene.send("PATCH", leases(scene, ACCOUNT), {"spec": {"leaseTransitions": 2}}))
+    must_not_be_forbidden(await scene.send("PATCH", leases_of(scene.home, OPERATOR), {"spec": {"leaseTransitions": 2}}))
 
 
 # Each right of the operator, what it is for, and what fails without it.
-TABLE: dict[Right, tuple[Probe, str]] = {
+TABLE: dict[Verb, tuple[Probe, str]] = {
     ("taskjobs", "list"): (list_of_jobs, "the operator never knows the cluster: it does not start to decide"),
     ("taskjobs", "watch"): (watch_of_jobs, "new TaskJobs are seen only by the list of every few minutes"),
     ("taskjobs", "get"): (a_job_looked_at_again, "a status that met a conflict is not decided anew"),
@@ -200,7 +199,7 @@ TABLE: dict[Right, tuple[Probe, str]] = {
 }
 
 
-def rights_of(roles: list[Object]) -> list[Right]:
+def rights_of(roles: list[Object]) -> list[Verb]:
     return [
         (resource, verb)
         for role in roles
@@ -210,17 +209,7 @@ def rights_of(roles: list[Object]) -> list[Right]:
     ]
 
 
-def operators_objects(home: str, *values: str) -> list[Object]:
-    """Account, roles and bindings of the operator, without the hooks' own."""
-    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-    return [
-        found
-        for found in of_kind(rendered(home, TRIAL, *values), *kinds)
-        if found["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "operator"
-    ]
-
-
-def without(objects: list[Object], right: Right) -> list[Object]:
+def without(objects: list[Object], right: Verb) -> list[Object]:
     """The same roles less one verb on one resource."""
     changed = deepcopy(objects)
     for role in of_kind(changed, "Role", "ClusterRole"):
@@ -240,11 +229,7 @@ async def operator_with(
 ) -> AsyncIterator[Scene]:
     """The operator's account with these roles, and what the probes need."""
     apply(cluster, objects)
-    token = cluster.kubectl("-n", home, "create", "token", ACCOUNT).strip()
-    config: dict[str, Any] = yaml.safe_load(cluster.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": token}
-    kubeconfig = scratch / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
+    kubeconfig = kubeconfig_of(cluster, home, OPERATOR, scratch / "kubeconfig")
     async with await KubeHttp.connect(cluster.kubeconfig) as admin_http, await KubeHttp.connect(kubeconfig) as http:
         admin = RealWorld(admin_http, namespace)
         job = await admin.make_job("probed")
@@ -264,14 +249,14 @@ def home(cluster: Cluster) -> str:
 
 
 def test_every_right_of_the_operator_has_a_line_in_the_table_and_every_line_is_a_right() -> None:
-    rights = rights_of(of_kind(operators_objects("home"), "Role", "ClusterRole"))
+    rights = rights_of(of_kind(of_the_operator("home"), "Role", "ClusterRole"))
     assert sorted(rights) == sorted(TABLE)
 
 
 async def test_with_the_charts_roles_everything_works(
     cluster: Cluster, home: str, namespace: str, tmp_path: Path
 ) -> None:
-    async with operator_with(cluster, home, namespace, operators_objects(home), tmp_path) as scene:
+    async with operator_with(cluster, home, namespace, of_the_operator(home), tmp_path) as scene:
         # What deletes comes last.
         for right, (probe, _) in sorted(TABLE.items(), key=lambda line: line[0][1] == "delete"):
             try:
@@ -283,10 +268,10 @@ async def test_with_the_charts_roles_everything_works(
 
 @pytest.mark.parametrize("right", TABLE, ids=lambda right: f"{right[1]}-{right[0].replace('/', '-')}")
 async def test_without_the_verb_its_probe_fails(
-    cluster: Cluster, home: str, namespace: str, tmp_path: Path, right: Right
+    cluster: Cluster, home: str, namespace: str, tmp_path: Path, right: Verb
 ) -> None:
     probe, _ = TABLE[right]
-    async with operator_with(cluster, home, namespace, without(operators_objects(home), right), tmp_path) as scene:
+    async with operator_with(cluster, home, namespace, without(of_the_operator(home), right), tmp_path) as scene:
         with pytest.raises(Exception, match=r"forbidden|cannot|403"):
             await probe(scene)
 
@@ -294,7 +279,7 @@ async def test_without_the_verb_its_probe_fails(
 async def test_an_operator_of_named_namespaces_reads_queues_everywhere_and_nothing_else_anywhere_else(
     cluster: Cluster, home: str, namespace: str, tmp_path: Path
 ) -> None:
-    objects = operators_objects(home, f"--set=namespaces={{{namespace}}}")
+    objects = of_the_operator(home, f"--set=namespaces={{{namespace}}}")
     assert rights_of(of_kind(objects, "ClusterRole")) == [("taskqueues", "list"), ("taskqueues", "watch")]
 
     async with operator_with(cluster, home, namespace, objects, tmp_path) as scene:
@@ -356,3 +341,39 @@ def test_the_table_in_the_documents_is_this_one() -> None:
     text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
     for (resource, verb), (_, fails) in TABLE.items():
         assert f"| {resource} | {verb} | {fails} |" in text, (resource, verb)
+
+
+async def test_the_api_may_ask_who_a_caller_is_and_what_it_may_and_nothing_else(
+    cluster: Cluster, home: str, namespace: str, tmp_path: Path
+) -> None:
+    of_the_api = {"app.kubernetes.io/component": "api"}.items()
+    objects = of_kind(
+        rendered(home, TRIAL), "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"
+    )
+    objects = [found for found in objects if of_the_api <= found["metadata"]["labels"].items()]
+    asks = [("tokenreviews", "create"), ("subjectaccessreviews", "create")]
+    assert rights_of(of_kind(objects, "Role", "ClusterRole")) == asks
+    apply(cluster, objects)
+    kubeconfig = kubeconfig_of(cluster, home, API, tmp_path / "kubeconfig")
+
+    async with await KubeHttp.connect(kubeconfig) as http:
+        reviews = Reviews(http)
+        caller = Caller.bearing(http.credentials.token or "")
+        assert (await reviews.user(caller)).username == f"system:serviceaccount:{home}:{API}"
+        assert not await reviews.may(caller, Right("list", namespace))
+        for path in (job_path(namespace), pod_path(namespace), "/api/v1/secrets", leases_of(home)):
+            assert (await http.request("GET", path, verb="probe", resource="probe")).code == 403, path
+
+
+@pytest.mark.parametrize("right", ["tokenreviews", "subjectaccessreviews"])
+async def test_without_its_right_the_api_says_what_to_grant(
+    cluster: Cluster, home: str, tmp_path: Path, right: str
+) -> None:
+    objects = of_kind(rendered(home, TRIAL), "ServiceAccount", "ClusterRole", "ClusterRoleBinding")
+    objects = [found for found in objects if found["metadata"]["name"].endswith("-api")]
+    apply(cluster, without(objects, (right, "create")))
+    kubeconfig = kubeconfig_of(cluster, home, API, tmp_path / "kubeconfig")
+
+    async with await KubeHttp.connect(kubeconfig) as http:
+        with pytest.raises(Problem, match=f"grant its account to create {right}"):
+            await Reviews(http).may(Caller.bearing(http.credentials.token or ""), Right("list", "default"))
