@@ -1,4 +1,4 @@
-"""Stopping an attempt for the user's reasons: cancel and suspend in each phase, and what if the node does not answer."""
+"""Stopping an attempt for the user's reasons: cancel and suspend in each phase, and nodes that do not answer."""
 
 from __future__ import annotations
 
