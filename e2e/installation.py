@@ -107,7 +107,7 @@ class Installation:
     def api(self) -> Iterator[str]:
         """The API's URL, through `kubectl port-forward` to its Service."""
         program = ensure(["kubectl"])["kubectl"]
-        command = [program, f"--kubeconfig={self.cluster.kubeconfig}", "-n", NAMESPACE, "port-forward"]
+        command = [str(program), f"--kubeconfig={self.cluster.kubeconfig}", "-n", NAMESPACE, "port-forward"]
         with subprocess.Popen(
             [*command, f"service/{RELEASE}-api", ":80"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as forwarding:

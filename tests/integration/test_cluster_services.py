@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskjob_cluster import Cluster, ClusterError, images, providers, services, up
+from taskjob_cluster import Cluster, ClusterError, down, images, providers, services, up
 from taskjob_cluster.build import find
 from taskjob_cluster.components import COMPONENTS
-from taskjob_cluster.records import SERVICES_HOST, load
+from taskjob_cluster.records import SERVICES_HOST
 
 pytestmark = [pytest.mark.cluster, pytest.mark.real_pods]
 FETCH = "wget -q -O - http://web.default.svc.cluster.local:8000/said && nslookup kubernetes.default.svc.cluster.local"
@@ -77,6 +77,9 @@ def test_a_pod_reaches_another_by_its_services_name_and_the_api_server_by_its_ow
 
 
 def test_a_second_cluster_with_services_is_refused_with_the_name_of_the_first(with_services: Cluster) -> None:
+    second = f"second-{os.getpid()}"
     with pytest.raises(ClusterError, match=with_services.name):
-        up(f"second-{os.getpid()}", provider="local", services=True, crds=False)
-    assert load(with_services.name) is not None
+        up(second, provider="local", services=True, crds=False)
+    down(second)
+    assert with_services.kubectl("get", "--raw", "/readyz") == "ok", "the first one goes on"
+    assert rules(), "and keeps its rules"

@@ -7,18 +7,23 @@ wherever that code makes a single request of that verb.
 
 from __future__ import annotations
 
+import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from api_server import a_taskjob
 from charts import API, OPERATOR, TRIAL, Object, apply, kubeconfig_of, of_kind, of_the_operator, rendered
 from kube_worlds import RealWorld
+from operator_process import OperatorProcess
 from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus, Urgency
 from taskjob.core.model import AttemptId, Job, Pod, Queue
 from taskjob.core.phases import Phase, Reason
@@ -377,3 +382,35 @@ async def test_without_its_right_the_api_says_what_to_grant(
     async with await KubeHttp.connect(kubeconfig) as http:
         with pytest.raises(Problem, match=f"grant its account to create {right}"):
             await Reviews(http).may(Caller.bearing(http.credentials.token or ""), Right("list", "default"))
+
+
+def test_a_whole_operator_of_one_namespace_works_under_its_roles_and_leaves_the_others_alone(
+    cluster: Cluster, home: str, namespace: str, tmp_path: Path, database_url: str
+) -> None:
+    apply(cluster, of_the_operator(home, f"--set=namespaces={{{namespace}}}"))
+    kubeconfig = kubeconfig_of(cluster, home, OPERATOR, tmp_path / "kubeconfig")
+    settings: dict[str, Any] = {"kubeconfig": str(kubeconfig), "lease_namespace": home, "lease_name": OPERATOR}
+    for where in (namespace, home):
+        cluster.kubectl("-n", where, "create", "-f", "-", input=json.dumps(a_taskjob("early")))
+
+    with OperatorProcess(
+        cluster, database_url, tmp_path / "log", namespaces=[namespace], leader_election=True, **settings
+    ) as operator:
+        operator.wait_ready()
+        until(lambda: phase(cluster, namespace, "early") == "Starting", "its own namespace's job is launched")
+        # Told by kopf's watch: the next list is minutes away.
+        cluster.kubectl("-n", namespace, "create", "-f", "-", input=json.dumps(a_taskjob("late")))
+        until(lambda: phase(cluster, namespace, "late") == "Starting", "a later one too")
+        assert operator.ask("/healthz")[0] == 200
+        assert phase(cluster, home, "early") == "", "another namespace's job is not touched"
+
+
+def phase(cluster: Cluster, namespace: str, name: str) -> str:
+    return cluster.kubectl("-n", namespace, "get", "taskjob", name, "-o", "jsonpath={.status.phase}")
+
+
+def until(holds: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    give_up_at = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up_at, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.1)
