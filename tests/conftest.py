@@ -3,6 +3,7 @@
 from clusters import cluster, kubernetes_client, namespace
 from database import database_server, database_url, own_postgres
 from operators import kwok_api, kwok_cluster, site
+from tenants import tenant
 
 __all__ = [
     "cluster",
@@ -14,4 +15,5 @@ __all__ = [
     "namespace",
     "own_postgres",
     "site",
+    "tenant",
 ]

@@ -7,6 +7,9 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import pytest
+
+from api_world import World, eventually
 from taskjob_cluster import Cluster
 
 TENANT = ("get,list,watch,create,patch", "taskjobs.taskjobs.dev")
@@ -64,3 +67,21 @@ def token_of(cluster: Cluster, namespace: str, account: str, audiences: Iterable
     """A token by TokenRequest."""
     asked = [f"--audience={audience}" for audience in audiences]
     return cluster.kubectl("-n", namespace, "create", "token", account, *asked).strip()
+
+
+@pytest.fixture
+def tenant(cluster: Cluster, namespace: str) -> Tenant:
+    """Has all rights of a tenant in the test's namespace."""
+    tenant = a_tenant(cluster, namespace)
+    tenant.may(namespace, TENANT, LOGS)
+    return tenant
+
+
+async def known(world: World, tenant: Tenant) -> None:
+    """Wait until the API server knows the tenant's rights: it learns of a RoleBinding by a watch."""
+
+    async def may_list() -> bool:
+        path = f"/jobs/?namespace={tenant.home}"
+        return (await world.http.get(path, headers=tenant.headers)).status_code == 200
+
+    await eventually(may_list, "the tenant's rights are known to the API server")

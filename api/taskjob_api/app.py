@@ -145,7 +145,11 @@ def main() -> None:
     except StartError as error:
         sys.exit(_stop(str(error)))
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    uvicorns = logging.getLogger("uvicorn.error")
+    # Never below: it would write addresses with their tickets, and headers with their tokens.
+    uvicorns.setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    # It says so, as an error, of each WebSocket that is refused with an answer; anybody can be refused.
+    uvicorns.addFilter(lambda record: "without completing handshake" not in record.getMessage())
     try:
         uvloop.run(serve(settings, listening))
     except ConfigurationError as error:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import signal
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -17,6 +14,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from api_processes import said_at_start, started
 from api_world import PATIENCE_SECONDS, eventually
 from history_stories import FULL, a_story
 from taskjob.history.writer import HistoryWriter
@@ -24,30 +22,6 @@ from taskjob.ports import Batch
 from taskjob_cluster import Cluster
 
 pytestmark = pytest.mark.cluster
-
-
-@contextlib.asynccontextmanager
-async def started(**environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "taskjob_api",
-        env={"PATH": os.environ["PATH"], **environment},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def said_at_start(process: asyncio.subprocess.Process) -> str:
-    assert process.stderr is not None
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        return (await process.stderr.readline()).decode()
 
 
 async def test_it_says_where_it_listens_and_closes_its_streams_when_it_is_told_to_stop(
