@@ -56,9 +56,9 @@ def test_the_kubelet_enforces_the_timeout_and_a_retry_follows(world: World) -> N
     assert (status.phase, status.reason, status.retries) == (Phase.PENDING, Reason.BACKING_OFF, 1)
     assert status.message == (
         "attempt 1 failed (Timeout): it ran longer than 30 s (spec.timeoutSeconds); "
-        "retry 1 of 1 not before 12:00:35 UTC"
+        "retry 1 of 1 not before 12:00:36 UTC"
     )
-    world.let_pass(35)
+    world.let_pass(36)
     world.fail("a", failure=FailureClass.TIMEOUT)
     assert (world.phase("a"), world.status("a").reason) == (Phase.FAILED, Reason.ATTEMPT_FAILED)
 

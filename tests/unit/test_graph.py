@@ -122,7 +122,7 @@ def test_a_retry_of_the_dependency_is_not_its_end(world: World) -> None:
     world.run()
     world.fail("a")
     assert world.phase("b") is Phase.PENDING
-    world.let_pass(5)
+    world.let_pass(6)
     world.finish("a")
     assert world.names_launched() == ["a", "a", "b"]
 
@@ -334,6 +334,7 @@ def test_a_cycle_closed_by_a_retry_is_found(world: World) -> None:
     world.run()
     world.finish("a")
     world.start("b")
+    world.let_pass(2)
     world.delete("a")
     world.submit(a_job("a").with_uid("uid-a2").after("b"))
     world.run()

@@ -29,7 +29,7 @@ def test_a_pod_that_somebody_deleted_is_a_failed_attempt(world: World) -> None:
     status = world.status("a")
     assert (status.reason, status.retries) == (Reason.BACKING_OFF, 1)
     assert "its pod was deleted before its end was seen" in status.message
-    world.let_pass(10)
+    world.let_pass(11)
     world.start("a")
     world.lose_pod(world.pod("a"))
     world.run()
@@ -239,9 +239,9 @@ def test_an_operator_that_died_before_it_wrote_the_retry_counts_it_once(world: W
     world.fail("a")
     world.crash()
     world.answer()
-    assert (world.status("a").retries, world.status("a").not_before) == (1, at(10))
+    assert (world.status("a").retries, world.status("a").not_before) == (1, at(11))
     world.crash()
-    world.let_pass(9)
+    world.let_pass(10)
     assert len(world.launched) == 1
     world.let_pass(1)
     assert [attempt.attempt for attempt in world.launched] == [1, 2]
@@ -252,10 +252,10 @@ def test_history_is_complete_when_it_was_away_and_the_operator_died(world: World
     world.submit(a_job("a").retrying(2, initial_seconds=1))
     world.run()
     world.fail("a", started=False)
-    world.let_pass(1)
+    world.let_pass(2)
     world.start("a")
     world.fail("a")
-    world.let_pass(2)
+    world.let_pass(3)
     world.finish("a")
     told = world.story("a")
     world.entries.clear()

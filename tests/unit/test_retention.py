@@ -39,7 +39,7 @@ def test_the_pods_of_earlier_attempts_go_too_once_their_retry_is_recorded(world:
     world.run()
     world.fail("a")
     assert world.removed == ["a-1"]
-    world.let_pass(1)
+    world.let_pass(2)
     world.finish("a")
     assert world.removed == ["a-1", "a-2"]
 

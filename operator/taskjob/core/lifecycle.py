@@ -22,6 +22,10 @@ STARTING_PATIENCE = timedelta(seconds=3)
 """A pod that starts sooner costs no status write for having been created."""
 
 
+RUNNING_PATIENCE = timedelta(seconds=2)
+"""A container that ends sooner costs no status write for having run; history and the stream tell it at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """What dependencies have against a job: still waited for, or never to be met (a cycle is that too)."""
@@ -127,8 +131,9 @@ def _attempt_lives(facts: Facts, pod: Pod, now: datetime) -> Step:
             # A deleted pod tells no more that its container ran: the status must, before.
             return Step(view, view, Urgency.STOP, wake_at=again_at)
         return Step(status, view, end=by, why=f"{status.stopping}: {status.message}", wake_at=again_at)
-    if view.phase is Phase.STARTING and now < pod.created_at + STARTING_PATIENCE:
-        return Step(status, view, wake_at=earliest(wake_at, pod.created_at + STARTING_PATIENCE))
+    write_at = pod.created_at + STARTING_PATIENCE if pod.started_at is None else pod.started_at + RUNNING_PATIENCE
+    if now < write_at:
+        return Step(status, view, wake_at=earliest(wake_at, write_at))
     if view.phase is status.phase and view.attempt == status.attempt:
         # Only the node or the generation differ: not worth a write of its own.
         return Step(status, view, wake_at=wake_at)
@@ -210,7 +215,9 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     retries = status.retries + 1
     attempt = AttemptId(job.uid, status.run, 0, ended.attempt)
     seconds = backoff_seconds(job.retry, retries, jitter_fraction(attempt))
-    not_before = _whole_second_up(ended_at + timedelta(seconds=seconds))
+    # Instants of the cluster are cut to the second: it ended up to one later, and the backoff is a promise.
+    cut = timedelta(seconds=1 if seconds else 0)
+    not_before = _whole_second_up(ended_at + cut + timedelta(seconds=seconds))
     waits = replace(
         pending,
         reason=Reason.BACKING_OFF,
