@@ -44,11 +44,12 @@ class Tenant:
         self.cluster.kubectl("create", "clusterrole", name, f"--verb={verbs}", f"--resource={resources}")
         self.cluster.kubectl("create", "clusterrolebinding", name, f"--clusterrole={name}", self.account)
 
-    def may_not(self, namespace: str) -> None:
-        """Take all its rights in a namespace away."""
+    def may_not(self, namespace: str, resource: str = "") -> None:
+        """Take its rights in a namespace away: all of them, or those on a resource."""
         found = json.loads(self.cluster.kubectl("-n", namespace, "get", "rolebindings", "-o", "json"))
         for binding in found["items"]:
-            if binding["metadata"]["name"].startswith(f"{self.name}-"):
+            name = binding["metadata"]["name"]
+            if name.startswith(f"{self.name}-") and name.endswith(resource.replace("/", "-")):
                 self.cluster.kubectl("-n", namespace, "delete", "rolebinding", binding["metadata"]["name"])
 
     @property

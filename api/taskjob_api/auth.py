@@ -37,7 +37,7 @@ Known = Callable[[int], Awaitable[Sequence[str]]]
 class Guard:
     """Judges all callers. Without `reviews` (`--insecure-local`) everybody is let in as ourselves."""
 
-    def __init__(self, reviews: Reviews | None, known: Known, *, recheck_seconds: float = 50) -> None:
+    def __init__(self, reviews: Reviews | None, known: Known, *, recheck_seconds: float = 40) -> None:
         self.reviews = reviews
         self.recheck_seconds = recheck_seconds
         """How often those are judged anew that stay: streams and followed logs."""

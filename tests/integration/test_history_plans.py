@@ -141,3 +141,10 @@ async def test_following_the_stream_touches_only_what_is_new(filled: str) -> Non
     assert returned == 4  # of 50 transitions of 25 jobs, those of 2 in this queue
     assert not [s for s in found if s["Node Type"] == "Seq Scan" and s["Relation Name"] != "meta"], found
     assert touched <= 50 + 50 + 4, f"{touched} rows touched: {found}"
+
+
+async def test_the_namespaces_are_found_one_step_each_however_many_jobs_they_have(filled: str) -> None:
+    returned, touched, found = await executed(filled, SQL["namespaces"], [201])
+    assert returned == 201
+    assert not [s for s in found if s["Node Type"] == "Seq Scan"], found
+    assert touched <= 203, f"{touched} rows touched: {found}"

@@ -69,6 +69,16 @@ async def test_jobs_are_listed_newest_first_page_by_page(writer: HistoryWriter, 
     assert keys == sorted(keys, reverse=True)
 
 
+async def test_the_namespaces_that_have_or_had_jobs_are_told_by_name(
+    writer: HistoryWriter, reader: HistoryReader
+) -> None:
+    assert await reader.namespaces(10) == []
+    for n, namespace in enumerate(("b", "a", "b", "c", "B-not-a-namespace")):
+        await tell(writer, *a_story(a_job(f"j{n}").in_namespace(namespace), PENDING))
+    assert await reader.namespaces(10) == ["B-not-a-namespace", "a", "b", "c"]
+    assert await reader.namespaces(2) == ["B-not-a-namespace", "a"]
+
+
 async def test_a_page_that_ends_with_the_list_has_no_next(writer: HistoryWriter, reader: HistoryReader) -> None:
     await tell(writer, *a_story("a", PENDING), *a_story("b", PENDING))
     assert (await reader.jobs(ALL, 2)).next is None
