@@ -168,7 +168,6 @@ class TestFailures:
         assert [row["failure"] for row in told.attempts] == ["ExitCode", "ExitCode", None]
         begun = [row["created_at"] for row in told.attempts]
         ends = [row["finished_at"] for row in told.attempts]
-        # Instants are whole seconds, and the operator's estimate of the cluster's clock is half a second good.
         assert (begun[1] - ends[0]).total_seconds() >= 2
         assert (begun[2] - ends[1]).total_seconds() >= 4
         assert "exited with code 4" in told.attempts[1]["message"]
