@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from pydantic import SecretStr
 from starlette.datastructures import Headers
 
+from taskjob.config import ApiSettings
 from taskjob_api.auth import NAMESPACES_MAX, TICKET_SECONDS, Guard, Rights, Sight, Tickets
 from taskjob_api.problems import Kind, Problem, unavailable
 from taskjob_api.remembered import Kept, Remembered
@@ -113,6 +115,14 @@ async def test_an_old_answer_is_not_used_when_no_new_one_comes() -> None:
     with pytest.raises(Problem, match="away"):
         await remembered.get("a", source)
     assert len(remembered) == 0
+
+
+def test_by_default_a_right_that_is_withdrawn_shows_nothing_after_a_minute() -> None:
+    settings = ApiSettings(database_url=SecretStr("postgresql://nobody"))
+    api_servers_own_seconds = 10  # for which it takes a token that it has accepted once
+    assert settings.access_recheck_seconds + settings.access_cache_seconds + api_servers_own_seconds <= 60
+    assert not settings.insecure_local
+    assert settings.allowed_origins == ()
 
 
 # ---------------------------------------------------------------- tickets

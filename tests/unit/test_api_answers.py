@@ -192,6 +192,14 @@ def test_the_document_has_the_calls_of_the_design_and_every_reference_leads_some
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
+def test_every_call_about_jobs_asks_for_a_token_in_the_document(document: dict[str, Any]) -> None:
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    for path, calls in document["paths"].items():
+        for method, call in calls.items():
+            asks = (call.get("security"), "401" in call["responses"])
+            assert asks == (([{"token": []}], True) if path.startswith("/jobs") else (None, False)), (method, path)
+
+
 def test_every_problem_in_the_document_is_a_problem(document: dict[str, Any]) -> None:
     for path, methods in document["paths"].items():
         for method, call in methods.items():
