@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
 from taskjob.core.model import AttemptId, Job, Pod, PodUid, Queue, QueueName, Status, Uid
-from taskjob.core.phases import FailureClass, PodPhase
+from taskjob.core.phases import FailureClass, PodPhase, Reason
 from taskjob.kube.logs import Clipper
 from taskjob.kube.pods import pod_name
 from taskjob.ports import Changed, Deposed, Done, Gone, Launched, Log, Refused, Stale, Unreachable, Written
@@ -51,6 +51,7 @@ class FakeKube:
     pods: dict[PodUid, Pod] = field(default_factory=dict)
     queues: dict[QueueName, Queue] = field(default_factory=dict)
     queue_figures: dict[QueueName, SetQueueStatus] = field(default_factory=dict)
+    warnings: dict[tuple[Uid, Reason], str] = field(default_factory=dict)
     logs: dict[PodUid, dict[str, bytes]] = field(default_factory=dict)
     created: list[AttemptId] = field(default_factory=list)  # one for each pod that was ever made
     calls: list[tuple[str, object]] = field(default_factory=list)  # (method, decision or pod), answered ones
@@ -213,6 +214,9 @@ class FakeKube:
     async def remove_job(self, decision: RemoveJob) -> Done | Gone | Stale | Refused | Unreachable:
         return self._answer("remove_job", decision, lambda: self._remove_job(decision.job))
 
+    async def warn(self, job: Job, reason: Reason, message: str) -> Done | Refused | Unreachable:
+        return self._answer("warn", job, lambda: self._warn(job, reason, message))
+
     async def set_queue_status(self, decision: SetQueueStatus) -> Done | Gone | Refused | Unreachable:
         return self._answer("set_queue_status", decision, lambda: self._set_queue_status(decision))
 
@@ -313,6 +317,10 @@ class FakeKube:
         if current.version != asked.version:
             return Stale(current)
         self.delete_job(current)
+        return Done()
+
+    def _warn(self, job: Job, reason: Reason, message: str) -> Done:
+        self.warnings[job.uid, reason] = message
         return Done()
 
     def _set_queue_status(self, decision: SetQueueStatus) -> Done | Gone:

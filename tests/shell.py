@@ -20,7 +20,8 @@ from taskjob.control.loop import Loop, Wakeup
 from taskjob.control.mirror import Mirror
 from taskjob.control.recorder import Recorder
 from taskjob.core.decisions import EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
-from taskjob.core.model import Pod
+from taskjob.core.model import Job, Pod
+from taskjob.core.phases import Reason
 from taskjob.core.state import State
 from taskjob.ports import Unreachable
 from virtual_time import VirtualClock
@@ -50,6 +51,9 @@ class FlakyKube:
 
     async def remove_job(self, decision: RemoveJob) -> Any:
         return await self._call(lambda: self.kube.remove_job(decision))
+
+    async def warn(self, job: Job, reason: Reason, message: str) -> Any:
+        return await self._call(lambda: self.kube.warn(job, reason, message))
 
     async def set_queue_status(self, decision: SetQueueStatus) -> Any:
         return await self._call(lambda: self.kube.set_queue_status(decision))

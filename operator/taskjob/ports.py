@@ -14,6 +14,7 @@ from typing import Protocol
 
 from taskjob.core.decisions import EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
 from taskjob.core.model import AttemptId, Entry, Job, Pod
+from taskjob.core.phases import Reason
 
 
 # ---------------------------------------------------------------- the cluster
@@ -113,6 +114,9 @@ class KubePort(Protocol):
 
     async def remove_job(self, decision: RemoveJob) -> Done | Gone | Stale | Refused | Unreachable:
         """Delete a TaskJob, with uid and resourceVersion as preconditions."""
+
+    async def warn(self, job: Job, reason: Reason, message: str) -> Done | Refused | Unreachable:
+        """Tell of a TaskJob whose status the API server refuses: an Event on it. Told twice, it is one."""
 
     async def set_queue_status(self, decision: SetQueueStatus) -> Done | Gone | Refused | Unreachable:
         """Write a TaskQueue's figures."""

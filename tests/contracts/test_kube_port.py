@@ -279,3 +279,10 @@ async def test_the_logs_of_a_pod_that_is_gone_are_gone(world: World) -> None:
     assert await world.port.read_logs(of_another_uid(pod), 1024) == Gone()
     await world.remove_pod(pod)
     assert await world.port.read_logs(pod, 1024) == Gone()
+
+
+# ---------------------------------------------------------------- warnings
+async def test_a_warning_on_a_job_may_be_told_twice(world: World) -> None:
+    job = await world.make_job("odd")
+    for _ in range(2):
+        assert await world.port.warn(job, Reason.INVALID_SPEC, "spec.image is a list") == Done()

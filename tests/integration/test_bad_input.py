@@ -205,7 +205,7 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
 
 UNWRITABLE = {"image-is-a-list", "depends-on-a-text", "template-is-a-list"}
 """Where a rule of the CRD meets a wrong type, the API server refuses every write of the object, its status included:
-these are reported in history (and so by the API) and in the operator's log."""
+these are reported by an Event on the object, in history (and so by the API) and in the operator's log."""
 
 
 def loose(crd: Object) -> Object:
@@ -260,11 +260,25 @@ def test_objects_written_past_the_schema_are_reported_on_themselves_and_harm_no_
                 assert told[name].job["reason"] == "InvalidSpec"
                 assert ODD[name][1] in told[name].job["message"]
                 assert f"status of TaskJob default/{name} was refused" in operator.log()
+                (event,) = warnings_on(api, name)
+                assert (event["type"], event["reason"]) == ("Warning", "InvalidSpec")
+                assert ODD[name][1] in event["message"]
             assert operator.ask("/healthz")[0] == 200
             assert "Traceback" not in operator.log()
             # A corrected spec is all it takes.
             here.change("priority-unknown", priority="High")
             jobs.wait_phase("priority-unknown", "Succeeded")
+
+
+def warnings_on(api: ClusterApi, name: str) -> list[Object]:
+    """The Events on a TaskJob, waited for: they come when the refusal did."""
+    give_up_at = time.monotonic() + 20
+    path = f"/api/v1/namespaces/default/events?fieldSelector=involvedObject.kind=TaskJob,involvedObject.name={name}"
+    found: list[Object] = []
+    while not found and time.monotonic() < give_up_at:
+        found = api.call("GET", path)["items"]
+        time.sleep(0.1)
+    return found
 
 
 def write(here: InNamespace, job: Object) -> None:

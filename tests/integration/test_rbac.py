@@ -158,6 +158,10 @@ async def a_pod_that_ended(scene: Scene) -> None:
     must_be(await scene.kube.remove_pod(RemovePod(scene.pod)), Done)
 
 
+async def a_warning(scene: Scene) -> None:
+    must_be(await scene.kube.warn(scene.job, Reason.INVALID_SPEC, "spec.image is a list"), Done)
+
+
 async def a_log(scene: Scene) -> None:
     # There is no node here, so there is no log: what counts is that the question is allowed.
     must_not_be_forbidden(await scene.send("GET", pod_path(scene.pod.namespace, scene.pod.name) + "/log"))
@@ -197,6 +201,7 @@ TABLE: dict[Verb, tuple[Probe, str]] = {
     ("pods", "watch"): (watch_of_pods, "the end of a pod is not seen"),
     ("pods", "patch"): (a_pods_deadline, "cancel and timeouts do not stop a running pod with grace"),
     ("pods", "delete"): (a_pod_that_ended, "ended pods stay, and those without a node cannot be stopped"),
+    ("events", "create"): (a_warning, "no Event tells of a TaskJob whose status the API server refuses"),
     ("pods/log", "get"): (a_log, "no log is kept in history"),
     ("leases", "get"): (the_lease_read, "no epoch: the operator ends at its start"),
     ("leases", "create"): (the_lease_made, "no epoch in a new installation: the operator ends at its start"),

@@ -134,6 +134,7 @@ def test_a_refused_status_is_not_sent_again_at_once() -> None:
         job = world.fake.create_job(a_job("a").suspended().build())
         await world.pass_time(20)
         assert world.calls("set_status") == 1
+        assert "suspend" in world.fake.warnings[job.uid, Reason.SUSPENDED], "at least an Event tells of it"
         await world.until(lambda: world.job(job).status.reason is Reason.SUSPENDED)
         assert world.calls("set_status") == 2
 

@@ -226,6 +226,9 @@ class Applier:
                     code,
                     message,
                 )
+                # What people would read in the status stands at least beside the object. Whether that works or not,
+                # the status is tried again.
+                await self._kube.warn(decision.job, decision.status.reason, decision.status.message)
                 self._later(REFUSED_STATUS_SECONDS, lambda: state.not_written(decision))
                 return
             case Unreachable():

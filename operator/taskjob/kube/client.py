@@ -14,6 +14,8 @@ import msgspec
 
 from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
 from taskjob.core.model import Job, Pod
+from taskjob.core.phases import Reason
+from taskjob.kube.events import warning
 from taskjob.kube.http import JSON_PATCH, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 from taskjob.kube.logs import read_logs
 from taskjob.kube.pod_shape import PodObject
@@ -202,6 +204,23 @@ class KubeClient:
         if _deposed(reply):
             return Deposed(reply.message)
         return _no(reply)
+
+    async def warn(self, job: Job, reason: Reason, message: str) -> Done | Refused | Unreachable:
+        """Make an Event on the TaskJob, unless this very one is there."""
+        try:
+            reply = await self.http.request(
+                "POST",
+                f"/api/v1/namespaces/{quote(job.namespace, safe='')}/events",
+                verb="create",
+                resource="events",
+                body=encode(warning(job, reason, message, self.http.clock.now())),
+            )
+        except NoAnswerError as error:
+            return Unreachable(str(error))
+        if reply.ok or reply.code == 409:
+            return Done()
+        answer = _no(reply)
+        return Done() if isinstance(answer, Gone) else answer  # with its namespace the object is gone too
 
     async def get_job(self, job: Job) -> Job | Gone | Unreachable:
         """The TaskJob as it now is; `Gone` if its uid has left."""
