@@ -332,7 +332,7 @@ BAD: dict[str, tuple[int, str]] = {
 async def test_a_bad_query_is_refused_before_the_upgrade_with_a_problem(world: World, query: str) -> None:
     name, _, value = query.partition("=")
     with pytest.raises(InvalidStatus) as refused:
-        await world.stream(**{name: value})
+        await world.stream(None, **{name: value})
     answer = refused.value.response
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.body is not None
