@@ -93,6 +93,10 @@ class Installation:
         self.cluster.kubectl("label", "namespace", NAMESPACE, *labels)
         self._release("install")
 
+    def install_again(self) -> None:
+        """`helm install` into the namespace of an earlier release, whose CRDs were kept."""
+        self._release("install")
+
     def upgrade(self, *arguments: str, chart: Path = CHART) -> None:
         """`helm upgrade` with the same values and these arguments."""
         self._release("upgrade", *arguments, chart=chart)

@@ -24,6 +24,11 @@ from taskjob_cluster import Cluster, ClusterError, providers, up
 from world_of_pods import BUSYBOX, a_taskjob
 
 pytestmark = [pytest.mark.real_pods, pytest.mark.timeout(900)]
+KEPT = {
+    "customresourcedefinition.apiextensions.k8s.io/taskjobs.taskjobs.dev",
+    "customresourcedefinition.apiextensions.k8s.io/taskqueues.taskjobs.dev",
+    "apiservice.apiregistration.k8s.io/v1beta1.taskjobs.dev",  # the API server's own, of the CRDs
+}
 STRANGER = "team-b"
 TARGET_FIRST_JOB_SECONDS = 60
 TARGET_UNINSTALL_SECONDS = 30
@@ -174,6 +179,23 @@ def test_an_upgrade_brings_the_crds_up_to_date_and_leaves_the_queue_and_running_
     quota = json.loads(cluster.kubectl("get", "taskqueue", "default", "-o", "json"))["spec"]["quota"]
     assert quota["pods"] == 7
     assert installation.wait("through", "Succeeded")["attempt"] == 1
+
+
+def test_a_running_job_outlives_an_uninstall_that_lets_it_and_the_next_installation_finds_it(
+    installation: Installation,
+) -> None:
+    installation.upgrade("--set=uninstall.runningJobs=GoOn")
+    installation.submit(a_taskjob("outlives", "sleep 12; echo done"))
+    pod = installation.wait("outlives", "Running")["podName"]
+
+    installation.helm("uninstall", RELEASE)
+    assert installation.kubectl("get", "pod", pod, "-o", "jsonpath={.status.phase}", namespace=TENANT) == "Running"
+    # The operator's and the API's pods take their time to end.
+    installation.patiently(lambda: set(installation.left()) == KEPT, 40, "nothing is left but the CRDs")
+    installation.install_again()
+
+    status = installation.wait("outlives", "Succeeded", seconds=90)
+    assert (status["attempt"], status["podName"]) == (1, pod)
 
 
 def queue_columns(cluster: Cluster) -> list[str]:
