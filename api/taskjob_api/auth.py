@@ -25,6 +25,7 @@ NAMESPACES_MAX: Final = 200
 """How many namespaces are asked about for one caller; where history knows more, a caller has to name one."""
 TICKET_SECONDS: Final = 30.0
 _TICKETS_MAX: Final = 10_000
+_TICKETS_OF_ONE: Final = 100  # so that one caller does not take all
 _NAMESPACES_KEPT_SECONDS: Final = 5.0
 _TOKEN_MAX: Final = 16_384
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750
@@ -195,8 +196,10 @@ class Tickets:
             if expires_at > now:
                 break
             del self._issued[key]
-        if len(self._issued) >= self._limit:
-            raise unavailable("too many tickets are out and not used", TICKET_SECONDS)
+        callers = sum(holder.key == caller.key for holder, _ in self._issued.values())
+        if callers >= _TICKETS_OF_ONE or len(self._issued) >= self._limit:
+            whose = "of yours " if callers >= _TICKETS_OF_ONE else ""
+            raise unavailable(f"too many tickets {whose}are out and not used", TICKET_SECONDS)
         ticket = secrets.token_urlsafe(32)
         self._issued[_hash(ticket)] = (caller, now + TICKET_SECONDS)
         return ticket

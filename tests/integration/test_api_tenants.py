@@ -180,14 +180,19 @@ def manifest(namespace: str) -> dict[str, Any]:
     return a_taskjob("intruder") | {"metadata": {"name": "intruder", "namespace": namespace}}
 
 
-async def test_no_way_shows_a_tenant_what_is_anothers(world: World, owner: Tenant, stranger: Tenant) -> None:
+async def test_no_way_shows_a_tenant_what_is_anothers(
+    cluster: Cluster, database_url: str, world: World, owner: Tenant, stranger: Tenant
+) -> None:
     scene = await a_scene(world, owner, stranger)
-    foreign = {}
-    for name, way in {**READS, **WRITES}.items():
-        answer = await way(scene, stranger)
-        foreign[name] = SECRET in answer
-    leaks = [name for name, leaked in foreign.items() if leaked]
+    leaks = [name for name, way in {**READS, **WRITES}.items() if SECRET in await way(scene, stranger)]
     blind = [name for name, way in READS.items() if SECRET not in await way(scene, owner)]
+    # An API that has just started has nothing in memory: who catches up there is told from PostgreSQL.
+    async with a_world(cluster.kubeconfig, database_url, judged=Judged()) as fresh:
+        for name, way in READS.items():
+            if "catching up" in name:
+                assert not fresh.hub.keeps(*read_position(scene.before))
+                leaks += [f"{name}, from history"] if SECRET in await way(replace(scene, world=fresh), stranger) else []
+                blind += [] if SECRET in await way(replace(scene, world=fresh), owner) else [f"{name}, from history"]
     print(json.dumps({"figure": "foreign_reads", "value": len(leaks), "unit": "", "target": 0, "met": not leaks}))
     assert leaks == []
     assert blind == [], "the owner sees nothing on these ways: they prove nothing"

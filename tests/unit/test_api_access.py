@@ -159,6 +159,16 @@ def test_no_more_tickets_are_out_than_the_limit_and_those_that_expired_make_room
     assert len(tickets) == 1
 
 
+def test_one_caller_does_not_take_the_tickets_of_all() -> None:
+    tickets, greedy = Tickets(Clock()), Caller.bearing("greedy")
+    for _ in range(100):
+        tickets.issue(greedy)
+    with pytest.raises(Problem, match="tickets of yours") as refused:
+        tickets.issue(greedy)
+    assert refused.value.kind is Kind.UNAVAILABLE
+    tickets.redeem(tickets.issue(Caller.bearing("another")))
+
+
 def test_tickets_cannot_be_guessed_from_others() -> None:
     tickets = Tickets(Clock())
     made = {tickets.issue(Caller.bearing("a")) for _ in range(100)}
