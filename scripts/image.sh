@@ -152,6 +152,6 @@ prune
 say "built $image in $(($(date +%s) - began)) s"
 if [ "$engine" = buildah ] || [ -n "${ARCHIVE:-}" ]; then
   place=$(write_archive)
-  say "$(du -m "$place" | cut -f 1) MB as a docker-archive:"
+  say "$(($(wc -c <"$place") / 1000000)) MB as a docker-archive:"
   echo "$place"
 fi
