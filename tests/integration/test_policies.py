@@ -27,7 +27,7 @@ def home(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     objects = of_kind(rendered(name, TRIAL), *kinds)
-    assert len(objects) == 4
+    assert len(objects) == 6
     # Only in namespaces of these tests: others of the session submit without rights of their own.
     for binding in of_kind(objects, "ValidatingAdmissionPolicyBinding"):
         selector = {"matchLabels": {"policies-tested": "here"}}
@@ -213,3 +213,46 @@ def test_a_pod_of_an_epoch_that_is_over_is_refused(
     lease(9)
     eventually_refused(lambda: a_pod(cluster, home, place, "8"), "epoch 8 is over: the Lease is at 9")
     a_pod(cluster, home, place, "1", account="another")  # another installation has a Lease of its own
+
+
+def test_a_status_of_an_epoch_that_is_over_is_refused_also_where_the_new_leader_has_not_written_yet(
+    cluster: Cluster, home: str, place: str, lease: Callable[[int | None], None]
+) -> None:
+    resources = "taskjobs.taskjobs.dev,taskjobs.taskjobs.dev/status"
+    cluster.kubectl("-n", place, "create", "role", "statuses", "--verb=get,patch", f"--resource={resources}")
+    for account in (OPERATOR, "another"):
+        cluster.kubectl(
+            *("-n", place, "create", "rolebinding", account, "--role=statuses", f"--serviceaccount={home}:{account}")
+        )
+    for name in ("new", "old", "foreign"):
+        cluster.kubectl("-n", place, "create", "-f", "-", input=json.dumps(a_taskjob(name)))
+
+    def write(name: str, epoch: int | None, *, account: str | None = OPERATOR, message: str = "") -> None:
+        """Patch the status, as a service account or as the administrator."""
+        status: dict[str, Any] = {"phase": "Pending", "reason": "Suspended", "message": message, "epoch": epoch}
+        who = [f"--as=system:serviceaccount:{home}:{account}"] if account else []
+        patched = json.dumps({"status": status})
+        cluster.kubectl(
+            *("-n", place, "patch", "taskjob", name, "--subresource=status", "--type=merge", "-p", patched, *who)
+        )
+
+    lease(None)
+    eventually_refused(lambda: write("old", 7), "param")
+    lease(7)
+    eventually_allowed(lambda: write("old", 7))
+    write("old", 7, message="renewed")
+    for epoch in (6, None):
+        with pytest.raises(ClusterError, match=r"epoch \d is over: the Lease is at 7"):
+            write("new", epoch)
+
+    # The old leader's epoch was good a moment ago, and no rule of the CRD says otherwise: nobody wrote a newer one.
+    lease(8)
+    eventually_refused(lambda: write("old", 7, message="too late"), "epoch 7 is over: the Lease is at 8")
+    with pytest.raises(ClusterError, match="epoch 7 is over: the Lease is at 8"):
+        write("new", 7)
+    write("new", 8)
+    write("old", 9)
+
+    write("foreign", 1, account="another")  # another installation has a Lease of its own
+    write("foreign", 1, account=None, message="by hand")
+    patch(cluster, place, "old", {"cancel": True})
