@@ -30,7 +30,7 @@ RUN /opt/builder/bin/pip --python /opt/taskjobs/bin/python install --quiet --no-
 
 FROM ${BASE}
 COPY --from=build /opt/taskjobs /opt/taskjobs
-# The id has no name here, nor need any other that a cluster chooses: whoever asks for one (kopf does) gets USER.
+# The id has no name here, nor need any other that a cluster chooses: whoever asks for one (asyncpg does, for a URL without) gets USER.
 ENV PATH=/opt/taskjobs/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     USER=taskjobs \

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
+import pwd
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -100,6 +102,24 @@ async def test_a_jobs_life_is_told_and_nothing_is_written_to_it(world: RealWorld
 
 async def test_what_was_there_before_is_told(world: RealWorld, cluster: Cluster) -> None:
     job, told = await world.make_job("before"), Seen()
+    with kopf_telling(told, cluster.kubeconfig, world.namespace):
+        await eventually("the job is told", lambda: told.jobs == {job.uid: job})
+
+
+async def test_it_starts_for_a_user_without_a_name(
+    world: RealWorld, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME", "POD_ID"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(KeyError, match="uid not found"):
+        getpass.getuser()
+
+    job, told = await world.make_job("anyone"), Seen()
     with kopf_telling(told, cluster.kubeconfig, world.namespace):
         await eventually("the job is told", lambda: told.jobs == {job.uid: job})
 

@@ -164,9 +164,13 @@ async def run(
 
     `ready` is set when kopf has started (not when it has seen everything). It returns or raises when kopf gives up.
     """
+    # For peering, which is off. Without one kopf asks for the user's name, and a pod's uid need not have any. Any: a
+    # string to type checkers too, but for a name that kopf does not export.
+    identity: Any = "taskjobs"
     await kopf.operator(
         registry=registry(sink, credentials),
         settings=settings(),
+        identity=identity,
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
