@@ -49,6 +49,9 @@ class QueueReporter:
             ):
                 self._reported[name] = figures
                 news.append(figures)
-        for name in self._reported.keys() - self._mirror.state.queues.keys():
+        there = {name for name, tracked in self._mirror.state.queues.items() if tracked.queue is not None}
+        for name in self._reported.keys() - there:  # one that is made anew under the name has no figures yet
             del self._reported[name]
+            for what in ("pending", "admitted"):
+                metrics.queue_jobs.remove(name, what)
         self._submit(news)
