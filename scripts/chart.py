@@ -24,8 +24,6 @@ CHART: Final = ROOT / "charts" / "taskjobs"
 _KEY: Final = re.compile(r"^( *)([A-Za-z][A-Za-z0-9]*):(.*)$")
 _TABLE: Final = re.compile(r"(<!-- values: generated -->\n).*?(<!-- /values -->)", re.DOTALL)
 _TYPES: Final = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
-# The names in a quota, a resource list or a security context are Kubernetes' to know: such a map is left open.
-_OPEN: Final = ("resources", "podSecurityContext", "securityContext")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import msgspec
 
 from builders import a_job, a_queue
 from fakes_kube import FakeKube
-from taskjob.core.model import Job, Namespace, Pod, Queue, Uid
+from taskjob.core.model import Job, Namespace, Pod, Queue
 from taskjob.kube.client import KubeClient, job_path, pod_path
 from taskjob.kube.http import MERGE_PATCH, KubeHttp, Reply, encode
 from taskjob.kube.pods import parse_pod
@@ -188,11 +188,6 @@ def _object(reply: Reply) -> dict[str, Any]:
 def of_another_uid(pod: Pod) -> Pod:
     """The same pod as if its name had been given to another since."""
     return replace(pod, uid=type(pod.uid)("00000000-0000-0000-0000-000000000000"))
-
-
-def job_of_another_uid(job: Job) -> Job:
-    """The same TaskJob as if it had been deleted and made anew since."""
-    return replace(job, uid=Uid("00000000-0000-0000-0000-000000000000"))
 
 
 def in_no_namespace(job: Job) -> Job:

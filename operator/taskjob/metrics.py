@@ -30,7 +30,7 @@ api_requests_in_flight = Gauge(
 watch_events = Counter("taskjobs_watch_events_total", "Events received by watches of our own.", ["resource", "type"])
 watch_restarts = Counter(
     "taskjobs_watch_restarts_total",
-    "How often a watch had to begin anew; why: Expired (410), Refused, Broken.",
+    "How often a watch had to begin anew; why: Expired (410), Broken (anything else).",
     ["resource", "why"],
 )
 unusable_objects = Counter(

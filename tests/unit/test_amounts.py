@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskjob.core import amounts
-from taskjob.core.amounts import GREATEST, QuantityError, add, fits, largest, parse, show, subtract
+from taskjob.core.amounts import GREATEST, QuantityError, add, fits, largest, parse, show
 from taskjob.core.model import Amounts
 
 RESOURCES = st.sampled_from(["cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "pods", "nvidia.com/gpu"])
@@ -145,10 +145,12 @@ def test_any_text_is_an_amount_or_refused(text: str) -> None:
 
 
 @given(AMOUNTS, AMOUNTS)
-def test_what_was_added_can_be_taken_away(one: Amounts, other: Amounts) -> None:
-    left = subtract(add(one, other), other)
-    assert {resource: amount for resource, amount in left if amount} == {r: a for r, a in one if a}
-    assert left == tuple(sorted(left))
+def test_a_sum_names_what_either_names_in_order_and_does_not_depend_on_theirs(one: Amounts, other: Amounts) -> None:
+    total = add(one, other)
+    assert total == add(other, one)
+    assert total == tuple(sorted(total))
+    assert {resource for resource, _ in total} == {resource for resource, _ in (*one, *other)}
+    assert sum(amount for _, amount in total) == sum(amount for _, amount in (*one, *other))
 
 
 @given(AMOUNTS, AMOUNTS)

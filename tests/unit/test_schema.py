@@ -26,9 +26,6 @@ from taskjob.kube.schema import (
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 
-BACKOFF = {"initialSeconds": 1, "factor": 3, "maxSeconds": 9, "jitterPercent": 0}
-
-
 def an_object(spec: Any = None, status: Any = None, **meta: Any) -> dict[str, Any]:
     obj: dict[str, Any] = {
         "apiVersion": "taskjobs.dev/v1beta1",

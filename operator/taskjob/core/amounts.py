@@ -94,11 +94,6 @@ def add(one: Amounts, other: Amounts) -> Amounts:
     return tuple(sorted(total.items()))
 
 
-def subtract(one: Amounts, other: Amounts) -> Amounts:
-    """The difference, resource by resource; it may be negative, and a resource of either stays named."""
-    return add(one, tuple((resource, -amount) for resource, amount in other))
-
-
 def largest(one: Amounts, other: Amounts) -> Amounts:
     """The greater of both, resource by resource."""
     greatest = dict(one)

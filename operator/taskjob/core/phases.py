@@ -83,7 +83,6 @@ class FailureClass(StrEnum):
     TIMEOUT = "Timeout"
     EVICTED = "Evicted"
     POD_DELETED = "PodDeleted"
-    POD_REFUSED = "PodRefused"
     START_ERROR = "StartError"
 
 

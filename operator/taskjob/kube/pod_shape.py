@@ -85,7 +85,6 @@ class ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
 
     name: str = ""
     state: ContainerState | None = None
-    last_state: ContainerState | None = None
 
 
 class PodCondition(msgspec.Struct, frozen=True, rename="camel"):

@@ -100,12 +100,3 @@ class ConditionStatus(StrEnum):
     TRUE = "True"
     FALSE = "False"
     UNKNOWN = "Unknown"
-
-
-class ConditionType(StrEnum):
-    """The conditions of a TaskJob, for `kubectl wait --for=condition=...`."""
-
-    ADMITTED = "Admitted"
-    COMPLETE = "Complete"
-    FAILED = "Failed"
-    FINISHED = "Finished"
