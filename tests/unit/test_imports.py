@@ -10,7 +10,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KOPF_MAY_STAND_IN = {"taskjob.kube.handlers", "taskjob.main"}
+KOPF_MAY_STAND_IN = {"taskjob.kube.handlers"}
 
 
 @pytest.fixture(scope="module")
