@@ -101,9 +101,9 @@ class Backoff(Part):
 
     initial_seconds: Seconds = Field(10, description="The delay before the first retry.")
     factor: Annotated[StrictInt, Field(ge=1, le=100)] = Field(2, description="Each delay is the last one times this.")
-    max_seconds: Seconds = Field(600, description="No delay is longer than this.")
+    max_seconds: Seconds = Field(600, description="No delay is longer than this, jitter apart.")
     jitter_percent: Annotated[StrictInt, Field(ge=0, le=100)] = Field(
-        10, description="Each delay is moved at random by up to this share, so that retries do not come all at once."
+        10, description="Each delay grows at random by up to this share, so that retries do not come all at once."
     )
 
 
