@@ -149,7 +149,9 @@ class TaskJobSpec(Part):
     resources: Resources | None = Field(None, description="Short form: what the container asks for and may use.")
     retry: Retry = Field(default_factory=Retry, description="What happens when an attempt fails.")
     timeout_seconds: PositiveSeconds | None = Field(
-        None, description="How long one attempt may take from its start; a longer one is stopped and counts as failed."
+        None,
+        description="How long one attempt may take, the pulling of its image included; a longer one is stopped and "
+        "counts as failed.",
     )
     deadline_seconds: PositiveSeconds | None = Field(
         None, description="How long the whole job may take from its creation, waiting and retries included."
