@@ -24,11 +24,13 @@ PROVIDER ?= auto
 ARGS ?=
 # KEEP=1: the demo leaves everything running.
 KEEP ?=
+# INSTALL=helm: the demo builds the image and installs the chart by Helm; everything then runs in pods.
+INSTALL ?=
 
 .PHONY: help
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@printf '\nVariables: KEEP=1 (demo), CLUSTER and PROVIDER (cluster-up, run-...), ARGS (for pytest), PYTHON (for install)\n'
+	@printf '\nVariables: KEEP=1, INSTALL=helm (demo), CLUSTER and PROVIDER (cluster-up, run-...), ARGS (for pytest), PYTHON (for install)\n'
 
 .PHONY: go
 go:
@@ -51,8 +53,8 @@ binaries: install go ## Build the cluster's programs (etcd, Kubernetes, kwok) in
 	@$(BIN)/python -m taskjob_cluster build
 
 .PHONY: demo
-demo: install go ## Bring up a cluster, PostgreSQL, the operator and the API, and count words in pods (KEEP=1 leaves them)
-	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+demo: install go ## Bring up a cluster, PostgreSQL, the operator and the API, and count words in pods (KEEP=1, INSTALL=helm)
+	@$(BIN)/python -m demo $(if $(INSTALL),--install=$(INSTALL)) $(if $(KEEP),--keep)
 
 .PHONY: demo-down
 demo-down: install ## Take down what `make demo KEEP=1` left running
@@ -146,7 +148,8 @@ image: ## Build the image of the operator and the API (IMAGE=..., BASE=...), wit
 .PHONY: test-helm
 test-helm: binaries ## Install the image and the chart by Helm on a cluster with real pods, and print the figures
 	@$(BIN)/python -m taskjob_cluster build helm kube-proxy coredns
-	@TASKJOBS_TEST_HELM=1 $(BIN)/python -m pytest e2e/test_helm.py $(ARGS)
+	@TASKJOBS_TEST_HELM=1 $(BIN)/python -m pytest e2e/test_helm.py \
+		e2e/test_demo.py::test_the_demo_does_the_same_in_pods_that_helm_installed $(ARGS)
 
 .PHONY: chart-docs
 chart-docs: install ## Write the chart's CRDs, the schema of its values and their table in its README

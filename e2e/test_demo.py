@@ -21,13 +21,19 @@ pytestmark = [pytest.mark.cluster, pytest.mark.real_pods]
 
 
 @pytest.fixture
-def demo() -> Iterator[subprocess.Popen[str]]:
+def options() -> list[str]:
+    """More of the demo's options: a test may have a parameter of this name."""
+    return []
+
+
+@pytest.fixture
+def demo(options: list[str]) -> Iterator[subprocess.Popen[str]]:
     """The demo under a name of its own, its output in a pipe."""
     kind, local = providers.kind(), providers.local()
     if not (kind.possible or local.possible):
         pytest.skip(f"no real pods here. kind: {kind.reason}. local: {local.reason}")
     process = subprocess.Popen(
-        [sys.executable, "-m", "demo", "--name", NAME],
+        [sys.executable, "-m", "demo", "--name", NAME, *options],
         cwd=CHECKOUT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -63,6 +69,19 @@ def test_the_demo_counts_in_pods_what_is_counted_outside(demo: subprocess.Popen[
     assert "every figure is the same, to the last word" in said
     for name in JOBS:
         assert f" {name} " in said or f"\n{name} " in said
+    assert _nothing_is_left()
+
+
+@pytest.mark.skipif(not os.environ.get("TASKJOBS_TEST_HELM"), reason="builds images: `make test-helm` runs it")
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("options", [["--install=helm"]], ids=["by Helm"])
+def test_the_demo_does_the_same_in_pods_that_helm_installed(demo: subprocess.Popen[str]) -> None:
+    said, _ = demo.communicate(timeout=840)
+
+    assert demo.returncode == 0, said
+    assert "helm install taskjobs charts/taskjobs" in said
+    assert "--as=system:serviceaccount:demo:wordcount" in said
+    assert "every figure is the same, to the last word" in said
     assert _nothing_is_left()
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from demo.installed import build_images
 
 from charts import CHART
-from installation import NAMESPACE, RELEASE, TENANT, Installation, build_images, figure, seconds_of
+from installation import NAMESPACE, RELEASE, TENANT, Installation, figure, seconds_of
 from taskjob_cluster import Cluster, ClusterError, providers, up
 from world_of_pods import BUSYBOX, a_taskjob
 
@@ -35,14 +36,14 @@ TARGET_UNINSTALL_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
-def cluster_of_its_own() -> Iterator[Cluster]:
+def cluster_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster without our CRDs, with the images loaded."""
     if not os.environ.get("TASKJOBS_TEST_HELM"):
         pytest.skip("builds images and makes a cluster of its own: `make test-helm` runs it")
     kind, local = providers.kind(), providers.local()
     if not kind.possible and not local.possible:
         pytest.skip(f"no real pods here. kind: {kind.reason}. local: {local.reason}")
-    archives = build_images()
+    archives = build_images(tmp_path_factory.mktemp("images"))
     provider = "kind" if kind.possible else "local"
     try:
         with up(f"helm-{os.getpid()}", provider=provider, crds=False, services=True) as cluster:
