@@ -164,7 +164,7 @@ def test_components_end_with_the_process_that_started_them(shared: Cluster, pass
 
 @pytest.fixture(scope="module")
 def simulated() -> Iterator[Cluster]:
-    name = f"kwok-{os.getpid()}"
+    name = f"simulated-{os.getpid()}"
     with up(name, provider="kwok", audit=True, die_with_parent=True, crds=False, on_progress=quiet) as cluster:
         yield cluster
 
