@@ -112,3 +112,16 @@ def test_deleting_a_running_taskjob_ends_its_pod_and_closes_it_in_history(bench:
         return (job.get("phase"), job.get("reason")) == ("Cancelled", "Deleted")
 
     assert until(closed, 10, "the end in history")
+
+
+def test_a_pod_whose_image_does_not_exist_says_so_on_the_taskjob_and_can_be_cancelled(bench: Bench) -> None:
+    missing = a_taskjob("missing", "true", image="registry.invalid/none:1")
+    bench.apply(missing)
+
+    def told() -> bool:
+        status = bench.status("missing")
+        return status.get("phase") == "Starting" and "Image" in status.get("message", "")
+
+    until(told, 60, "the reason in the status")
+    bench.kubectl("patch", "tj", "missing", "--type=merge", "-p", '{"spec":{"cancel":true}}')
+    assert bench.wait("missing", "Cancelled")["reason"] == "CancelledByUser"

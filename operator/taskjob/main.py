@@ -80,6 +80,7 @@ class Acting:
         capture = Capture(kube, history, recorder, mirror, wakeup, limit_bytes=settings.log_limit_bytes)
         applier = Applier(kube, mirror, capture, clock, wakeup, epoch=epoch, in_flight=settings.writes_in_flight)
         reporter = QueueReporter(mirror, clock, applier.submit)
+        applier.queue_not_told = reporter.not_told
         loop = Loop(mirror, applier, recorder, clock, wakeup, settings.tick_seconds, after_cycle=reporter)
         return cls(history, recorder, capture, applier, loop)
 

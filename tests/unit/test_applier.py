@@ -261,3 +261,24 @@ def test_a_status_that_waits_for_the_one_before_it_is_not_sent_on_its_old_versio
         assert world.calls("set_status") == 2
 
     story(tell)
+
+
+def test_a_defect_in_carrying_out_a_create_leaves_no_quota_reserved_for_ever() -> None:
+    async def tell(world: World) -> None:
+        world.fake.answer_next("launch", RuntimeError("a defect"))
+        job = world.fake.create_job(a_job("a").build())
+        await world.until(lambda: bool(world.fake.pods))
+        world.fake.succeed(world.fake.pod_of("a"))
+        await world.until(lambda: world.job(job).status.phase is Phase.SUCCEEDED)
+        assert len(world.fake.created) == 1
+
+    story(tell)
+
+
+def test_a_defect_in_writing_a_status_is_tried_again() -> None:
+    async def tell(world: World) -> None:
+        world.fake.answer_next("set_status", RuntimeError("a defect"))
+        job = world.fake.create_job(a_job("a").suspended().build())
+        await world.until(lambda: world.job(job).status.reason is Reason.SUSPENDED)
+
+    story(tell)

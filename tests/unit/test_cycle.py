@@ -43,7 +43,7 @@ def test_a_pod_that_ends_before_anybody_looks_costs_one_status_write() -> None:
 def test_a_pod_that_is_slow_to_start_is_shown_as_starting() -> None:
     world = a_world()
     world.submit(a_job("a"))
-    world.let_pass(2.9)
+    world.let_pass(9.9)
     assert world.written == []
     world.let_pass(0.1)
     assert world.phase("a") is Phase.STARTING

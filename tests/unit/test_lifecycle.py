@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -351,3 +352,32 @@ def test_a_late_event_of_a_deleted_job_does_not_take_the_name_from_its_successor
     world.state.put_job(a_job("a").with_uid("new").at_version(9).build())
     world.state.put_job(a_job("a").with_uid("old").at_version(5).being(Phase.FAILED).build())
     assert world.state.by_key[a_job("a").build().key] == "new"
+
+
+# ------------------------------------------------------------------ pods that do not start
+def test_a_pod_that_does_not_start_says_why_in_the_status(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.put_pod(replace(world.pod("a"), node="node", message='container "main" waits: ImagePullBackOff'))
+    world.let_pass(9)
+    assert world.status("a").message == "", "an ordinary start takes no longer, and costs no write"
+    world.let_pass(1)
+    status = world.status("a")
+    assert (status.phase, status.message) == (Phase.STARTING, 'container "main" waits: ImagePullBackOff')
+    version = world.job("a").version
+    world.put_pod(replace(world.pod("a"), message='container "main" waits: ErrImagePull'))
+    world.let_pass(60)
+    assert world.job("a").version == version, "kubelets alternate between the two: that is no news"
+    world.start("a")
+    world.let_pass(2)
+    assert (world.phase("a"), world.status("a").message) == (Phase.RUNNING, "")
+
+
+def test_what_is_known_against_a_pod_later_is_said_once_more(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.let_pass(10)
+    assert (world.phase("a"), world.status("a").message) == (Phase.STARTING, "")
+    world.put_pod(replace(world.pod("a"), message="not scheduled: 0/1 nodes are available"))
+    world.run()
+    assert world.status("a").message == "not scheduled: 0/1 nodes are available"

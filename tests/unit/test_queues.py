@@ -72,3 +72,12 @@ def test_a_queue_that_is_made_anew_under_its_name_is_reported_again_though_jobs_
     assert gauge("anew") is None, "a queue that is not there has no figures"
     desk.mirror.observe_queue(queue)
     assert [each.pending for each in desk.report()] == [each.pending for each in before] == [1]
+
+
+def test_figures_that_did_not_reach_the_api_server_are_told_again() -> None:
+    desk = Desk()
+    desk.mirror.observe_queue(a_queue("lost"))
+    (figures,) = desk.report()
+    desk._report.not_told(figures)
+    assert desk.report() == [figures]
+    assert desk.report() == []

@@ -76,6 +76,7 @@ class Applier:
         self.tasks: set[asyncio.Task[None]] = set()  # the requests under way
         self._timer: asyncio.TimerHandle | None = None
         self._failures = 0  # answers in a row that did not come
+        self.queue_not_told: Callable[[SetQueueStatus], None] = lambda _: None  # `QueueReporter.not_told`
         self.deposed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # ------------------------------------------------------------------ in and out
@@ -128,11 +129,37 @@ class Applier:
             if not self.deposed.done():
                 self.deposed.set_exception(error)
             return
-        if error is not None:
-            logger.error("a decision could not be carried out", exc_info=error)
         self._pump()
 
     async def _send(self, request: Request) -> None:
+        try:
+            await self._carry_out(request)
+        except (DeposedError, asyncio.CancelledError):
+            raise
+        except Exception:  # a defect of ours: what it was about is decided and tried again, nothing stays half done
+            logger.exception("%s could not be carried out, trying again", type(request).__name__)
+            self._later(RETRY_SECONDS[-1], lambda: self._ask_again(request))
+
+    def _ask_again(self, request: Request) -> None:
+        state = self._mirror.state
+        match request:
+            case Launch():
+                self._outbox.push(request)  # it may have been created: only the same create can tell
+                self._pump()
+            case SetStatus():
+                state.not_written(request)
+            case EndPod():
+                state.end_asked(request.pod, None)
+            case RemovePod():
+                state.pod_not_removed(request.pod)
+            case RemoveJob():
+                state.job_not_removed(request.job.uid)
+            case SetQueueStatus():
+                self.queue_not_told(request)
+            case _:
+                assert_never(request)
+
+    async def _carry_out(self, request: Request) -> None:
         match request:
             case Launch():
                 await self._launch(request)
@@ -148,7 +175,9 @@ class Applier:
             case RemoveJob():
                 await self._remove_job(request)
             case SetQueueStatus():
-                await self._kube.set_queue_status(request)
+                answer = await self._kube.set_queue_status(request)
+                if isinstance(answer, Unreachable):
+                    self.queue_not_told(request)
             case _:
                 assert_never(request)
 

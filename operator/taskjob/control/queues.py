@@ -23,6 +23,11 @@ class QueueReporter:
         self._reported: dict[QueueName, SetQueueStatus] = {}
         self._next_at = 0.0
 
+    def not_told(self, figures: SetQueueStatus) -> None:
+        """These figures did not reach the API server: they are news again."""
+        if self._reported.get(figures.queue.name) == figures:
+            del self._reported[figures.queue.name]
+
     def __call__(self) -> None:
         """Report, if it is time to."""
         if self._clock.elapsed() < self._next_at:

@@ -18,8 +18,8 @@ from taskjob.core.model import AttemptId, Job, Pod, Status
 from taskjob.core.phases import FailureClass, OnDependencyFailure, Phase, PodPhase, Reason, Stopping
 from taskjob.core.retry import backoff_seconds, jitter_fraction
 
-STARTING_PATIENCE = timedelta(seconds=3)
-"""A pod that starts sooner costs no status write for having been created."""
+STARTING_PATIENCE = timedelta(seconds=10)
+"""A pod that starts sooner costs no status write for having been created; one that does not has something to tell."""
 
 
 RUNNING_PATIENCE = timedelta(seconds=2)
@@ -102,7 +102,7 @@ def _progress(job: Job, pod: Pod) -> Status:
         job.status,
         phase=Phase.RUNNING if started else Phase.STARTING,
         reason=Reason.STARTED if started else Reason.LAUNCHED,
-        message="",
+        message="" if started else pod.message,  # why it does not start, if something is known against it
         attempt=pod.attempt.attempt,
         transition=base(job.status) + (2 if started else 1),
         queued_at=job.status.queued_at or job.created_at,
@@ -134,7 +134,8 @@ def _attempt_lives(facts: Facts, pod: Pod, now: datetime) -> Step:
     write_at = pod.created_at + STARTING_PATIENCE if pod.started_at is None else pod.started_at + RUNNING_PATIENCE
     if now < write_at:
         return Step(status, view, wake_at=earliest(wake_at, write_at))
-    if view.phase is status.phase and view.attempt == status.attempt:
+    hangs = view.message != "" and status.message == ""
+    if view.phase is status.phase and view.attempt == status.attempt and not hangs:
         # Only the node or the generation differ: not worth a write of its own.
         return Step(status, view, wake_at=wake_at)
     return Step(view, view, Urgency.PROGRESS, wake_at=wake_at)
