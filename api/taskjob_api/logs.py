@@ -48,13 +48,18 @@ class _Template(msgspec.Struct):
 _decode_template: Final = msgspec.json.Decoder(_Template).decode
 
 
-def first_container(template: PodTemplate) -> str | None:
-    """The pod's first container: the one whose log is meant when none is named, as with kubectl."""
+def meant_container(template: PodTemplate) -> str | None:
+    """The container whose log is meant when none is named: `main`, else the first by name.
+
+    The rule of history's query `log`, which does not know the order of a pod's containers: so the answer does not
+    change when the pod goes.
+    """
     try:
         spec = _decode_template(template).spec
     except msgspec.MsgspecError:
         return None
-    return spec.containers[0].name if spec is not None and spec.containers else None
+    names = [container.name for container in spec.containers] if spec is not None else []
+    return min(names, key=lambda name: (name != "main", name), default=None)
 
 
 class LogQuery(BaseModel):
@@ -66,7 +71,7 @@ class LogQuery(BaseModel):
         None, description="The attempt; absent: the current or last one."
     )
     container: Annotated[str, Field(min_length=1, max_length=63, pattern=_CONTAINER)] | None = Field(
-        None, description="The container; absent: the pod's first (in history, `main` or the first by name)."
+        None, description="The container; absent: `main` if there is one, else the first by name."
     )
     follow: bool = Field(False, description="Go on until the attempt ends, as server-sent events.")
     tail: Annotated[int, Field(ge=0, le=TAIL_MAX)] | None = Field(None, description="Only so many lines of the end.")
@@ -186,8 +191,8 @@ class Logs:
         wanted: dict[str, str] = {}
         if query.container is not None:
             wanted["container"] = query.container
-        elif (first := first_container(job.template)) is not None:
-            wanted["container"] = first
+        elif (meant := meant_container(job.template)) is not None:
+            wanted["container"] = meant
         if query.tail is not None and not again:
             wanted["tailLines"] = str(query.tail)
         if since is not None:
@@ -210,7 +215,13 @@ class Logs:
         job = of.found.job or of.found.row
         assert job is not None  # noqa: S101 - see Found
         await self._rights.require(to_read_logs(job.namespace))
-        log = await self._reader.logs(job.uid, of.attempt, query.container, of.run)
+        container = query.container
+        if container is None and of.found.job is not None:
+            # History keeps the logs of init containers too, and cannot tell them apart; the template can.
+            container = meant_container(of.found.job.template)
+        log = await self._reader.logs(job.uid, of.attempt, container, of.run)
+        if log is None and query.container is None:
+            log = await self._reader.logs(job.uid, of.attempt, None, of.run)
         if log is None:
             return None
         body = log.body

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,15 @@ async def running(
 @pytest.fixture
 async def job(world: World, server: Server, kubelet: Kubelet, kubernetes_client: client.ApiClient) -> Running:
     return await running(world, server, kubelet, kubernetes_client)
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+def start(world: World, server: Server, kubelet: Kubelet, kubernetes_client: client.ApiClient) -> Start:
+    """`running`, in this world."""
+    return partial(running, world, server, kubelet, kubernetes_client)
 
 
 # ---------------------------------------------------------------- followed
@@ -299,14 +309,31 @@ async def test_tail_and_since_choose_a_part_of_a_kept_log(job: Running, world: W
     }
 
 
-async def test_of_several_containers_the_first_is_meant_unless_one_is_named(
+@pytest.mark.parametrize(("containers", "meant"), [(("worker", "agent"), "agent"), (("agent", "main"), "main")])
+async def test_of_several_containers_main_or_else_the_first_by_name_is_meant_live_and_from_history(
+    world: World, kubelet: Kubelet, start: Start, containers: tuple[str, str], meant: str
+) -> None:
+    job = await start(name="two", containers=containers)
+    for container in containers:
+        kubelet.write(job.pod, f"from {container}", at=0, container=container)
+
+    async def shown(source: str) -> None:
+        for query, container in [({}, meant), *(({"container": name}, name) for name in containers)]:
+            answer = await world.http.get(job.path, params=query)
+            assert (answer.text, answer.headers["taskjobs-log-source"]) == (f"from {container}\n", source), query
+
+    await shown("pod")
+    kept = (*containers, "a-init")  # its init container's is kept too, and is not the one meant
+    await world.tell(logs=tuple(a_log(job.uid, f"from {name}\n".encode(), name) for name in kept))
+    kubelet.end(job.pod)
+    await job.finish()
+    await shown("history")
+
+
+async def test_a_container_that_there_is_not_is_named(
     world: World, server: Server, kubelet: Kubelet, kubernetes_client: client.ApiClient
 ) -> None:
     job = await running(world, server, kubelet, kubernetes_client, name="two", containers=("work", "side"))
-    kubelet.write(job.pod, "from work", at=0, container="work")
-    kubelet.write(job.pod, "from side", at=0, container="side")
-    assert (await world.http.get(job.path)).text == "from work\n"
-    assert (await world.http.get(job.path, params={"container": "side"})).text == "from side\n"
     unknown = await world.http.get(job.path, params={"container": "other"})
     assert Refusal.of(unknown) == Refusal(404, "no-log", ("container",))
     await job.finish()

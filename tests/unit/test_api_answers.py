@@ -20,7 +20,7 @@ from taskjob.history.reader import AttemptView, JobRow, TransitionView
 from taskjob.history.views import DependencyView, JobSummary
 from taskjob_api.filters import JobQuery, ListQuery
 from taskjob_api.follow import LINE_MAX, Line, Place, event, lines_of
-from taskjob_api.logs import LogQuery, first_container
+from taskjob_api.logs import LogQuery, meant_container
 from taskjob_api.openapi import parameters
 from taskjob_api.problems import TYPES, Kind
 from taskjob_api.routes import Service, build
@@ -157,10 +157,11 @@ def test_a_carriage_return_cannot_forge_an_event() -> None:
     assert event(b"a\rdata: b\r\n\revent: end", "1") == b"id: 1\ndata: a\ndata: data: b\ndata: \ndata: event: end\n\n"
 
 
-def test_the_first_container_is_the_one_meant() -> None:
-    assert first_container(PodTemplate(b'{"spec": {"containers": [{"name": "a"}, {"name": "b"}]}}')) == "a"
-    assert first_container(PodTemplate(b"{}")) is None
-    assert first_container(PodTemplate(b'{"spec": {"containers": 7}}')) is None
+def test_main_or_else_the_meant_container_by_name_is_the_one_meant() -> None:
+    assert meant_container(PodTemplate(b'{"spec": {"containers": [{"name": "b"}, {"name": "a"}]}}')) == "a"
+    assert meant_container(PodTemplate(b'{"spec": {"containers": [{"name": "a"}, {"name": "main"}]}}')) == "main"
+    assert meant_container(PodTemplate(b"{}")) is None
+    assert meant_container(PodTemplate(b'{"spec": {"containers": 7}}')) is None
 
 
 # ---------------------------------------------------------------- what is said about it all
