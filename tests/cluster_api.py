@@ -10,11 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Self
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
 
 import urllib3
-
-from taskjob_cluster import Cluster
 
 Object = dict[str, Any]
 MERGE: Final = "application/merge-patch+json"
@@ -36,10 +35,26 @@ class RefusedError(Exception):
         super().__init__(f"{code}: {message}")
 
 
-class ClusterApi:
-    """Requests to one API server as its administrator; safe to use from several threads."""
+class Reachable(Protocol):
+    """Where an API server is, and what opens it: a cluster that runs here, or an account in another."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    @property
+    def server(self) -> str:
+        """Its URL."""
+
+    @property
+    def token(self) -> str:
+        """A bearer token."""
+
+    @property
+    def ca_file(self) -> Path:
+        """A PEM file to verify it by."""
+
+
+class ClusterApi:
+    """Requests to one API server as the token's owner (a cluster's own: its administrator); safe in several threads."""
+
+    def __init__(self, cluster: Reachable) -> None:
         self.server = cluster.server
         self._headers = {"Authorization": f"Bearer {cluster.token}"}
         self._pool = urllib3.PoolManager(ca_certs=str(cluster.ca_file), maxsize=8, retries=False)
