@@ -240,7 +240,7 @@ async def test_no_write_is_sent_without_the_lease_and_reads_go_on(world: RealWor
 
 @contextlib.contextmanager
 def the_charts_fence(cluster: Cluster, namespace: str) -> Any:
-    """The chart's policy on pods of an older epoch, for whoever makes them in this namespace."""
+    """The chart's policies on pods and statuses of an older epoch, for whoever writes them in this namespace."""
     objects = of_kind(
         rendered(namespace, "--set=postgresql.enabled=true", f"--set=fullnameOverride={namespace}"),
         "ValidatingAdmissionPolicy",
@@ -279,3 +279,21 @@ async def test_a_pod_of_an_epoch_that_is_over_tells_its_maker_that_it_is_deposed
         await until(refused, "the policy is in force, and its refusal understood", 30)
         job = await world.make_job("new")
         assert isinstance(await world.port.launch(first_attempt(job), leader.epoch), Launched)
+
+
+async def test_a_status_of_an_epoch_that_is_over_tells_its_writer_that_it_is_deposed_though_nobody_wrote_a_newer_one(
+    cluster: Cluster, world: RealWorld, candidates: Candidates
+) -> None:
+    leader = candidates.stand("leader", floor=6)
+    assert await won(leader) == 7
+    with the_charts_fence(cluster, world.namespace):
+        count = 0
+
+        async def refused() -> bool:
+            nonlocal count
+            count += 1
+            return isinstance(await world.port.set_status(starting(await world.make_job(f"old-{count}")), 6), Deposed)
+
+        await until(refused, "the policy is in force, and its refusal understood", 30)
+        job = await world.make_job("new")
+        assert isinstance(await world.port.set_status(starting(job), leader.epoch), Written)
