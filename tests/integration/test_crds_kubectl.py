@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from kubernetes import client
 
-from api_server import Server, a_taskjob
+from api_server import RefusedError, Server, a_taskjob
+from taskjob.core.model import Status
+from taskjob.core.phases import Phase, Reason
+from taskjob.kube.schema import parse_job, status_patch
 from taskjob.resources.openapi import from_openapi
 from taskjob.resources.pod_template import pod_template_schema
 from taskjob.resources.words import GROUP
@@ -58,6 +62,34 @@ def test_kubectl_shows_the_columns_and_more_when_asked_for_wide(
     wide = cluster.kubectl("get", "tj", "-n", namespace, "-o", "wide")
     assert wide.splitlines()[0].split()[7:] == ["RETRIES", "EXIT", "POD", "NODE", "MESSAGE"]
     assert "exit code 3" in wide
+
+
+def test_a_job_whose_status_nobody_has_written_is_shown_as_queued(
+    cluster: Cluster, server: Server, namespace: str
+) -> None:
+    """By a default of the schema: the API server applies it when it reads the object, so it costs no write."""
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(a_taskjob()))
+    written = cluster.kubectl("get", "tj", "train", "-n", namespace, "-o", "jsonpath={.metadata.resourceVersion}")
+
+    _, row = cluster.kubectl("get", "tj", "-n", namespace).splitlines()
+    assert row.split()[:-1] == ["train", "Pending", "Queued", "default", "Normal"]
+    found = json.loads(cluster.kubectl("get", "tj", "train", "-n", namespace, "-o", "json"))
+    assert found["status"] == {"phase": "Pending", "reason": "Queued"}
+    assert found["metadata"]["resourceVersion"] == written, "showing it wrote nothing"
+    job = parse_job(found)
+    assert (job.status, job.problem) == (Status(), None), "the operator sees that it has said nothing yet"
+    cluster.kubectl("wait", "tj/train", "-n", namespace, "--for=jsonpath={.status.phase}=Pending", "--timeout=10s")
+
+    # Waiting has not started it: its spec may change, and the operator's first patch finds nothing in its way.
+    server.patch("train", {"spec": {"image": "busybox:2"}})
+    job = parse_job(json.loads(cluster.kubectl("get", "tj", "train", "-n", namespace, "-o", "json")))
+    running = replace(job.status, phase=Phase.RUNNING, reason=Reason.STARTED, attempt=1, transition=2)
+    stored = server.patch_status("train", json.loads(status_patch(job, running, 1))["status"])
+    assert parse_job(stored).status == replace(running, epoch=1)
+    with pytest.raises(RefusedError, match="may not change once the job has started"):
+        server.patch("train", {"spec": {"image": "busybox:3"}})
+    with pytest.raises(RefusedError, match="a newer leader"):
+        server.patch_status("train", {"epoch": 0})
 
 
 def test_kubectl_takes_the_plural_for_taskjobs_alone(cluster: Cluster, server: Server, namespace: str) -> None:

@@ -336,5 +336,6 @@ def test_an_operator_told_its_namespaces_leaves_the_others_alone(site: Site) -> 
         site.api.call("POST", path, a_job("theirs", queue=site.queue))
         site.create("ours")
         site.jobs.wait_phase("ours", "Succeeded")
-        assert "status" not in site.api.call("GET", f"{path}/theirs")
+        # the default of the CRD, which is all that a job shows whose status nobody has written
+        assert site.api.call("GET", f"{path}/theirs")["status"] == {"phase": "Pending", "reason": "Queued"}
     site.api.call("DELETE", f"{path}/theirs")

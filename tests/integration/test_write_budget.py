@@ -126,8 +126,8 @@ def explanations(site: Site, name: str) -> int:
 
 
 def waits(status: Mapping[str, object] | None) -> bool:
-    """Whether a status says why a job waits."""
-    return status is not None and status.get("phase") == "Pending"
+    """Whether a status that the operator has written (not the CRD's default) says why a job waits."""
+    return status is not None and status.get("phase") == "Pending" and "queuedAt" in status
 
 
 def test_a_finished_job_is_removed_by_one_delete_of_its_own(site: Site, operator: OperatorProcess) -> None:

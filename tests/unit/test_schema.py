@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskjob.core.lifecycle import hold
 from taskjob.core.model import Dependency, Job, JobName, Queue, QueueName, Retry, Status
 from taskjob.core.phases import Condition, OnDependencyFailure, Phase, PodRetention, Reason, Stopping
 from taskjob.kube import templates
@@ -22,6 +23,8 @@ from taskjob.kube.schema import (
     queue_status_patch,
     status_patch,
 )
+from taskjob.resources.generate import taskjob_crd
+from taskjob.resources.structural import at
 
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -294,6 +297,15 @@ def test_a_quota_that_cannot_be_used_is_named() -> None:
 
 
 # ---------------------------------------------------------------- status, out and in
+def test_the_default_of_the_crd_is_read_as_a_status_that_nobody_has_written() -> None:
+    (version,) = taskjob_crd()["spec"]["versions"]
+    default = at(version["schema"]["openAPIV3Schema"], ("status",))["default"]
+    job = parse_job(an_object(status=default))
+    assert (job.status, job.problem) == (parse_job(an_object()).status, None)
+    held = hold(job, Reason.QUEUED, "waits for its turn")
+    assert held.status.queued_at == job.created_at, "the first explanation is still to be written"
+
+
 INSTANTS = st.none() | st.integers(0, 2**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 COUNTS = st.integers(0, 2**31 - 1)
 STATUSES = st.builds(

@@ -185,7 +185,7 @@ def _retry(spec: Object, read: Reader) -> Retry:
 
 
 def _status(status: Object, read: Reader) -> Status:
-    if not status:
+    if not status or status == _NEVER_WRITTEN:
         return _FRESH
     phase = _PHASES.get(status.get("phase", "Pending")) if isinstance(status.get("phase", ""), str) else None
     if phase is None:
@@ -218,6 +218,8 @@ def _status(status: Object, read: Reader) -> Status:
 
 
 _FRESH: Final = Status()
+_NEVER_WRITTEN: Final = {"phase": _FRESH.phase.value, "reason": _FRESH.reason.value}
+"""What the CRD's default shows where nobody has written a status yet."""
 
 
 def _admitted_at(conditions: object) -> datetime | None:

@@ -18,11 +18,15 @@ from taskjob.resources.rules import Rule, taskjob_rules, taskqueue_rules
 from taskjob.resources.structural import at, structural_schema
 from taskjob.resources.taskjob import TaskJob
 from taskjob.resources.taskqueue import TaskQueue
-from taskjob.resources.words import GROUP, TASKJOB, TASKJOBS, TASKQUEUE, TASKQUEUES, VERSION
+from taskjob.resources.words import GROUP, TASKJOB, TASKJOBS, TASKQUEUE, TASKQUEUES, VERSION, Phase
 from taskjob.resources.yaml_text import yaml_text
 
 FOLDER: Final = Path(__file__).parents[3] / "crds"
 HEADER: Final = "# Generated from the models in operator/taskjob/resources by `make generate`: do not edit.\n"
+
+STATUS_NEVER_WRITTEN: Final = {"phase": Phase.PENDING.value, "reason": "Queued"}
+"""The status of a TaskJob that has none: the API server fills it in when it reads the object, so that a waiting job has
+a phase for people and their tools, and it costs the operator no write."""
 
 Column = dict[str, Any]
 
@@ -48,6 +52,7 @@ def taskjob_crd() -> dict[str, Any]:
         described = field["description"]
         field.clear()
         field |= {"description": described, **injected}
+    at(schema, ("status",))["default"] = dict(STATUS_NEVER_WRITTEN)
     _add_rules(schema, taskjob_rules())
     columns = [
         _column("Phase", ".status.phase", "Where the job stands."),
