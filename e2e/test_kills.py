@@ -199,6 +199,7 @@ def test_killing_the_operator_again_and_again_neither_loses_nor_doubles_a_real_p
         print(f"{killer.kills} kills in {time.monotonic() - begun:.0f} s, {killer.aimed} at the sight of a new pod, "
               f"{killer.hits} between a create and its status: {list(killer.orphans.values())}; "
               f"{before} of {len(GRAPH)} jobs had ended by then")  # fmt: skip
+        assert not (twice := doubled(pods.seen)), "\n".join(twice)  # before any wait that it would make vain
         jobs.wait_until(
             lambda objects: len(objects) == len(GRAPH) and all(map(ended, objects.values())), 60, "all jobs end"
         )
@@ -218,13 +219,18 @@ def test_killing_the_operator_again_and_again_neither_loses_nor_doubles_a_real_p
     assert killer.hits >= LEAST_HITS, f"only {killer.hits} of {killer.kills} fell between a create and its status"
 
 
-def judge(seen: list[tuple[str, Object]], statuses: dict[str, Object], history: dict[str, Told]) -> None:
-    """The verdict, with everything that is wrong in one message."""
+def doubled(seen: list[tuple[str, Object]]) -> list[str]:
+    """The attempts of which the witness ever saw more than one pod."""
     uids: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for _, pod in seen:
         labels = pod["metadata"]["labels"]
         uids[labels[JOB], labels[UID], labels[ATTEMPT]].add(pod["metadata"]["uid"])
-    wrong = [f"{name} {uid}: attempt {n} had the pods {many}" for (name, uid, n), many in uids.items() if len(many) > 1]
+    return [f"{name} {uid}: attempt {n} had the pods {many}" for (name, uid, n), many in uids.items() if len(many) > 1]
+
+
+def judge(seen: list[tuple[str, Object]], statuses: dict[str, Object], history: dict[str, Told]) -> None:
+    """The verdict, with everything that is wrong in one message."""
+    wrong = doubled(seen)
     attempts, ends = attempts_seen(seen), expected(GRAPH, {})
     for job in GRAPH:
         of_it = sorted(attempt for name, attempt in attempts if name == job.name)
@@ -232,7 +238,7 @@ def judge(seen: list[tuple[str, Object]], statuses: dict[str, Object], history: 
         found += faults_of_history(job, ends[job.name], statuses[job.name], history.get(job.name))
         found += faults_of_logs(job, history[job.name]) if job.name in history else []
         wrong += [f"{job.name}: {fault}" for fault in found]
-    print(f"{len(uids)} pods; ends: { {name: end.phase for name, end in ends.items()} }")
+    print(f"{len(attempts)} pods; ends: { {name: end.phase for name, end in ends.items()} }")
     assert not wrong, f"{len(wrong)} faults:\n" + "\n".join(wrong)
 
 
