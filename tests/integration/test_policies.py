@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kubernetes import client
+from kubernetes import client, config
 
 from api_server import a_taskjob
 from charts import OPERATOR, TRIAL, apply, of_kind, rendered
-from taskjob_cluster import Cluster, ClusterError
+from taskjob_cluster import Cluster, ClusterError, up
 
 pytestmark = pytest.mark.cluster
 SETTLE_SECONDS = 30
 ANN = "--as=ann"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """An API server of this module's own: one on which policies with Leases as parameters had been made and removed
+    minutes before answered "no params found" to every request, for as long as was waited."""
+    with up(f"policies-{os.getpid()}", provider="apiserver", die_with_parent=True) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def kubernetes_client(cluster: Cluster) -> Iterator[client.ApiClient]:
+    """The official client, as the administrator of it."""
+    connected: client.ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]  # not annotated there
+        config_file=str(cluster.kubeconfig)
+    )
+    with connected:
+        yield connected
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> str:
+    """The name of a namespace of this test alone."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    return name
 
 
 @pytest.fixture(scope="module")

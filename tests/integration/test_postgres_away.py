@@ -47,7 +47,7 @@ def test_scheduling_goes_on_without_postgres_removes_nothing_and_history_is_comp
             site.create(
                 f"before-{number}", seconds=0.3, ttlSecondsAfterFinished=0, dependsOn=after("never"), suspend=True
             )
-        site.create("during", seconds=1)
+        site.create("during", seconds=4)
         site.jobs.wait_phase("during", "Running")
         database.kill()
         site.create("first", exits="1,0", retry={"limit": 1, "backoff": {"initialSeconds": 0}})
@@ -158,7 +158,7 @@ def test_an_old_operator_that_wakes_up_behind_a_new_one_writes_nothing_and_ends(
     old, new = site.operator(name="old operator"), site.operator(name="new operator")
     with old.start():
         old.wait_ready()
-        site.create("early", seconds=0.5)
+        site.create("early", seconds=4)
         site.jobs.wait_phase("early", "Running")
         old.pause()
         with new.start():
@@ -166,7 +166,7 @@ def test_an_old_operator_that_wakes_up_behind_a_new_one_writes_nothing_and_ends(
             for number in range(12):
                 site.create(f"job-{number}", seconds=0.5, until=1.5)
             site.jobs.wait_until(lambda jobs: any(map(ended, jobs.values())), 30, "the new one works")
-            newest = site.jobs["early"]["status"]["epoch"]
+            newest = max(job["status"]["epoch"] for job in site.jobs.snapshot().values() if ended(job))
             old.resume()
             code = old.wait_ended(30)
             assert code == 1, "an operator that was deposed says so by its exit code"
