@@ -41,6 +41,8 @@ def kind_options(pytestconfig: pytest.Config) -> str:
         return "kind"
     if not local.possible:
         pytest.skip(f"no real pods here. kind: {docker.reason}. local: {local.reason}")
+    if not options.keep_cluster:
+        down(NAME)  # what an interrupted run left would be taken for a cluster that is up
     options.kind_bin = str(CHECKOUT / "cluster" / "bin" / "kind")
     os.environ["TASKJOBS_PYTHON"] = sys.executable
     return f"the local provider (not kind: {docker.reason})"
