@@ -186,7 +186,7 @@ def test_every_job_ends_as_it_must_wherever_the_operator_dies(
         assert launched == list(range(1, len(launched) + 1))
         assert not under_way(job, None)
     assert not any(not pod.phase.ended for pod in world.pods.values())
-    assert world.state.charges == {}
+    assert world.state.queues.charges == {}
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

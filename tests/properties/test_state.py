@@ -49,12 +49,12 @@ def derived(state: State) -> dict[str, Any]:
         },
         "dependents": {key: set(uids) for key, uids in state.graph.dependents.items()},
         "live_dependents": state.graph.live_dependents,
-        "charges": state.charges,
+        "charges": state.queues.charges,
         "queues": {
             name: (tracked.queue, tracked.ledger.usage, tracked.ledger.charges, tracked.ledger.quota)
-            for name, tracked in state.queues.items()
+            for name, tracked in state.queues.by_name.items()
         },
-        "members": {name: set(tracked.members) for name, tracked in state.queues.items()},
+        "members": {name: set(tracked.members) for name, tracked in state.queues.by_name.items()},
         "pods": {attempt: tracked.pod for attempt, tracked in state.pods.items() if not tracked.gone},
     }
 
@@ -72,7 +72,7 @@ def rebuilt(world: World, launching: list[Launch]) -> State:
         if launch.job.uid in state.jobs:
             state.reserve(launch.job, launch.attempt)
         else:
-            state._charge(launch.attempt, launch.job.queue, launch.job.request)
+            state.queues.charge(launch.attempt, launch.job.queue, launch.job.request)
     return state
 
 
@@ -306,7 +306,7 @@ class Anything(RuleBasedStateMachine):
             remembers = tracked.refusal is not None or any(pod.gone for pod in state.pods_of(uid))
             if not remembers:
                 assert tracked.queued == other.jobs[uid].queued, tracked.job.name
-                shapes = state.queues[tracked.job.queue].shapes if tracked.queued else {tracked.job.request: []}
+                shapes = state.queues.by_name[tracked.job.queue].shapes if tracked.queued else {tracked.job.request: []}
                 assert tracked.job.request in shapes
 
     @invariant()

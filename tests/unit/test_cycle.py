@@ -164,7 +164,7 @@ def test_a_pod_that_admission_made_larger_is_charged_as_created() -> None:
     assert world.names_launched() == ["a"]
     world.finish("a")
     assert world.names_launched() == ["a", "b"]
-    assert world.state.queues[world.job("b").queue].ledger.usage == dict(amounts(cpu=1))
+    assert world.state.queues.by_name[world.job("b").queue].ledger.usage == dict(amounts(cpu=1))
 
 
 def test_quota_is_free_when_the_pod_disappears() -> None:
@@ -272,7 +272,7 @@ def test_a_job_moved_to_another_queue_waits_there() -> None:
     world.edit("a", queue="free")
     world.run()
     assert world.names_launched() == ["a"]
-    assert not world.state.queues[world.job("a").queue].shapes
+    assert not world.state.queues.by_name[world.job("a").queue].shapes
 
 
 def test_a_deleted_queue_leaves_what_runs_and_tells_what_waits() -> None:

@@ -96,7 +96,7 @@ def test_a_pod_without_a_taskjob_is_ended_and_removed(world: World) -> None:
     world.run()
     assert world.removed == ["gone-1"]
     assert [end.pod.name for end in world.ended] == ["gone-2"]
-    assert world.state.charges == {}
+    assert world.state.queues.charges == {}
     assert world.state.pods == {}
 
 
@@ -117,7 +117,7 @@ def test_a_refused_pod_is_held_with_the_servers_words_and_tried_again_with_backo
         assert tracked.refusal.until == refused_at + timedelta(seconds=wait)
         world.let_pass(wait)
         refused_at, tries = world.now, tries + 1
-    assert world.state.charges == {}
+    assert world.state.queues.charges == {}
     world.refusing.clear()
     world.let_pass(300)
     world.finish("a")

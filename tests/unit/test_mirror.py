@@ -111,15 +111,15 @@ def test_a_list_of_pods_releases_the_quota_of_those_that_vanished(mirror: Mirror
     mirror.observe_queue(a_queue())
     mirror.observe_job(job)
     mirror.observe_pod(a_pod(job).at_version(5).build())
-    assert mirror.state.queues[job.queue].ledger.charges == 1
+    assert mirror.state.queues.by_name[job.queue].ledger.charges == 1
     mirror.replace_pods(6, [])
-    assert mirror.state.queues[job.queue].ledger.charges == 0
+    assert mirror.state.queues.by_name[job.queue].ledger.charges == 0
 
 
 def test_a_list_of_queues_drops_those_that_vanished(mirror: Mirror) -> None:
     mirror.observe_queue(a_queue("a", version=3))
     mirror.replace_queues(5, [a_queue("b", version=4)])
-    assert [name for name, tracked in mirror.state.queues.items() if tracked.queue is not None] == ["b"]
+    assert [name for name, tracked in mirror.state.queues.by_name.items() if tracked.queue is not None] == ["b"]
 
 
 def test_the_newest_epoch_is_that_of_the_newest_status_or_pod_however_it_came(mirror: Mirror) -> None:

@@ -152,7 +152,7 @@ class Mirror:
         for queue in queues:
             listed.add(queue.name)
             self.state.put_queue(queue)
-        for name, held in list(self.state.queues.items()):
+        for name, held in list(self.state.queues.by_name.items()):
             if held.queue is not None and name not in listed and held.queue.version <= version:
                 self.state.drop_queue(name)
         self._queues_floor = version

@@ -34,7 +34,7 @@ class QueueReporter:
             return
         self._next_at = self._clock.elapsed() + REPORT_SECONDS
         news: list[SetQueueStatus] = []
-        for name, tracked in self._mirror.state.queues.items():
+        for name, tracked in self._mirror.state.queues.by_name.items():
             if tracked.queue is None:
                 continue
             admitted = tracked.ledger.charges
@@ -54,7 +54,7 @@ class QueueReporter:
             ):
                 self._reported[name] = figures
                 news.append(figures)
-        there = {name for name, tracked in self._mirror.state.queues.items() if tracked.queue is not None}
+        there = {name for name, tracked in self._mirror.state.queues.by_name.items() if tracked.queue is not None}
         for name in self._reported.keys() - there:  # one that is made anew under the name has no figures yet
             del self._reported[name]
             for what in ("pending", "admitted"):

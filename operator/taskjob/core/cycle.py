@@ -15,29 +15,18 @@ The state is advanced by what is decided here (reserved, asked), so that the nex
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import heappop, heappush
 
-from taskjob.core import chronicle, explain, retention
-from taskjob.core.deadlines import active_deadline_seconds
-from taskjob.core.decisions import Decision, EndPod, Fault, Launch, Plan, SetStatus, Urgency
-from taskjob.core.lifecycle import Facts, hold, step, under_way
-from taskjob.core.model import Amounts, AttemptId, Entry, Job, Pod, QueueName, Status
-from taskjob.core.phases import Phase, Reason
+from taskjob.core import retention
+from taskjob.core.admission import admit
+from taskjob.core.decisions import EndPod, Fault, Plan
+from taskjob.core.draft import Draft
+from taskjob.core.lifecycle import Facts, step, under_way
+from taskjob.core.model import Job, Pod
+from taskjob.core.phases import Phase
 from taskjob.core.state import State
-from taskjob.core.tracked import TrackedJob, TrackedQueue, Waiter
-
-
-@dataclass(slots=True, eq=False)
-class Draft:
-    """A plan in the making."""
-
-    state: State
-    now: datetime
-    decisions: list[Decision] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+from taskjob.core.tracked import TrackedJob
 
 
 def plan(state: State, now: datetime, room: int) -> Plan:
@@ -56,9 +45,9 @@ def plan(state: State, now: datetime, room: int) -> Plan:
             try:
                 _live(draft, tracked)
             except Exception as error:  # one job's fault must not stop the others
-                state.unqueue(tracked)
+                state.queues.unqueue(tracked)
                 draft.faults.append(Fault(uid, repr(error)))
-    _admit(draft, room)
+    admit(draft, room)
     draft.decisions.extend(retention.orphans(state, now))
     wake_at = state.timers[0][0] if state.timers else None
     return Plan(tuple(draft.decisions), tuple(draft.entries), wake_at, tuple(draft.faults))
@@ -105,11 +94,11 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
         now,
     )
     if decided.eligible:
-        state.enqueue(tracked)
+        state.queues.enqueue(tracked)
         _withdraw(tracked)
     else:
-        state.unqueue(tracked)
-        _ask(draft, tracked, decided.status, decided.urgency)
+        state.queues.unqueue(tracked)
+        draft.ask(tracked, decided.status, decided.urgency)
     if decided.end is not None and latest is not None:
         latest.end_asked_at = now
         draft.decisions.append(EndPod(latest.pod, decided.end, decided.why))
@@ -117,7 +106,7 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     care, wake_at = retention.care(state, tracked, now)
     draft.decisions.extend(care)
     _wake(state, tracked, wake_at)
-    _tell(draft, tracked, tracked.asked.status if decided.eligible and tracked.asked is not None else decided.shown)
+    draft.tell(tracked, tracked.asked.status if decided.eligible and tracked.asked is not None else decided.shown)
     state.forget_gone_pods(tracked)
 
 
@@ -131,124 +120,3 @@ def _withdraw(tracked: TrackedJob) -> None:
     asked = tracked.asked
     if asked is not None and (asked.job is not tracked.job or asked.status.phase is not Phase.PENDING):
         tracked.asked = None
-
-
-def _ask(draft: Draft, tracked: TrackedJob, status: Status, urgency: Urgency) -> None:
-    """Ask for a status write, unless the status is so already, or that very write is on its way."""
-    if status == tracked.job.status:
-        tracked.asked = None
-        return
-    decision = SetStatus(tracked.job, status, urgency)
-    if decision != tracked.asked:
-        tracked.asked = decision
-        draft.decisions.append(decision)
-
-
-# ------------------------------------------------------------------ 3. admission
-def _admit(draft: Draft, room: int) -> None:
-    """Admit what fits, in one order over all queues that something happened to; then explain what was not.
-
-    A shape of request that does not fit its queue is out for this cycle: what is larger may be passed by what
-    is smaller, what is alike may not.
-    """
-    state = draft.state
-    dirty, state.dirty_queues = state.dirty_queues, {}
-    heads: list[tuple[Waiter, QueueName, Amounts]] = []  # the first waiter of each shape
-    open_queues: list[QueueName] = []
-    for name in dirty:
-        tracked = state.queues.get(name)
-        if tracked is not None and tracked.queue is not None and tracked.queue.problem is None:
-            open_queues.append(name)
-            for request in list(tracked.shapes):
-                _next_head(state, heads, name, request)
-    left = room
-    while heads and left > 0:
-        (_, _, uid), name, request = heappop(heads)
-        tracked = state.queues[name]
-        if tracked.ledger.shortage(request) is not None:
-            continue
-        draft.decisions.append(_launch(state, state.jobs[uid], draft.now))
-        left -= 1
-        _next_head(state, heads, name, request)
-    if left <= 0:  # no full look was had: come back, explain then
-        state.dirty_queues.update(dict.fromkeys(open_queues))
-    for name in dirty:
-        tracked = state.queues.get(name)
-        if tracked is not None and name not in state.dirty_queues:
-            _explain(draft, name, tracked)
-
-
-def _next_head(state: State, heads: list[tuple[Waiter, QueueName, Amounts]], name: QueueName, request: Amounts) -> None:
-    """The first of this shape that really waits joins the heads; a shape that nobody waits in is forgotten."""
-    shapes = state.queues[name].shapes
-    head = _head(state, shapes[request])
-    if head is None:
-        del shapes[request]
-    else:
-        heappush(heads, (head, name, request))
-
-
-def _head(state: State, heap: list[Waiter]) -> Waiter | None:
-    """The first entry that is not void."""
-    while heap:
-        _, ticket, uid = heap[0]
-        tracked = state.jobs.get(uid)
-        if tracked is not None and tracked.queued and tracked.ticket == ticket:
-            return heap[0]
-        heappop(heap)
-    return None
-
-
-def _launch(state: State, tracked: TrackedJob, now: datetime) -> Launch:
-    job = tracked.job
-    state.unqueue(tracked)
-    attempt = AttemptId(job.uid, job.status.run, 0, job.status.attempt + 1)
-    state.reserve(job, attempt)
-    tracked.asked = None  # whatever explanation was on its way is out of date
-    return Launch(job, attempt, active_deadline_seconds(job, now))
-
-
-# ------------------------------------------------------------------ 4. explanation
-def _explain(draft: Draft, name: QueueName, tracked: TrackedQueue) -> None:
-    unexplained, tracked.unexplained = tracked.unexplained, {}
-    for uid in unexplained:
-        waiter = draft.state.jobs[uid]
-        held = hold(waiter.job, *_why(name, tracked, waiter.job))
-        asked = waiter.asked
-        if asked is not None and asked.job is waiter.job and asked.status.reason is held.status.reason:
-            continue  # on its way, with the figures of that moment
-        _ask(draft, waiter, held.status, held.urgency)
-        _tell(draft, waiter, held.shown)
-
-
-def _why(name: QueueName, tracked: TrackedQueue, job: Job) -> tuple[Reason, str]:
-    queue = tracked.queue
-    if queue is None:
-        return Reason.QUEUE_NOT_FOUND, explain.queue_not_found(name)
-    if queue.problem is not None:
-        return Reason.QUEUE_NOT_FOUND, explain.queue_unusable(name, queue.problem)
-    ledger = tracked.ledger
-    exceeding = ledger.excess(job.request)
-    if exceeding is not None:
-        return Reason.EXCEEDS_QUOTA, explain.excess(name, exceeding)
-    lacking = ledger.shortage(job.request)
-    if lacking is None:  # what was admitted before it in this cycle has been released in it: it is next
-        return Reason.QUEUED, ""
-    return Reason.WAITING_FOR_QUOTA, explain.shortage(name, ledger, lacking)
-
-
-# ------------------------------------------------------------------ 6. history
-def _tell(draft: Draft, tracked: TrackedJob, shown: Status) -> None:
-    """Tell history what newly happened; a wait for a new reason refreshes the job's row."""
-    job = tracked.job
-    latest = draft.state.current_pod(job)
-    pods = [each.pod for each in draft.state.pods_of(job.uid)]
-    rows = chronicle.established(job, pods, under_way(job, latest.pod if latest is not None else None), tracked.told)
-    if tracked.told < 0:
-        rows = (chronicle.appearance(job), *rows)
-    told_as = (shown.phase, shown.reason, job.priority, job.generation)
-    if rows or told_as != tracked.told_as:
-        draft.entries.append(Entry(job if shown is job.status else replace(job, status=shown), rows))
-        tracked.told_as = told_as
-        if rows:
-            tracked.told = rows[-1].n

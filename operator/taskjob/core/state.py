@@ -12,16 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from heapq import heappush
 
 from taskjob.core import chronicle
 from taskjob.core.decisions import SetStatus
 from taskjob.core.graph import Graph
 from taskjob.core.lifecycle import Facts, Refusal, step, under_way
-from taskjob.core.model import Amounts, AttemptId, Entry, Job, JobKey, Pod, Queue, QueueName, Uid
-from taskjob.core.ordering import admission_key
+from taskjob.core.model import AttemptId, Entry, Job, JobKey, Pod, Queue, QueueName, Uid
+from taskjob.core.queues import Queues
 from taskjob.core.retry import backoff_of_refusals
-from taskjob.core.tracked import LogCare, TrackedJob, TrackedPod, TrackedQueue
+from taskjob.core.tracked import LogCare, TrackedJob, TrackedPod
 
 
 @dataclass(slots=True, eq=False)
@@ -33,18 +32,17 @@ class State:
     by_key: dict[JobKey, Uid] = field(default_factory=dict)
     pods: dict[AttemptId, TrackedPod] = field(default_factory=dict)
     attempts_of: dict[Uid, list[AttemptId]] = field(default_factory=dict)  # sorted
-    charges: dict[AttemptId, tuple[QueueName, Amounts]] = field(default_factory=dict)
-    queues: dict[QueueName, TrackedQueue] = field(default_factory=dict)
     graph: Graph = field(init=False)
+    queues: Queues = field(init=False)
     # what the next cycle has to look at
     dirty_jobs: dict[Uid, None] = field(default_factory=dict)
-    dirty_queues: dict[QueueName, None] = field(default_factory=dict)
     orphans: dict[AttemptId, None] = field(default_factory=dict)  # pods whose TaskJob is not there
     timers: list[tuple[datetime, Uid]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)  # for history, of jobs that have left
 
     def __post_init__(self) -> None:
         self.graph = Graph(self.jobs, self.by_key, self.dirty_jobs)
+        self.queues = Queues(self.jobs, self.dirty_jobs)
 
     def take_dirty(self) -> tuple[Uid, ...]:
         """The jobs that something happened to since the last call, in that order."""
@@ -68,7 +66,7 @@ class State:
         if holder is None or self.jobs[holder].job.version < job.version:
             # Of two under one name (deleted and made anew) the later was there last: versions only rise.
             self.by_key[job.key] = job.uid
-        self._join(tracked)
+        self.queues.join(tracked)
         self.graph.add(tracked)
         for attempt in self.attempts_of.get(job.uid, ()):
             self.orphans.pop(attempt, None)
@@ -85,9 +83,9 @@ class State:
             or before.request != job.request
             or before.status.phase != job.status.phase
         ):
-            self._leave(tracked)
+            self.queues.leave(tracked)
             tracked.job = job
-            self._join(tracked)
+            self.queues.join(tracked)
         tracked.job = job
         if before.depends_on != job.depends_on:
             self.graph.add(tracked)
@@ -107,7 +105,7 @@ class State:
             return
         job = tracked.job
         self.entries.append(self._departure(tracked, now))
-        self._leave(tracked)
+        self.queues.leave(tracked)
         self.graph.remove(tracked)
         del self.jobs[uid]
         if self.by_key.get(job.key) == uid:
@@ -156,7 +154,7 @@ class State:
             return
         else:
             tracked.pod = pod
-        self._settle_charge(attempt)
+        self.queues.settle(self.pods[attempt])
         job = self.jobs.get(attempt.uid)
         if job is None:
             self.orphans[attempt] = None
@@ -175,7 +173,7 @@ class State:
         tracked.gone = True
         if tracked.log is LogCare.NONE:
             tracked.log = LogCare.KEPT  # nothing is left to read
-        self._settle_charge(pod.attempt)
+        self.queues.settle(tracked)
         job = self.jobs.get(pod.attempt.uid)
         if job is None:
             self._forget_pod(pod.attempt)
@@ -222,56 +220,23 @@ class State:
     # -------------------------------------------------------------- observations: queues
     def put_queue(self, queue: Queue) -> None:
         """A TaskQueue as it now is. All that waits in it is looked at again."""
-        tracked = self._queue(queue.name)
-        if tracked.queue is not None and tracked.queue.version > queue.version:
-            return
-        changed = tracked.queue is None or replace(tracked.queue, version=0) != replace(queue, version=0)
-        tracked.queue = queue
-        if changed:
-            tracked.ledger.quota = dict(queue.quota)
-            self._look_again(queue.name, tracked)
+        self.queues.put(queue)
 
     def drop_queue(self, name: QueueName) -> None:
         """A TaskQueue is gone: what runs goes on, what waits is told."""
-        tracked = self.queues.get(name)
-        if tracked is not None and tracked.queue is not None:
-            tracked.queue = None
-            tracked.ledger.quota = {}
-            self._look_again(name, tracked)
-            self._forget_empty_queue(name)
-
-    def _look_again(self, name: QueueName, tracked: TrackedQueue) -> None:
-        tracked.shapes.clear()
-        tracked.unexplained.clear()
-        for uid in tracked.members:
-            self.jobs[uid].queued = False
-            self.dirty_jobs[uid] = None
-        self.dirty_queues[name] = None
-
-    def _queue(self, name: QueueName) -> TrackedQueue:
-        tracked = self.queues.get(name)
-        if tracked is None:
-            tracked = self.queues[name] = TrackedQueue()
-        return tracked
-
-    def _forget_empty_queue(self, name: QueueName) -> None:
-        tracked = self.queues.get(name)
-        if tracked is not None and tracked.queue is None and not tracked.members and not tracked.ledger.charges:
-            del self.queues[name]
-            self.dirty_queues.pop(name, None)
+        self.queues.drop(name)
 
     # -------------------------------------------------------------- answers to what was decided
     def reserve(self, job: Job, attempt: AttemptId) -> None:
         """Assume that this attempt's pod exists: its quota is taken before the create is sent."""
         tracked = self.jobs[job.uid]
         tracked.launching = attempt
-        self._release(attempt)  # should it be charged already, it is not charged twice
-        self._charge(attempt, job.queue, job.request)
+        self.queues.charge(attempt, job.queue, job.request)
 
     def not_launched(self, attempt: AttemptId, refusal: str | None, now: datetime) -> None:
         """A definite answer: there is no pod for this attempt. `refusal` says why, None if nobody tried."""
         if attempt not in self.pods:
-            self._release(attempt)
+            self.queues.release(attempt)
         tracked = self.jobs.get(attempt.uid)
         if tracked is None or tracked.launching != attempt:
             return
@@ -340,59 +305,3 @@ class State:
             self.dirty_jobs[attempt.uid] = None
         else:
             self.orphans[attempt] = None
-
-    # -------------------------------------------------------------- derived: charges
-    def _settle_charge(self, attempt: AttemptId) -> None:
-        tracked = self.pods[attempt]
-        if tracked.live:
-            held = self.charges.get(attempt)
-            if held != (tracked.pod.queue, tracked.pod.request):
-                self._release(attempt)
-                self._charge(attempt, tracked.pod.queue, tracked.pod.request)
-        else:
-            self._release(attempt)
-
-    def _charge(self, attempt: AttemptId, name: QueueName, request: Amounts) -> None:
-        self.charges[attempt] = (name, request)
-        self._queue(name).ledger.charge(request)
-
-    def _release(self, attempt: AttemptId) -> None:
-        held = self.charges.pop(attempt, None)
-        if held is not None:
-            name, request = held
-            self.queues[name].ledger.release(request)
-            self.dirty_queues[name] = None
-            self._forget_empty_queue(name)
-
-    # -------------------------------------------------------------- derived: membership of queues
-    def _join(self, tracked: TrackedJob) -> None:
-        if not tracked.job.status.phase.terminal:
-            self._queue(tracked.job.queue).members[tracked.job.uid] = None
-
-    def _leave(self, tracked: TrackedJob) -> None:
-        self.unqueue(tracked)
-        queue = self.queues.get(tracked.job.queue)
-        if queue is not None:
-            queue.members.pop(tracked.job.uid, None)
-            self._forget_empty_queue(tracked.job.queue)
-
-    def enqueue(self, tracked: TrackedJob) -> None:
-        """The job may be admitted: it waits its turn, and is told why if that does not come at once."""
-        job = tracked.job
-        queue = self._queue(job.queue)
-        if not tracked.queued:
-            tracked.queued = True
-            tracked.ticket += 1
-            heap = queue.shapes.setdefault(job.request, [])
-            heappush(heap, (admission_key(job), tracked.ticket, job.uid))
-        queue.unexplained[job.uid] = None
-        self.dirty_queues[job.queue] = None
-
-    def unqueue(self, tracked: TrackedJob) -> None:
-        """The job may not be admitted (any more). Its heap entry becomes void and falls out when it surfaces."""
-        if tracked.queued:
-            tracked.queued = False
-            tracked.ticket += 1
-            queue = self.queues.get(tracked.job.queue)
-            if queue is not None:
-                queue.unexplained.pop(tracked.job.uid, None)
