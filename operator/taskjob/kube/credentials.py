@@ -85,6 +85,13 @@ class Credentials:
         scheme, _, token = str(self.configuration.api_key.get("BearerToken", "")).partition(" ")
         return token.strip() if scheme.lower() == "bearer" and token else None
 
+    @property
+    def namespace(self) -> str | None:
+        """The namespace of the kubeconfig's current context, if it names one."""
+        context = self._loader.current_context["context"] if self._loader is not None else {}
+        named = context.get("namespace") if "namespace" in context else None
+        return str(named) if named else None
+
     async def headers(self) -> Mapping[str, str]:
         """The header by which we authenticate, fresh."""
         if asyncio.get_running_loop().time() - self._read_at > _REFRESH_SECONDS and not self._exec_without_expiry():

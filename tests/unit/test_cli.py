@@ -1,0 +1,171 @@
+"""The `taskjob` command against a server that answers as the API does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from taskjob.cli.command import run
+
+Answer = tuple[int, Any]
+
+
+def a_job(name: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "id": f"uid-{name}",
+        "namespace": "team-a",
+        "name": name,
+        "phase": "Pending",
+        "reason": "WaitingForQuota",
+        "message": "needs cpu 4",
+        **fields,
+    }
+
+
+@dataclass
+class Api:
+    """What the stand-in answers, by path, and what it was asked."""
+
+    answers: dict[str, Answer]
+    asked: list[web.Request] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked.append(request)
+        code, body = self.answers.get(request.path, (404, {"detail": "no such route"}))
+        if request.query.get("cursor") == "more":
+            body = {"items": [a_job("train")], "next": None}
+        return web.Response(status=code, text=body if isinstance(body, str) else json.dumps(body))
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[str]:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", self.handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("TASKJOBS_API_URL", "TASKJOBS_TOKEN", "KUBECONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def a_kubeconfig(path: Path, **user: str) -> Path:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "one", "user": "me", "namespace": "team-a"}}],
+        "clusters": [{"name": "one", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "me", "user": user}],
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
+async def taskjob(api: Api, *arguments: str) -> int:
+    async with api.served() as url:
+        return await asyncio.to_thread(run, [*arguments, "--api", url])
+
+
+JOBS = {"/jobs/": (200, {"items": [a_job("train-2"), a_job("train")], "next": None})}
+
+
+async def test_explain_finds_the_job_of_exactly_that_name(capsys: pytest.CaptureFixture[str]) -> None:
+    api = Api(JOBS)
+    assert await taskjob(api, "explain", "train", "-n", "team-a") == 0
+    assert capsys.readouterr().out == "team-a/train is Pending: WaitingForQuota: needs cpu 4\n"
+    assert dict(api.asked[0].query) == {"namespace": "team-a", "name": "train", "limit": "500"}
+
+
+async def test_a_name_is_looked_for_on_further_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    api = Api({"/jobs/": (200, {"items": [a_job("train-2")], "next": "more"})})
+    assert await taskjob(api, "explain", "train") == 0
+    assert capsys.readouterr().out.startswith("team-a/train ")
+
+
+async def test_a_job_that_is_not_there_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await taskjob(Api({"/jobs/": (200, {"items": [], "next": None})}), "explain", "train") == 1
+    assert capsys.readouterr().err == 'taskjob: there is no job "train" in namespace "default" that you may read\n'
+
+
+async def test_the_kubeconfig_gives_token_and_namespace(tmp_path: Path) -> None:
+    api = Api(JOBS)
+    assert await taskjob(api, "explain", "train", "--kubeconfig", str(a_kubeconfig(tmp_path / "c", token="t0k"))) == 0
+    assert api.asked[0].headers["Authorization"] == "Bearer t0k"
+    assert api.asked[0].query["namespace"] == "team-a"
+
+
+async def test_the_variable_goes_before_the_token_of_the_kubeconfig(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Api(JOBS)
+    monkeypatch.setenv("KUBECONFIG", str(a_kubeconfig(tmp_path / "c", token="t0k")))
+    monkeypatch.setenv("TASKJOBS_TOKEN", "given")
+    assert await taskjob(api, "explain", "train") == 0
+    assert api.asked[0].headers["Authorization"] == "Bearer given"
+
+
+async def test_a_kubeconfigs_token_goes_nowhere_in_clear_text(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from taskjob.cli.connection import Place
+
+    config = a_kubeconfig(tmp_path / "c", token="t0k")
+
+    async def token(url: str) -> str | None:
+        return (await Place.find(Namespace(api=url, kubeconfig=config, namespace=None))).token
+
+    assert await token("http://taskjobs.example.org") is None
+    assert await token("https://taskjobs.example.org/") == "t0k"
+    assert await token("http://localhost:8080") == "t0k"
+
+
+async def test_who_sends_no_token_is_told_how_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    api = Api({"/jobs/": (401, {"detail": "send a bearer token"})})
+    assert await taskjob(api, "explain", "train", "--kubeconfig", str(a_kubeconfig(tmp_path / "c"))) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("taskjob: send a bearer token. No token was sent: set TASKJOBS_TOKEN")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--api", "taskjobs:8080"], "taskjobs:8080 is no address of an API"),
+        (["--api", "http://127.0.0.1:1"], "the API at http://127.0.0.1:1 cannot be reached"),
+        (["--kubeconfig", "/nowhere/config"], "cannot read kubeconfig /nowhere/config"),
+    ],
+)
+def test_what_cannot_be_reached_is_named(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "train", *arguments]) == 1
+    assert capsys.readouterr().err.startswith(f"taskjob: {said}")
+
+
+async def test_another_server_is_not_taken_for_the_api(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await taskjob(Api({"/jobs/": (200, "<html>")}), "explain", "train") == 1
+    assert "does not answer as the API of Taskjobs would" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["explain"], ["nothing"]])
+def test_a_command_line_that_is_not_understood_ends_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(arguments)
+    assert ended.value.code == 2
+    assert "usage: taskjob" in capsys.readouterr().err
