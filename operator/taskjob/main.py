@@ -179,7 +179,8 @@ class Operator:
             group.create_task(self.pods.run())
             await self.pods.wait_synced()
             state = self.mirror.state
-            logger.info("listed %d TaskJobs, %d pods, %d queues", len(state.jobs), len(state.pods), len(state.queues.by_name))
+            counts = len(state.jobs), len(state.pods), len(state.queues.by_name)
+            logger.info("listed %d TaskJobs, %d pods, %d queues", *counts)
             group.create_task(self._relist_for_ever())
             if isinstance(self.leader, Elector):
                 group.create_task(_until_lost(self.leader))
