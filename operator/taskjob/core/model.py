@@ -17,8 +17,12 @@ from taskjob.core.phases import (
     Phase,
     PodPhase,
     PodRetention,
+    Preempt,
     Reason,
+    SelectorOperator,
     Stopping,
+    StopPolicy,
+    Strategy,
 )
 
 Uid = NewType("Uid", str)
@@ -26,9 +30,13 @@ PodUid = NewType("PodUid", str)
 Namespace = NewType("Namespace", str)
 JobName = NewType("JobName", str)
 QueueName = NewType("QueueName", str)
+CohortName = NewType("CohortName", str)
 
 Amounts = tuple[tuple[str, int], ...]
 """Resource amounts as pairs sorted by resource name: milli-CPU for `cpu`, otherwise bytes or whole units."""
+
+Labels = tuple[tuple[str, str], ...]
+"""Labels as pairs sorted by key."""
 
 PodTemplate = NewType("PodTemplate", bytes)
 """The pod template as compact JSON, `{"metadata": ..., "spec": ...}`; the core carries it and never looks in."""
@@ -107,7 +115,7 @@ class Job:
     priority: int
     request: Amounts  # the pod's effective request, `pods: 1` included
     template: PodTemplate
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: Labels = ()
     depends_on: tuple[Dependency, ...] = ()
     on_dependency_failure: OnDependencyFailure = OnDependencyFailure.SKIP
     retry: Retry = field(default_factory=Retry)
@@ -155,13 +163,53 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
+class Requirement:
+    """One requirement of a label selector; `values` is empty where the operator takes none."""
+
+    key: str
+    operator: SelectorOperator
+    values: tuple[str, ...] = ()
+
+
+Selector = tuple[Requirement, ...]
+"""A label selector: all requirements must hold, so that none matches everything. See `selectors.matches`."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaFromNodes:
+    """A quota that follows the nodes: so much of what those with these labels can allocate to us."""
+
+    percent: int
+    node_selector: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
-    """A TaskQueue. A resource that `quota` does not name is not limited."""
+    """A TaskQueue. A resource that `quota` does not name is not limited.
+
+    Limits of 0 and None mean: none. `quota` is what the spec says; what counts is the ledger's, which follows the nodes
+    where `quota_from_nodes` says so.
+    """
 
     name: QueueName
     version: int = 0
     generation: int = 0
     quota: Amounts = ()
+    quota_from_nodes: QuotaFromNodes | None = None
+    cohort: CohortName | None = None  # queues of one cohort lend each other what is idle of their quotas
+    borrowing_limit: Amounts | None = None  # at most so much beyond the quota; a resource not named: no limit
+    lending_limit: Amounts | None = None  # at most so much of the quota to others; a resource not named: no limit
+    weight: int = 1  # its share among the borrowers of its cohort; at least 1
+    strategy: Strategy = Strategy.BEST_EFFORT_FIFO
+    reserve_after_seconds: int = 60
+    preemption_within_queue: Preempt = Preempt.NEVER
+    preemption_reclaim: Preempt = Preempt.NEVER  # of its quota, from the borrowers of its cohort
+    min_runtime_seconds: int = 60  # who has run shorter is no victim
+    aging_seconds: int = 0  # one level of priority for so much waiting
+    max_running: int = 0
+    max_starts_per_second: int = 0
+    stop_policy: StopPolicy = StopPolicy.NONE
+    namespace_selector: Selector = ()
     problem: str | None = None  # why its spec cannot be used; its jobs wait
 
 

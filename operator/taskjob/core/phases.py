@@ -111,6 +111,38 @@ class OnDependencyFailure(StrEnum):
     WAIT = "Wait"
 
 
+class Strategy(StrEnum):
+    """What becomes of those behind a job that does not fit its queue."""
+
+    STRICT_FIFO = "StrictFIFO"  # they wait as well
+    BEST_EFFORT_FIFO = "BestEffortFIFO"  # what fits may pass it, until it has a reservation
+
+
+class StopPolicy(StrEnum):
+    """Whether a queue admits, and what becomes of what it runs."""
+
+    NONE = "None"
+    HOLD = "Hold"  # nothing more is admitted, what runs goes on
+    HOLD_AND_DRAIN = "HoldAndDrain"  # and what runs is evicted
+
+
+class Preempt(StrEnum):
+    """Whose attempts a job may have evicted in order to start."""
+
+    NEVER = "Never"
+    LOWER_PRIORITY = "LowerPriority"
+    ANY = "Any"
+
+
+class SelectorOperator(StrEnum):
+    """How a requirement of a label selector compares."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
 class PodRetention(StrEnum):
     """Which ended pods stay."""
 
