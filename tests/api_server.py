@@ -71,6 +71,16 @@ class Server:
             raise RefusedError(error) from error
         return _object(made)
 
+    def patch_queue(self, name: str, change: Object) -> Object:
+        """Merge into a TaskQueue; the stored object."""
+        try:
+            made = self._custom.patch_cluster_custom_object(
+                GROUP, VERSION, TASKQUEUES, name, change, field_validation="Strict"
+            )
+        except client.ApiException as error:
+            raise RefusedError(error) from error
+        return _object(made)
+
 
 def _object(answer: object) -> Object:
     assert isinstance(answer, dict)

@@ -127,10 +127,10 @@ def a_job(name: str) -> JobBuilder:
     return JobBuilder(name)
 
 
-def a_queue(name: str = "default", quota: Mapping[str, float] | None = None, version: int = 1) -> Queue:
-    """A queue; `quota` in cores, bytes and pieces, none: unlimited."""
+def a_queue(name: str = "default", quota: Mapping[str, float] | None = None, version: int = 1, **more: Any) -> Queue:
+    """A queue; `quota` in cores, bytes and pieces, none: unlimited; `more` are other fields."""
     limits = {key: round(value * 1000) if key == "cpu" else int(value) for key, value in (quota or {}).items()}
-    return Queue(QueueName(name), version=version, generation=version, quota=tuple(sorted(limits.items())))
+    return Queue(QueueName(name), version=version, generation=version, quota=tuple(sorted(limits.items())), **more)
 
 
 @dataclass

@@ -24,6 +24,7 @@ class World:
 
     room: int = 1_000_000
     default_ttl_seconds: int = 10**9
+    controller: str = "default"
     now: datetime = NOON
     history_away: bool = False
     logs_away: bool = False
@@ -48,7 +49,7 @@ class World:
     _versions: count[int] = field(default_factory=lambda: count(10))
 
     def __post_init__(self) -> None:
-        self.state = State(default_ttl_seconds=self.default_ttl_seconds)
+        self.state = State(self.default_ttl_seconds, self.controller)
 
     # ------------------------------------------------------------------ what users do
     def submit(self, *builders: JobBuilder) -> None:
@@ -191,7 +192,7 @@ class World:
         self.crashes += 1
         self.pending = []
         del self.entries[self.confirmed :]
-        self.state = State(default_ttl_seconds=self.default_ttl_seconds)
+        self.state = State(self.default_ttl_seconds, self.controller)
         for queue in self.queues.values():
             self.state.put_queue(queue)
         for pod in self.pods.values():

@@ -35,6 +35,12 @@ class OperatorSettings(CommonSettings):
         description="Who holds the Lease. Name only what is unique to one pod and the same for each start of its "
         "container: such a start takes its predecessor's lease over at once. Empty: unique to each start.",
     )
+    controller_name: str = Field(
+        "default",
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        max_length=63,
+        description="This installation's name: it serves the TaskQueues whose spec.controllerName is this.",
+    )
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(8081, ge=0, le=65535, description="Probes and metrics; 0 takes a free port.")
     writes_in_flight: int = Field(48, ge=1, le=1000, description="Requests to the API server at once.")

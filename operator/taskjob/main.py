@@ -119,7 +119,8 @@ class Operator:
     def wire(cls, settings: OperatorSettings, http: KubeHttp) -> Operator:
         """Build the parts. Starts nothing."""
         wakeup = Wakeup()
-        mirror = Mirror(State(default_ttl_seconds=settings.ttl_seconds_after_finished), http.clock, wakeup)
+        state = State(settings.ttl_seconds_after_finished, settings.controller_name)
+        mirror = Mirror(state, http.clock, wakeup)
         pods = PodInformer(http, mirror, settings.namespaces)
         leader = _elector(settings, mirror) if settings.leader_election else Unopposed(_identity(settings))
         admin = Admin(mirror, pods, leader, http.clock, settings.admin_host, settings.admin_port)

@@ -374,7 +374,9 @@ def test_ten_thousand_dependencies_are_accepted_and_can_be_changed_until_the_job
         ("q", {"quota": {"cpu": "many"}}, "should match", "spec.quota.cpu"),
         ("q", {"quota": {"pods": -1}}, "greater than or equal to 0", "spec.quota.pods"),
         ("q", {"quota": {f"r{n}.example/x": 1 for n in range(65)}}, "at most 64", "spec.quota"),
-        ("q", {"cohort": "research"}, 'unknown field "spec.cohort"', ""),
+        ("q", {"cohorts": "research"}, 'unknown field "spec.cohorts"', ""),
+        ("q", {"controllerName": "Not A Name"}, "should match", "spec.controllerName"),
+        ("q", {"controllerName": "c" * 64}, "Too long", "spec.controllerName"),
     ],
 )
 def test_a_taskqueue_is_refused_with_the_field_named(
@@ -392,4 +394,15 @@ def test_a_taskqueue_limits_any_resource(server: Server) -> None:
 
     made = server.create_queue(a_taskqueue(server.namespace, quota=quota))
 
-    assert made["spec"] == {"quota": quota}
+    assert made["spec"] == {"quota": quota, "controllerName": "default"}
+
+
+def test_a_taskqueue_cannot_go_over_to_another_installation(server: Server) -> None:
+    name = server.namespace
+    server.create_queue(a_taskqueue(name, controllerName="gpu"))
+    server.patch_queue(name, {"spec": {"quota": {"cpu": 1}}})
+
+    for controller in ("default", None):
+        with pytest.raises(RefusedError) as refused:
+            server.patch_queue(name, {"spec": {"controllerName": controller}})
+        assert "make a new TaskQueue" in refused.value.fields["spec.controllerName"]

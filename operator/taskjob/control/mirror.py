@@ -47,10 +47,15 @@ class Mirror:
         """Whether TaskJobs, TaskQueues and pods have been listed: before that nothing may be decided."""
         return min(self._jobs_floor, self._pods_floor, self._queues_floor) >= 0
 
+    def _see_epoch(self, queue: QueueName, epoch: int) -> None:
+        """An object carries this epoch. Another installation's epochs are counted by another Lease."""
+        if epoch > self.newest_epoch and self.state.queues.serves(queue):
+            self.newest_epoch = epoch
+
     # ------------------------------------------------------------------ TaskJobs
     def observe_job(self, job: Job) -> None:
         """An event, a reply or a read showed this TaskJob."""
-        self.newest_epoch = max(self.newest_epoch, job.status.epoch)
+        self._see_epoch(job.queue, job.status.epoch)
         held = self.state.jobs.get(job.uid)
         if held is not None:
             if job.version <= held.job.version:
@@ -73,7 +78,7 @@ class Mirror:
         listed: set[Uid] = set()
         for job in jobs:
             listed.add(job.uid)
-            self.newest_epoch = max(self.newest_epoch, job.status.epoch)
+            self._see_epoch(job.queue, job.status.epoch)
             held = self.state.jobs.get(job.uid)
             if held is None:
                 if job.uid not in self._departed_jobs:
@@ -92,7 +97,7 @@ class Mirror:
     # ------------------------------------------------------------------ pods
     def observe_pod(self, pod: Pod) -> None:
         """An event or a reply showed this pod."""
-        self.newest_epoch = max(self.newest_epoch, pod.epoch)
+        self._see_epoch(pod.queue, pod.epoch)
         held = self.state.pods.get(pod.attempt)
         if held is not None and held.pod.uid == pod.uid:
             if pod.version <= held.pod.version:
@@ -114,7 +119,7 @@ class Mirror:
         listed: set[PodUid] = set()
         for pod in pods:
             listed.add(pod.uid)
-            self.newest_epoch = max(self.newest_epoch, pod.epoch)
+            self._see_epoch(pod.queue, pod.epoch)
             held = self.state.pods.get(pod.attempt)
             known = held is not None and held.pod.uid == pod.uid
             if (held is not None and known and pod.version > held.pod.version) or (

@@ -34,9 +34,12 @@ class QueueReporter:
             return
         self._next_at = self._clock.elapsed() + REPORT_SECONDS
         news: list[SetQueueStatus] = []
-        for name, tracked in self._mirror.state.queues.by_name.items():
-            if tracked.queue is None:
+        queues = self._mirror.state.queues
+        there: set[QueueName] = set()
+        for name, tracked in queues.by_name.items():
+            if tracked.queue is None or not queues.serves(name):
                 continue
+            there.add(name)
             admitted = tracked.ledger.charges
             figures = SetQueueStatus(
                 queue=tracked.queue,
@@ -54,7 +57,6 @@ class QueueReporter:
             ):
                 self._reported[name] = figures
                 news.append(figures)
-        there = {name for name, tracked in self._mirror.state.queues.by_name.items() if tracked.queue is not None}
         for name in self._reported.keys() - there:  # one that is made anew under the name has no figures yet
             del self._reported[name]
             for what in ("pending", "admitted"):

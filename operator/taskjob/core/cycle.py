@@ -75,6 +75,10 @@ def _wake(state: State, tracked: TrackedJob, at: datetime | None) -> None:
 def _live(draft: Draft, tracked: TrackedJob) -> None:
     state, now = draft.state, draft.now
     job = tracked.job
+    if not state.queues.serves(job.queue):
+        state.queues.unqueue(tracked)
+        tracked.asked = None
+        return
     latest = state.current_pod(job)
     pod = latest.pod if latest is not None else None
     if latest is not None and latest.end_asked_at is None and _was_told_to_end(job, latest.pod):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, NewType
+from typing import Final, NamedTuple, NewType
 
 from taskjob.core.phases import (
     Condition,
@@ -31,6 +31,9 @@ Namespace = NewType("Namespace", str)
 JobName = NewType("JobName", str)
 QueueName = NewType("QueueName", str)
 CohortName = NewType("CohortName", str)
+
+DEFAULT_CONTROLLER: Final = "default"
+"""The installation that serves the queues which name none, and tells of those that do not exist."""
 
 Amounts = tuple[tuple[str, int], ...]
 """Resource amounts as pairs sorted by resource name: milli-CPU for `cpu`, otherwise bytes or whole units."""
@@ -210,6 +213,7 @@ class Queue:
     max_starts_per_second: int = 0
     stop_policy: StopPolicy = StopPolicy.NONE
     namespace_selector: Selector = ()
+    controller: str = DEFAULT_CONTROLLER  # the installation that serves it
     problem: str | None = None  # why its spec cannot be used; its jobs wait
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from heapq import heappush
 
-from taskjob.core.model import Amounts, AttemptId, Queue, QueueName, Uid
+from taskjob.core.model import DEFAULT_CONTROLLER, Amounts, AttemptId, Queue, QueueName, Uid
 from taskjob.core.ordering import admission_key
 from taskjob.core.tracked import TrackedJob, TrackedPod, TrackedQueue
 
@@ -18,11 +18,15 @@ class Queues:
     """Queues by name, be there a TaskQueue or not, and the charges of attempts.
 
     Reads `jobs`, marks in `dirty_jobs` whom a change concerns, and in `dirty` the queues that admission has to look at.
+    `controller` names this installation: it acts for the queues that name it.
     """
 
-    __slots__ = ("_dirty_jobs", "_jobs", "by_name", "charges", "dirty")
+    __slots__ = ("_controller", "_dirty_jobs", "_jobs", "by_name", "charges", "dirty")
 
-    def __init__(self, jobs: dict[Uid, TrackedJob], dirty_jobs: dict[Uid, None]) -> None:
+    def __init__(
+        self, jobs: dict[Uid, TrackedJob], dirty_jobs: dict[Uid, None], controller: str = DEFAULT_CONTROLLER
+    ) -> None:
+        self._controller = controller
         self._jobs = jobs
         self._dirty_jobs = dirty_jobs
         self.by_name: dict[QueueName, TrackedQueue] = {}
@@ -34,9 +38,21 @@ class Queues:
         taken, self.dirty = self.dirty, {}
         return taken
 
+    def serves(self, name: QueueName) -> bool:
+        """Whether this installation acts for the jobs of that queue.
+
+        Of a queue that does not exist nobody knows whose it would be: the default installation tells of it.
+        """
+        tracked = self.by_name.get(name)
+        queue = tracked.queue if tracked is not None else None
+        return (queue.controller if queue is not None else DEFAULT_CONTROLLER) == self._controller
+
     # ------------------------------------------------------------------ TaskQueues
     def put(self, queue: Queue) -> None:
         """A TaskQueue as it now is. All that waits in it is looked at again."""
+        if queue.controller != self._controller:
+            # Another installation's: that is all that concerns us. Above all it lends us nothing.
+            queue = Queue(queue.name, queue.version, queue.generation, controller=queue.controller)
         tracked = self._at(queue.name)
         if tracked.queue is not None and tracked.queue.version > queue.version:
             return

@@ -54,7 +54,7 @@ def orphans(state: State, now: datetime) -> list[Decision]:
     decisions: list[Decision] = []
     for attempt in strays:
         pod = state.pods.get(attempt)
-        if pod is None or pod.gone or attempt.uid in state.jobs:
+        if pod is None or pod.gone or attempt.uid in state.jobs or not state.queues.serves(pod.pod.queue):
             continue
         if pod.pod.phase.ended:
             decisions.extend(_remove(pod))

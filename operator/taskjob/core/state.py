@@ -17,7 +17,7 @@ from taskjob.core import chronicle
 from taskjob.core.decisions import SetStatus
 from taskjob.core.graph import Graph
 from taskjob.core.lifecycle import Facts, Refusal, step, under_way
-from taskjob.core.model import AttemptId, Entry, Job, JobKey, Pod, Queue, QueueName, Uid
+from taskjob.core.model import DEFAULT_CONTROLLER, AttemptId, Entry, Job, JobKey, Pod, Queue, QueueName, Uid
 from taskjob.core.queues import Queues
 from taskjob.core.retry import backoff_of_refusals
 from taskjob.core.tracked import LogCare, TrackedJob, TrackedPod
@@ -25,9 +25,14 @@ from taskjob.core.tracked import LogCare, TrackedJob, TrackedPod
 
 @dataclass(slots=True, eq=False)
 class State:
-    """The mirror's contents as the scheduler sees them. `default_ttl_seconds` is the installation's."""
+    """The mirror's contents as the scheduler sees them. `default_ttl_seconds` is the installation's.
+
+    Jobs of queues that another installation serves (`controller` names this one) are here as well, since ours may
+    depend on them; nothing is decided about them.
+    """
 
     default_ttl_seconds: int = 3600
+    controller: str = DEFAULT_CONTROLLER
     jobs: dict[Uid, TrackedJob] = field(default_factory=dict)
     by_key: dict[JobKey, Uid] = field(default_factory=dict)
     pods: dict[AttemptId, TrackedPod] = field(default_factory=dict)
@@ -42,7 +47,7 @@ class State:
 
     def __post_init__(self) -> None:
         self.graph = Graph(self.jobs, self.by_key, self.dirty_jobs)
-        self.queues = Queues(self.jobs, self.dirty_jobs)
+        self.queues = Queues(self.jobs, self.dirty_jobs, self.controller)
 
     def take_dirty(self) -> tuple[Uid, ...]:
         """The jobs that something happened to since the last call, in that order."""
@@ -104,7 +109,8 @@ class State:
         if tracked is None:
             return
         job = tracked.job
-        self.entries.append(self._departure(tracked, now))
+        if self.queues.serves(job.queue):
+            self.entries.append(self._departure(tracked, now))
         self.queues.leave(tracked)
         self.graph.remove(tracked)
         del self.jobs[uid]

@@ -15,6 +15,7 @@ import msgspec
 
 from taskjob.core import amounts
 from taskjob.core.model import (
+    DEFAULT_CONTROLLER,
     Amounts,
     Dependency,
     Job,
@@ -123,8 +124,9 @@ def parse_queue(obj: Object) -> Queue:
     """A TaskQueue as the core sees it; like `parse_job` it never raises on odd content."""
     _, _, name, meta = _identity(obj)
     read = Reader()
+    spec = read.mapping(obj, "spec", "")
     quota: dict[str, int] = {}
-    for resource, quantity in read.mapping(read.mapping(obj, "spec", ""), "quota", "spec.").items():
+    for resource, quantity in read.mapping(spec, "quota", "spec.").items():
         try:
             quota[resource] = amounts.parse(resource, quantity)
         except amounts.QuantityError as error:
@@ -133,6 +135,7 @@ def parse_queue(obj: Object) -> Queue:
         name=QueueName(name),
         version=whole(meta.get("resourceVersion")),
         generation=whole(meta.get("generation")),
+        controller=read.text(spec, "controllerName", "spec.", DEFAULT_CONTROLLER),
         quota=amounts.amounts(quota),
         problem=read.problem,
     )

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from taskjob.resources.pod_template import QUANTITY_PATTERN
 from taskjob.resources.words import (
     CAMEL_CASE,
+    DNS_LABEL,
     DNS_SUBDOMAIN,
     INT32_MAX,
     MESSAGE_MAX,
@@ -63,6 +64,7 @@ Amounts = Annotated[dict[str, Quantity], Field(max_length=64), AfterValidator(_c
 
 JobName = Annotated[str, Field(min_length=1, max_length=NAME_MAX, pattern=DNS_SUBDOMAIN)]
 QueueName = Annotated[str, Field(min_length=1, max_length=QUEUE_NAME_MAX, pattern=DNS_SUBDOMAIN)]
+ControllerName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 Switch = StrictBool
 Count = Annotated[StrictInt, Field(ge=0, le=INT32_MAX)]
 Generation = Annotated[StrictInt, Field(ge=0)]

@@ -110,6 +110,11 @@ def _fixed_once_started() -> Rule:
 def taskqueue_rules() -> Iterator[Rule]:
     """The rules of a TaskQueue."""
     yield Rule(
+        "self == oldSelf",
+        "cannot change, since two installations would act on the same jobs: make a new TaskQueue",
+        at=("spec", "controllerName"),
+    )
+    yield Rule(
         f"size(self.metadata.name) <= {QUEUE_NAME_MAX}",
         f"a TaskQueue's name has at most {QUEUE_NAME_MAX} characters",
         field=".metadata.name",

@@ -6,13 +6,26 @@ from typing import Any
 
 from pydantic import Field
 
-from taskjob.resources.fields import Amounts, Conditions, Count, Generation, Metadata, ObservedPart, Part
-from taskjob.resources.words import API_VERSION, TASKQUEUE, ApiVersion, TaskQueueKind
+from taskjob.resources.fields import (
+    Amounts,
+    Conditions,
+    ControllerName,
+    Count,
+    Generation,
+    Metadata,
+    ObservedPart,
+    Part,
+)
+from taskjob.resources.words import API_VERSION, DEFAULT_CONTROLLER, TASKQUEUE, ApiVersion, TaskQueueKind
 
 
 class TaskQueueSpec(Part):
     """What the jobs of the queue may use together."""
 
+    controller_name: ControllerName = Field(
+        DEFAULT_CONTROLLER,
+        description="The installation of Taskjobs that serves the queue, where there are several; it cannot change.",
+    )
     quota: Amounts = Field(
         default_factory=dict,
         description="By resource: what the pods of the queue may request together, such as "

@@ -25,6 +25,8 @@ NAME_MAX: Final = 200
 """Of a TaskJob: leaves room for what pods and their labels add."""
 QUEUE_NAME_MAX: Final = 63
 """Of a TaskQueue: its name is the value of a label of every pod."""
+DEFAULT_CONTROLLER: Final = "default"
+"""The installation that serves the queues which name none."""
 DEPENDENCIES_MAX: Final = 10_000
 RETRIES_MAX: Final = 1_000
 INT32_MAX: Final = 2_147_483_647
@@ -33,6 +35,7 @@ MESSAGE_MAX: Final = 32_768
 """Of a condition's message, in the Kubernetes API."""
 
 DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 CAMEL_CASE: Final = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
 """A reason, as the Kubernetes API has them."""
 
