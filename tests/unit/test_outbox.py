@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from builders import a_job, a_pod
-from taskjob.control.outbox import Outbox, Pace, Request
+from taskjob.control.outbox import Courtesy, Outbox, Pace, Request
 from taskjob.core.decisions import EndBy, EndPod, Launch, RemovePod, SetStatus, Urgency
 from taskjob.core.model import AttemptId, Job
 from taskjob.core.phases import Phase, Reason
@@ -13,8 +13,8 @@ from taskjob.core.phases import Phase, Reason
 PLENTY = 1000
 
 
-def an_outbox(holds: Pace | None = None) -> Outbox:
-    return Outbox(holds or Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY))
+def an_outbox(holds: Pace | None = None, progress: int = PLENTY) -> Outbox:
+    return Outbox(holds or Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY), Courtesy(progress))
 
 
 def writing(job: Job, urgency: Urgency, phase: Phase = Phase.PENDING, reason: Reason = Reason.SUSPENDED) -> SetStatus:
@@ -59,7 +59,7 @@ def test_of_the_status_writes_of_a_job_only_the_latest_is_sent() -> None:
     outbox.push(writing(job, Urgency.HOLD))
     outbox.push(latest := writing(job, Urgency.TERMINAL, Phase.FAILED))
     assert outbox.pop(0) is latest
-    outbox.written(job.uid)
+    outbox.written(job.uid, 0)
     assert outbox.pop(0) is None
 
 
@@ -69,7 +69,7 @@ def test_a_job_has_one_status_write_under_way_at_most() -> None:
     assert outbox.pop(0) is not None
     outbox.push(second := writing(job, Urgency.TERMINAL, Phase.FAILED))
     assert outbox.pop(0) is None, "the first is still under way"
-    outbox.written(job.uid)
+    outbox.written(job.uid, 0)
     assert outbox.pop(0) is second
 
 
@@ -94,3 +94,50 @@ def test_a_superseded_explanation_costs_no_pace() -> None:
     outbox.push(latest := writing(job, Urgency.TERMINAL, Phase.FAILED))
     outbox.push(explanation := writing(other, Urgency.HOLD))
     assert [outbox.pop(0), outbox.pop(0)] == [latest, explanation]
+
+
+def test_what_is_held_back_does_not_hold_up_what_is_less_urgent() -> None:
+    outbox = an_outbox(holds=Pace(per_second=1, burst=1), progress=1)
+    first, second, third, fourth = (a_job(name).build() for name in "abcd")
+    pod = a_pod(first).build()
+    for request in (
+        writing(first, Urgency.PROGRESS),
+        writing(second, Urgency.PROGRESS),
+        writing(third, Urgency.HOLD),
+        writing(fourth, Urgency.HOLD),
+        RemovePod(pod),
+    ):
+        outbox.push(request)
+    sent = [outbox.pop(0) for _ in range(3)]
+    assert sent == [writing(first, Urgency.PROGRESS), writing(third, Urgency.HOLD), RemovePod(pod)]
+    assert outbox.pop(0) is None
+    assert len(outbox) == 2
+
+
+def test_progress_goes_out_at_the_speed_at_which_the_server_answers() -> None:
+    outbox = an_outbox(progress=1)
+    first, second, third = (a_job(name).build() for name in "abc")
+    for job in (first, second, third):
+        outbox.push(writing(job, Urgency.PROGRESS))
+    assert outbox.pop(10) is not None
+    assert outbox.pop(10) is None, "one is under way"
+    assert outbox.due_in(10) is None, "only its answer can tell"
+    outbox.written(first.uid, 12)
+    assert outbox.pop(13.9) is None, "it took two seconds, so it is followed by two"
+    assert outbox.due_in(13) == 1
+    assert outbox.pop(14) == writing(second, Urgency.PROGRESS)
+    outbox.written(second.uid, 14.005)
+    assert outbox.pop(14.02) == writing(third, Urgency.PROGRESS)
+
+
+def test_the_end_of_a_job_overtakes_its_progress_that_is_held_back() -> None:
+    outbox = an_outbox(progress=1)
+    first, second = (a_job(name).build() for name in "ab")
+    outbox.push(writing(first, Urgency.PROGRESS))
+    outbox.push(writing(second, Urgency.PROGRESS))
+    assert outbox.pop(0) is not None
+    outbox.push(end := writing(second, Urgency.TERMINAL, Phase.FAILED))
+    assert outbox.pop(0) is end
+    outbox.written(first.uid, 1)
+    assert outbox.pop(9) is None
+    assert len(outbox) == 0

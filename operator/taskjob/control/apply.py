@@ -14,7 +14,7 @@ from typing import assert_never
 from taskjob import metrics
 from taskjob.control.capture import Capture
 from taskjob.control.mirror import Mirror
-from taskjob.control.outbox import Outbox, Pace, Request
+from taskjob.control.outbox import Courtesy, Outbox, Pace, Request
 from taskjob.core.decisions import (
     Decision,
     EndPod,
@@ -47,6 +47,10 @@ HOLDS_PER_SECOND, HOLDS_AT_ONCE = 20.0, 100
 """Explanations of waiting: people read them; a flood of jobs must not double its own writes."""
 
 REMOVALS_PER_SECOND, REMOVALS_AT_ONCE = 200.0, 50
+
+PROGRESS_AT_ONCE = 4
+"""`Starting` and `Running`: history and the stream tell them at once; on a busy server a job's end overtakes them."""
+
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 REFUSED_STATUS_SECONDS = 30.0
 
@@ -72,7 +76,11 @@ class Applier:
         self._wake = wake
         self.epoch = epoch
         self._limit = in_flight
-        self._outbox = Outbox(Pace(HOLDS_PER_SECOND, HOLDS_AT_ONCE), Pace(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE))
+        self._outbox = Outbox(
+            Pace(HOLDS_PER_SECOND, HOLDS_AT_ONCE),
+            Pace(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE),
+            Courtesy(PROGRESS_AT_ONCE),
+        )
         self.tasks: set[asyncio.Task[None]] = set()  # the requests under way
         self._timer: asyncio.TimerHandle | None = None
         self._failures = 0  # answers in a row that did not come
@@ -167,7 +175,7 @@ class Applier:
                 try:
                     await self._set_status(request)
                 finally:
-                    self._outbox.written(request.job.uid)
+                    self._outbox.written(request.job.uid, self._clock.elapsed())
             case EndPod():
                 await self._end_pod(request)
             case RemovePod():

@@ -1,4 +1,4 @@
-"""What waits to be sent to the API server: by urgency, the latest status write per job, explanations paced.
+"""What waits to be sent to the API server: by urgency, the latest status write per job, what nobody waits for paced.
 
 Everything costs the API server about the same, so what is sent first is what others wait for: the end of a job
 before its start, a start before an explanation. A job has at most one status write under way.
@@ -6,9 +6,10 @@ before its start, a start before an explanation. A job has at most one status wr
 
 from __future__ import annotations
 
+from collections import deque
 from enum import IntEnum
 from heapq import heappop, heappush
-from itertools import count
+from typing import Protocol
 
 from taskjob.core.decisions import EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus, Urgency
 from taskjob.core.model import Uid
@@ -54,6 +55,16 @@ def rank(request: Request) -> Rank:
             return Rank.REMOVE
 
 
+class Brake(Protocol):
+    """What holds back requests of one rank. Instants and durations are seconds of any one clock."""
+
+    def take(self, now: float) -> bool:
+        """Whether one more may be sent at `now`; if so it counts."""
+
+    def due_in(self, now: float) -> float | None:
+        """In how many seconds `take` will say yes; None if only an answer can tell."""
+
+
 class Pace:
     """A token bucket: `per_second` on average, `burst` at once. Time is a parameter."""
 
@@ -82,19 +93,48 @@ class Pace:
         self._at = now
 
 
-class Outbox:
-    """Requests that wait. `pop` gives the most urgent one that may be sent now."""
+class Courtesy:
+    """A few at a time, and after each answer a pause as long as the answer took.
 
-    def __init__(self, holds: Pace, removals: Pace) -> None:
-        self._heap: list[tuple[Rank, int, Request]] = []
-        self._order = count()
-        self._latest: dict[Uid, SetStatus] = {}  # of the status writes in the heap, those that still count
-        self._writing: set[Uid] = set()
-        self._paces = {Rank.HOLD: holds, Rank.REMOVE: removals}
+    An idle server, which answers within milliseconds, gets hundreds a second of them; a busy one hardly any. Its
+    own latency is the measure, so that nothing has to be configured.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._free_at = [0.0] * at_once  # a heap: when each of the places that are not under way may be used again
+
+    def take(self, now: float) -> bool:
+        """Whether one more may be sent at `now`; if so it takes a place until `answered`."""
+        if not self._free_at or self._free_at[0] > now:
+            return False
+        heappop(self._free_at)
+        return True
+
+    def due_in(self, now: float) -> float | None:
+        """In how many seconds `take` will say yes; None if all places are under way."""
+        return max(0.0, self._free_at[0] - now) if self._free_at else None
+
+    def answered(self, began: float, now: float) -> None:
+        """One that was sent at `began` has its answer."""
+        heappush(self._free_at, now + (now - began))
+
+
+class Outbox:
+    """Requests that wait. `pop` gives the most urgent one that may be sent now.
+
+    Each rank is a queue of its own: one whose brake is on does not hold up those behind it.
+    """
+
+    def __init__(self, holds: Pace, removals: Pace, progress: Courtesy) -> None:
+        self._queues: dict[Rank, deque[Request]] = {rank: deque() for rank in Rank}
+        self._latest: dict[Uid, SetStatus] = {}  # of the status writes in the queues, those that still count
+        self._writing: dict[Uid, tuple[SetStatus, float]] = {}  # what is under way, and since when
+        self._progress = progress
+        self._brakes: dict[Rank, Brake] = {Rank.HOLD: holds, Rank.REMOVE: removals, Rank.PROGRESS: progress}
         self.launches = 0  # how many launches wait
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return sum(map(len, self._queues.values()))
 
     def push(self, request: Request) -> None:
         """Add a request; a status write replaces an earlier one of the same job that was not sent yet."""
@@ -102,43 +142,49 @@ class Outbox:
             uid = request.job.uid
             self._latest[uid] = request
             if uid in self._writing:
-                return  # comes into the heap when the one under way is done
+                return  # comes into its queue when the one under way is done
         elif isinstance(request, Launch):
             self.launches += 1
-        heappush(self._heap, (rank(request), next(self._order), request))
+        self._queues[rank(request)].append(request)
 
     def pop(self, now: float) -> Request | None:
         """The next request to send, or None if there is none that may be sent at `now`."""
-        while self._heap:
-            first, _, request = self._heap[0]
-            superseded = isinstance(request, SetStatus) and (
-                self._latest.get(request.job.uid) is not request or request.job.uid in self._writing
-            )
-            if not superseded:
-                pace = self._paces.get(first)
-                if pace is not None and not pace.take(now):
-                    return None
-            heappop(self._heap)
-            if superseded:
+        for each, waiting in self._queues.items():
+            self._drop_superseded(waiting)
+            if not waiting:
                 continue
+            brake = self._brakes.get(each)
+            if brake is not None and not brake.take(now):
+                continue
+            request = waiting.popleft()
             if isinstance(request, SetStatus):
                 del self._latest[request.job.uid]
-                self._writing.add(request.job.uid)
+                self._writing[request.job.uid] = (request, now)
             elif isinstance(request, Launch):
                 self.launches -= 1
             return request
         return None
 
-    def written(self, uid: Uid) -> None:
-        """The status write of this job that was under way is done, one way or the other."""
-        self._writing.discard(uid)
+    def _drop_superseded(self, waiting: deque[Request]) -> None:
+        while waiting:
+            first = waiting[0]
+            if not isinstance(first, SetStatus):
+                return
+            uid = first.job.uid
+            if self._latest.get(uid) is first and uid not in self._writing:
+                return
+            waiting.popleft()
+
+    def written(self, uid: Uid, now: float) -> None:
+        """The status write of this job that was under way is done at `now`, one way or the other."""
+        decision, began = self._writing.pop(uid)
+        if rank(decision) is Rank.PROGRESS:
+            self._progress.answered(began, now)
         waiting = self._latest.get(uid)
         if waiting is not None:
-            heappush(self._heap, (rank(waiting), next(self._order), waiting))
+            self._queues[rank(waiting)].append(waiting)
 
     def due_in(self, now: float) -> float | None:
-        """In how many seconds a paced request may be sent; None if nothing waits for its pace."""
-        if not self._heap:
-            return None
-        pace = self._paces.get(self._heap[0][0])
-        return pace.due_in(now) if pace is not None else None
+        """In how many seconds a request that is held back may be sent; None if none is, or only an answer can tell."""
+        instants = [brake.due_in(now) for each, brake in self._brakes.items() if self._queues[each]]
+        return min((instant for instant in instants if instant is not None), default=None)
