@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from taskjob.cli import explain
-from taskjob.cli.connection import CommandError
+from taskjob.cli import explain, simulate
+from taskjob.cli.errors import CommandError
 
-SUBCOMMANDS: Final = (explain.register,)
+SUBCOMMANDS: Final = (explain.register, simulate.register)
 """In the order of `taskjob --help`."""
 
 INTERRUPTED: Final = 130

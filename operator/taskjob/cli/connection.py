@@ -20,16 +20,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from taskjob.cli.errors import CommandError
 from taskjob.kube.credentials import ConfigurationError, Credentials
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _KUBECONFIG: Final = Path("~/.kube/config")
 _ANSWER_SECONDS: Final = 30
 _ANSWER_LONGEST: Final = 64 * 2**20
-
-
-class CommandError(Exception):
-    """It cannot be done; the message says what is wrong, where, and what to do."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

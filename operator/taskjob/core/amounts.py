@@ -73,12 +73,17 @@ def show(resource: str, amount: int) -> str:
     """
     if resource == "cpu":
         return f"{amount}m" if amount % 1000 else str(amount // 1000)
-    if resource in _BYTES or resource.startswith("hugepages-"):
+    if is_bytes(resource):
         for suffix, power in reversed(_BINARY.items()):
             unit = 1024**power
             if amount >= unit and amount % unit == 0:
                 return f"{amount // unit}{suffix}"
     return str(amount)
+
+
+def is_bytes(resource: str) -> bool:
+    """Whether its amounts are bytes."""
+    return resource in _BYTES or resource.startswith("hugepages-")
 
 
 def amounts(pairs: Mapping[str, int] | Iterable[tuple[str, int]]) -> Amounts:
