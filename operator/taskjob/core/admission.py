@@ -14,8 +14,8 @@ from taskjob.core.deadlines import active_deadline_seconds
 from taskjob.core.decisions import Launch
 from taskjob.core.draft import Draft
 from taskjob.core.lifecycle import hold
-from taskjob.core.model import Amounts, AttemptId, Job, QueueName
-from taskjob.core.phases import Reason
+from taskjob.core.model import Amounts, AttemptId, Job, Queue, QueueName
+from taskjob.core.phases import Reason, StopPolicy
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob, TrackedQueue, Waiter
 
@@ -32,7 +32,7 @@ def admit(draft: Draft, room: int) -> None:
     open_queues: list[QueueName] = []
     for name in dirty:
         tracked = state.queues.by_name.get(name)
-        if tracked is not None and tracked.queue is not None and tracked.queue.problem is None:
+        if tracked is not None and _is_open(tracked.queue):
             open_queues.append(name)
             for request in list(tracked.shapes):
                 _next_head(state, heads, name, request)
@@ -51,6 +51,10 @@ def admit(draft: Draft, room: int) -> None:
         tracked = state.queues.by_name.get(name)
         if tracked is not None and name not in state.queues.dirty:
             _explain(draft, name, tracked)
+
+
+def _is_open(queue: Queue | None) -> bool:
+    return queue is not None and queue.problem is None and queue.stop_policy is StopPolicy.NONE
 
 
 def _next_head(state: State, heads: list[tuple[Waiter, QueueName, Amounts]], name: QueueName, request: Amounts) -> None:
@@ -102,6 +106,8 @@ def _why(name: QueueName, tracked: TrackedQueue, job: Job) -> tuple[Reason, str]
         return Reason.QUEUE_NOT_FOUND, explain.queue_not_found(name)
     if queue.problem is not None:
         return Reason.QUEUE_NOT_FOUND, explain.queue_unusable(name, queue.problem)
+    if queue.stop_policy is not StopPolicy.NONE:
+        return Reason.QUEUE_HELD, explain.queue_held(name)
     ledger = tracked.ledger
     exceeding = ledger.excess(job.request)
     if exceeding is not None:

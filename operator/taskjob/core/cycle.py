@@ -18,13 +18,13 @@ from __future__ import annotations
 from datetime import datetime
 from heapq import heappop, heappush
 
-from taskjob.core import retention
+from taskjob.core import explain, retention
 from taskjob.core.admission import admit
 from taskjob.core.decisions import EndPod, Fault, Plan
 from taskjob.core.draft import Draft
-from taskjob.core.lifecycle import Facts, step, under_way
+from taskjob.core.lifecycle import Eviction, Facts, step, under_way
 from taskjob.core.model import Job, Pod
-from taskjob.core.phases import Phase
+from taskjob.core.phases import Phase, Stopping, StopPolicy
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob
 
@@ -83,7 +83,8 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     pod = latest.pod if latest is not None else None
     if latest is not None and latest.end_asked_at is None and _was_told_to_end(job, latest.pod):
         latest.end_asked_at = now
-    pending = not job.status.phase.terminal and not under_way(job, pod)
+    active = under_way(job, pod)
+    pending = not job.status.phase.terminal and not active
     decided = step(
         Facts(
             job=job,
@@ -94,9 +95,12 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
             end_asked_at=latest.end_asked_at if latest is not None else None,
             block=state.graph.block_of(tracked) if pending else None,
             refusal=tracked.refusal,
+            eviction=_eviction(state, tracked) if active else None,
         ),
         now,
     )
+    if not active or job.status.stopping is not None:
+        tracked.eviction = None  # it is done, or the status says it from now on
     if decided.eligible:
         state.queues.enqueue(tracked)
         _withdraw(tracked)
@@ -112,6 +116,15 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     _wake(state, tracked, wake_at)
     draft.tell(tracked, tracked.asked.status if decided.eligible and tracked.asked is not None else decided.shown)
     state.forget_gone_pods(tracked)
+
+
+def _eviction(state: State, tracked: TrackedJob) -> Eviction | None:
+    """Why the system wants the attempt under way to end, if it does: the queue is drained, or it makes room."""
+    name = tracked.job.queue
+    queue = state.queues.by_name[name].queue if name in state.queues.by_name else None
+    if queue is not None and queue.stop_policy is StopPolicy.HOLD_AND_DRAIN:
+        return Eviction(Stopping.QUEUE_HELD, explain.queue_held(name))
+    return tracked.eviction
 
 
 def _was_told_to_end(job: Job, pod: Pod) -> bool:

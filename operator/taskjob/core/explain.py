@@ -77,6 +77,11 @@ def queue_not_found(queue: QueueName) -> str:
     return f'there is no TaskQueue "{queue}": create it, or set spec.queue to one that exists'
 
 
+def queue_held(queue: QueueName) -> str:
+    """The queue's stopPolicy."""
+    return f'TaskQueue "{queue}" is held (spec.stopPolicy): nothing starts in it until it is released'
+
+
 def queue_unusable(queue: QueueName, problem: str) -> str:
     """The queue's own spec cannot be used."""
     return f'TaskQueue "{queue}" cannot be used: {problem}'

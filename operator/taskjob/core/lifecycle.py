@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from taskjob.core.chronicle import base, has_started
 from taskjob.core.deadlines import KUBELET_SLACK, STOP_SLACK, deadline_at, earliest, timeout_at
@@ -44,6 +45,14 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Eviction:
+    """The system wants the attempt under way to end, though neither the job nor its user asks for it."""
+
+    stopping: Stopping  # one of `EVICTIONS`
+    message: str  # for whom or why, as the status and history tell it
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that decides about one job. `pod` is the latest attempt's, as last seen, be it gone or not."""
 
@@ -55,6 +64,7 @@ class Facts:
     end_asked_at: datetime | None = None  # when the pod was told to end
     block: Block | None = None
     refusal: Refusal | None = None
+    eviction: Eviction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,7 @@ def _progress(job: Job, pod: Pod) -> Status:
 def _attempt_lives(facts: Facts, pod: Pod, now: datetime) -> Step:
     job, status = facts.job, facts.job.status
     view = _progress(job, pod)
-    wanted, why, wake_at = _stop_wanted(job, pod, now)
+    wanted, why, wake_at = _stop_wanted(facts, pod, now)
     if wanted is not None and wanted is not status.stopping:
         stopping = replace(view, reason=Reason.STOPPING, message=why, stopping=wanted)
         return Step(stopping, stopping, Urgency.STOP)
@@ -141,8 +151,9 @@ def _attempt_lives(facts: Facts, pod: Pod, now: datetime) -> Step:
     return Step(view, view, Urgency.PROGRESS, wake_at=wake_at)
 
 
-def _stop_wanted(job: Job, pod: Pod, now: datetime) -> tuple[Stopping | None, str, datetime | None]:
+def _stop_wanted(facts: Facts, pod: Pod, now: datetime) -> tuple[Stopping | None, str, datetime | None]:
     """Why the attempt must stop, if it must, in a word and a sentence; else when time will say so."""
+    job, already = facts.job, facts.job.status.stopping
     if job.cancel:
         return Stopping.CANCELLED, "cancelled by spec.cancel", None
     deadline = deadline_at(job)
@@ -150,12 +161,16 @@ def _stop_wanted(job: Job, pod: Pod, now: datetime) -> tuple[Stopping | None, st
         return Stopping.DEADLINE_EXCEEDED, _deadline_message(job), None
     if job.suspend:
         return Stopping.SUSPENDED, "suspended by spec.suspend", None
+    if already is not None and already.evicts:  # its timeout, should it come meanwhile, is no failure of the job
+        return already, job.status.message, deadline
     timeout = timeout_at(job, pod)
     if timeout is not None:
         timeout += KUBELET_SLACK
         if now >= timeout:
             return Stopping.TIMEOUT, _timeout_message(job), None
-    return job.status.stopping, job.status.message, earliest(deadline, timeout)
+    if already is None and facts.eviction is not None:
+        return facts.eviction.stopping, facts.eviction.message, None
+    return already, job.status.message, earliest(deadline, timeout)
 
 
 def _how_to_end(facts: Facts, pod: Pod, now: datetime) -> tuple[EndBy | None, datetime | None]:
@@ -206,6 +221,9 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     if status.stopping is Stopping.SUSPENDED:
         waits = replace(pending, reason=Reason.SUSPENDED, message="suspended by spec.suspend", exit_code=None)
         return Step(waits, shown, Urgency.RETRY)
+    if status.stopping is not None and status.stopping.evicts:
+        waits = replace(pending, reason=_EVICTED[status.stopping], message=status.message, exit_code=None)
+        return Step(waits, shown, Urgency.RETRY)
     failure, sentence = _failure(facts), _failure_message(facts)
     if status.retries >= job.retry.limit:
         spent = f", the last of {job.retry.limit + 1} allowed attempts" if job.retry.limit else ""
@@ -230,6 +248,10 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
         not_before=not_before,
     )
     return Step(waits, shown, Urgency.RETRY)
+
+
+_EVICTED: Final = {Stopping.PREEMPTED: Reason.PREEMPTED, Stopping.QUEUE_HELD: Reason.QUEUE_HELD}
+"""What an evicted job is told that waits again."""
 
 
 def _end(ended: Status, phase: Phase, reason: Reason, message: str, *, at: datetime, shown: Status) -> Step:

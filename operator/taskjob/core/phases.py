@@ -58,6 +58,8 @@ class Reason(StrEnum):
     QUEUE_NOT_FOUND = "QueueNotFound"
     BACKING_OFF = "BackingOff"
     SUSPENDED = "Suspended"
+    PREEMPTED = "Preempted"  # its attempt made room for another job; it waits its turn again
+    QUEUE_HELD = "QueueHeld"  # the queue's stopPolicy
     POD_REFUSED = "PodRefused"  # the API server refused the pod; tried again with backoff, up to a cap
     INVALID_SPEC = "InvalidSpec"  # written past the schema; waits for the spec to be corrected
     # active
@@ -93,6 +95,16 @@ class Stopping(StrEnum):
     SUSPENDED = "Suspended"
     TIMEOUT = "Timeout"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    PREEMPTED = "Preempted"  # to make room for another job
+    QUEUE_HELD = "QueueHeld"  # its queue is held and drained
+
+    @property
+    def evicts(self) -> bool:
+        """Whether it is the system's doing: the job is queued again, not charged a retry."""
+        return self in EVICTIONS
+
+
+EVICTIONS: Final = frozenset({Stopping.PREEMPTED, Stopping.QUEUE_HELD})
 
 
 class Condition(StrEnum):

@@ -8,7 +8,7 @@ from enum import Enum
 
 from taskjob.core.decisions import SetStatus
 from taskjob.core.dependencies import Edge
-from taskjob.core.lifecycle import Refusal
+from taskjob.core.lifecycle import Eviction, Refusal
 from taskjob.core.model import Amounts, AttemptId, Job, JobKey, JobName, Pod, Queue, Uid
 from taskjob.core.ordering import AdmissionKey
 from taskjob.core.phases import Condition, Phase, Reason
@@ -63,6 +63,7 @@ class TrackedJob:
     launching: AttemptId | None = None
     refusals: int = 0
     refusal: Refusal | None = None
+    eviction: Eviction | None = None  # decided, and the status does not say so yet
     asked: SetStatus | None = None  # the status write that should be on its way
     ticket: int = 0  # entries of the admission heaps with another ticket are void
     queued: bool = False

@@ -95,6 +95,8 @@ class Stopping(StrEnum):
     SUSPENDED = "Suspended"
     TIMEOUT = "Timeout"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    PREEMPTED = "Preempted"
+    QUEUE_HELD = "QueueHeld"
 
 
 class ConditionStatus(StrEnum):
