@@ -1,4 +1,4 @@
-"""A queue that is held admits nothing; one that is drained also gives back what it runs, and nobody is charged for it."""
+"""A queue that is held admits nothing; one that is drained also ends what it runs, and nobody is charged for that."""
 
 from __future__ import annotations
 

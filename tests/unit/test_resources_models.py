@@ -263,6 +263,7 @@ def test_the_schema_takes_the_quantities_that_the_core_can_read(text: str) -> No
         (words.OnDependencyFailure, phases.OnDependencyFailure),
         (words.PodRetention, phases.PodRetention),
         (words.Stopping, phases.Stopping),
+        (words.StopPolicy, phases.StopPolicy),
     ],
 )
 def test_the_schema_and_the_core_have_the_same_words(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from taskjob.core.lifecycle import hold
 from taskjob.core.model import Dependency, Job, JobName, Queue, QueueName, Retry, Status
-from taskjob.core.phases import Condition, OnDependencyFailure, Phase, PodRetention, Reason, Stopping
+from taskjob.core.phases import Condition, OnDependencyFailure, Phase, PodRetention, Reason, Stopping, StopPolicy
 from taskjob.kube import templates
 from taskjob.kube.fields import LONGEST_MESSAGE, instant, rfc3339
 from taskjob.kube.schema import (
@@ -294,6 +294,16 @@ def test_a_quota_that_cannot_be_used_is_named() -> None:
     queue = parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {"quota": {"cpu": "lots", "pods": 1}}})
     assert queue.problem == 'spec.quota[cpu]: "lots" is not a quantity'
     assert queue.quota == (("pods", 1),)
+
+
+def test_a_queue_is_read_with_its_stop_policy() -> None:
+    queue = parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {"stopPolicy": "HoldAndDrain"}})
+    assert queue.stop_policy is StopPolicy.HOLD_AND_DRAIN
+
+
+def test_a_queue_with_an_unknown_stop_policy_says_so() -> None:
+    queue = parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {"stopPolicy": "Halt"}})
+    assert queue.problem == 'spec.stopPolicy: "Halt" is not one of None, Hold, HoldAndDrain'
 
 
 # ---------------------------------------------------------------- status, out and in

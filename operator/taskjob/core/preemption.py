@@ -146,6 +146,8 @@ def _sufficient(preemptor: Claim, pool: Sequence[Candidate], room: Room) -> tupl
     def is_its_own(request: Amounts) -> bool:
         return room.within_quota(preemptor.queue, request) and fits(request)
 
+    if fits(preemptor.request):
+        return None
     own = [each for each in pool if each.claim.queue == preemptor.queue]
     if room.within_quota(preemptor.queue, preemptor.request):
         return _fewest(preemptor, pool, room, fits)

@@ -35,6 +35,7 @@ from taskjob.core.phases import (
     PodRetention,
     Reason,
     Stopping,
+    StopPolicy,
 )
 from taskjob.kube.fields import Object, Reader, cut, instant, rfc3339, shown, whole
 from taskjob.kube.templates import read_template
@@ -137,6 +138,7 @@ def parse_queue(obj: Object) -> Queue:
         generation=whole(meta.get("generation")),
         controller=read.text(spec, "controllerName", "spec.", DEFAULT_CONTROLLER),
         quota=amounts.amounts(quota),
+        stop_policy=read.choice(spec, "stopPolicy", "spec.", StopPolicy.NONE),
         problem=read.problem,
     )
 

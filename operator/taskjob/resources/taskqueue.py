@@ -16,7 +16,7 @@ from taskjob.resources.fields import (
     ObservedPart,
     Part,
 )
-from taskjob.resources.words import API_VERSION, DEFAULT_CONTROLLER, TASKQUEUE, ApiVersion, TaskQueueKind
+from taskjob.resources.words import API_VERSION, DEFAULT_CONTROLLER, TASKQUEUE, ApiVersion, StopPolicy, TaskQueueKind
 
 
 class TaskQueueSpec(Part):
@@ -30,6 +30,11 @@ class TaskQueueSpec(Part):
         default_factory=dict,
         description="By resource: what the pods of the queue may request together, such as "
         '{cpu: "20", memory: 64Gi, pods: 100, nvidia.com/gpu: 4}. A resource that is not named is not limited.',
+    )
+    stop_policy: StopPolicy = Field(
+        StopPolicy.NONE,
+        description="Hold: nothing more starts in the queue, what runs goes on. HoldAndDrain: what runs is ended with "
+        "grace as well, and queued again, not charged a retry. None: neither.",
     )
 
 

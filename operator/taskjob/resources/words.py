@@ -88,6 +88,14 @@ class PodRetention(StrEnum):
     KEEP = "Keep"
 
 
+class StopPolicy(StrEnum):
+    """Whether a TaskQueue admits, and what becomes of what it runs."""
+
+    NONE = "None"
+    HOLD = "Hold"
+    HOLD_AND_DRAIN = "HoldAndDrain"
+
+
 class Stopping(StrEnum):
     """Why the current attempt is being stopped."""
 
