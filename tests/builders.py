@@ -127,10 +127,14 @@ def a_job(name: str) -> JobBuilder:
     return JobBuilder(name)
 
 
-def a_queue(name: str = "default", quota: Mapping[str, float] | None = None, version: int = 1, **more: Any) -> Queue:
-    """A queue; `quota` in cores, bytes and pieces, none: unlimited; `more` are other fields."""
-    limits = {key: round(value * 1000) if key == "cpu" else int(value) for key, value in (quota or {}).items()}
-    return Queue(QueueName(name), version=version, generation=version, quota=tuple(sorted(limits.items())), **more)
+def a_queue(name: str = "default", quota: Mapping[str, float] | None = None, version: int = 1, **terms: Any) -> Queue:
+    """A queue; `quota` in cores, bytes and pieces, none: unlimited. `terms` are fields of `Queue`."""
+    return Queue(QueueName(name), version=version, generation=version, quota=limits(**(quota or {})), **terms)
+
+
+def limits(**amounts: float) -> Amounts:
+    """A quota or a limit, in cores, bytes and pieces; what is 0 is 0, not left out."""
+    return tuple(sorted((key, round(value * 1000) if key == "cpu" else int(value)) for key, value in amounts.items()))
 
 
 @dataclass

@@ -306,8 +306,9 @@ class Anything(RuleBasedStateMachine):
             remembers = tracked.refusal is not None or any(pod.gone for pod in state.pods_of(uid))
             if not remembers:
                 assert tracked.queued == other.jobs[uid].queued, tracked.job.name
-                shapes = state.queues.by_name[tracked.job.queue].shapes if tracked.queued else {tracked.job.request: []}
-                assert tracked.job.request in shapes
+                if tracked.place is not None:
+                    rows = state.queues.by_name[tracked.job.queue].line.rows
+                    assert tracked.place in rows[tracked.job.request]
 
     @invariant()
     def a_job_has_one_live_pod_at_most_and_attempts_rise(self) -> None:

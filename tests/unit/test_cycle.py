@@ -272,7 +272,7 @@ def test_a_job_moved_to_another_queue_waits_there() -> None:
     world.edit("a", queue="free")
     world.run()
     assert world.names_launched() == ["a"]
-    assert not world.state.queues.by_name[world.job("a").queue].shapes
+    assert not world.state.queues.by_name[world.job("a").queue].line
 
 
 def test_a_deleted_queue_leaves_what_runs_and_tells_what_waits() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from builders import amounts
 from taskjob.core import explain
 from taskjob.core.model import Dependency, JobKey, JobName, Namespace, QueueName
-from taskjob.core.phases import Condition, Phase
-from taskjob.core.quota import Ledger
+from taskjob.core.phases import Condition, Phase, Reason
+from taskjob.core.why import Why
 
 QUEUE = QueueName("gpu")
 
@@ -44,23 +43,18 @@ def test_a_cycle_begins_with_its_first_member_by_name_whoever_is_told() -> None:
 
 
 def test_figures_are_written_as_quantities() -> None:
-    ledger = Ledger()
-    ledger.quota = {"cpu": 20_000, "memory": 64 * 2**30}
-    ledger.charge(amounts(cpu=19.5, memory=2**30))
-    lacking = ledger.shortage(amounts(cpu=1))
-    assert lacking is not None
-    assert explain.shortage(QUEUE, ledger, lacking) == 'needs cpu 1; queue "gpu" has 500m of 20 left'
-    exceeding = ledger.excess(amounts(memory=2**40))
-    assert exceeding is not None
-    assert explain.excess(QUEUE, exceeding) == (
+    short = Why(Reason.WAITING_FOR_QUOTA, QUEUE, "cpu", 1000, 500, 20_000)
+    assert explain.waiting(short) == 'needs cpu 1; queue "gpu" has 500m of 20 left'
+    exceeding = Why(Reason.EXCEEDS_QUOTA, QUEUE, "memory", 2**40, 2**36, 2**36)
+    assert explain.waiting(exceeding) == (
         'asks for memory 1Ti, more than all of the quota of queue "gpu" (64Gi): ask for less, or raise the quota'
     )
 
 
 def test_a_queue_that_is_not_there_or_cannot_be_used() -> None:
-    assert explain.queue_not_found(QUEUE) == (
+    assert explain.waiting(Why(Reason.QUEUE_NOT_FOUND, QUEUE)) == (
         'there is no TaskQueue "gpu": create it, or set spec.queue to one that exists'
     )
-    assert explain.queue_unusable(QUEUE, "spec.quota: is wrong") == (
+    assert explain.waiting(Why(Reason.QUEUE_NOT_FOUND, QUEUE, problem="spec.quota: is wrong")) == (
         'TaskQueue "gpu" cannot be used: spec.quota: is wrong'
     )

@@ -4,7 +4,7 @@ The whole story, in the order in which it happens:
 
 1. time passes: jobs whose instant has come (backoff, deadline, timeout, time to live) are looked at
 2. life: each job that something happened to is decided by `lifecycle.step`: status, stop, may it be admitted
-3. admission: the queues that something happened to admit what fits, in `ordering.admission_key`'s order,
+3. admission: the queues that something happened to, and their cohorts, admit what fits, in the order of `offers`,
    and reserve its quota at once
 4. explanation: what was looked at and not admitted is told why
 5. care: ended pods are captured and removed, finished jobs removed when their time is over
@@ -20,13 +20,15 @@ from heapq import heappop, heappush
 
 from taskjob.core import explain, retention
 from taskjob.core.admission import admit
+from taskjob.core.deadlines import earliest
 from taskjob.core.decisions import EndPod, Fault, Plan
 from taskjob.core.draft import Draft
 from taskjob.core.lifecycle import Eviction, Facts, step, under_way
 from taskjob.core.model import Job, Pod
-from taskjob.core.phases import Phase, Stopping, StopPolicy
+from taskjob.core.phases import Phase, Reason, Stopping, StopPolicy
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob
+from taskjob.core.why import Why
 
 
 def plan(state: State, now: datetime, room: int) -> Plan:
@@ -49,12 +51,13 @@ def plan(state: State, now: datetime, room: int) -> Plan:
                 draft.faults.append(Fault(uid, repr(error)))
     admit(draft, room)
     draft.decisions.extend(retention.orphans(state, now))
-    wake_at = state.timers[0][0] if state.timers else None
+    wake_at = earliest(state.timers[0][0] if state.timers else None, state.queues.wake_at)
     return Plan(tuple(draft.decisions), tuple(draft.entries), wake_at, tuple(draft.faults))
 
 
 # ------------------------------------------------------------------ 1. time
 def _pass_time(state: State, now: datetime) -> None:
+    state.queues.pass_time(now)
     timers = state.timers
     while timers and timers[0][0] <= now:
         at, uid = heappop(timers)
@@ -123,7 +126,7 @@ def _eviction(state: State, tracked: TrackedJob) -> Eviction | None:
     name = tracked.job.queue
     queue = state.queues.by_name[name].queue if name in state.queues.by_name else None
     if queue is not None and queue.stop_policy is StopPolicy.HOLD_AND_DRAIN:
-        return Eviction(Stopping.QUEUE_HELD, explain.queue_held(name))
+        return Eviction(Stopping.QUEUE_HELD, explain.waiting(Why(Reason.QUEUE_HELD, name)))
     return tracked.eviction
 
 

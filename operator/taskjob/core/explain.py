@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskjob.core import amounts
-from taskjob.core.model import Dependency, JobKey, QueueName
-from taskjob.core.phases import Condition, Phase
-from taskjob.core.quota import Ledger
+from taskjob.core.model import Dependency, JobKey
+from taskjob.core.phases import Condition, Phase, Reason
+from taskjob.core.why import RUNNING, Why
 
 NAMED = 3
 """How many names a sentence lists before it counts the rest."""
@@ -53,35 +53,38 @@ def cycle(path: Sequence[JobKey]) -> str:
     return "its dependencies form a cycle: " + " -> ".join(names)
 
 
-def shortage(queue: QueueName, ledger: Ledger, lacking: tuple[str, int, int]) -> str:
-    """What does not fit now."""
-    resource, asked, available = lacking
-    quota = ledger.quota[resource]
-    return (
-        f'needs {resource} {amounts.show(resource, asked)}; queue "{queue}" has '
-        f"{amounts.show(resource, available)} of {amounts.show(resource, quota)} left"
-    )
+def waiting(why: Why) -> str:
+    """What keeps a job in its queue; nothing to say of one that is next."""
+    queue = f'queue "{why.queue}"'
+    match why.reason:
+        case Reason.QUEUE_NOT_FOUND if why.problem is not None:
+            return f'TaskQueue "{why.queue}" cannot be used: {why.problem}'
+        case Reason.QUEUE_NOT_FOUND:
+            return f'there is no TaskQueue "{why.queue}": create it, or set spec.queue to one that exists'
+        case Reason.QUEUE_HELD:
+            return f'TaskQueue "{why.queue}" is held (spec.stopPolicy): nothing starts in it until it is released'
+        case Reason.NAMESPACE_NOT_ALLOWED:
+            return f"{queue} does not take jobs of this namespace (spec.namespaceSelector): name another in spec.queue"
+        case Reason.EXCEEDS_QUOTA:
+            asked, limit = amounts.show(why.resource, why.asked), amounts.show(why.resource, why.limit)
+            return (
+                f"asks for {why.resource} {asked}, more than all of the quota of {queue} ({limit}): "
+                "ask for less, or raise the quota"
+            )
+        case Reason.RATE_LIMITED:
+            return f"{queue} starts at most {why.limit} jobs a second (spec.maxStartsPerSecond)"
+        case Reason.WAITING_FOR_QUOTA:
+            return _shortage(why, queue)
+        case _:
+            return ""
 
 
-def excess(queue: QueueName, exceeding: tuple[str, int, int]) -> str:
-    """What can never fit."""
-    resource, asked, quota = exceeding
-    return (
-        f"asks for {resource} {amounts.show(resource, asked)}, more than all of the quota of queue "
-        f'"{queue}" ({amounts.show(resource, quota)}): ask for less, or raise the quota'
-    )
-
-
-def queue_not_found(queue: QueueName) -> str:
-    """The queue does not exist."""
-    return f'there is no TaskQueue "{queue}": create it, or set spec.queue to one that exists'
-
-
-def queue_held(queue: QueueName) -> str:
-    """The queue's stopPolicy."""
-    return f'TaskQueue "{queue}" is held (spec.stopPolicy): nothing starts in it until it is released'
-
-
-def queue_unusable(queue: QueueName, problem: str) -> str:
-    """The queue's own spec cannot be used."""
-    return f'TaskQueue "{queue}" cannot be used: {problem}'
+def _shortage(why: Why, queue: str) -> str:
+    if why.resource == RUNNING:
+        return f"{queue} runs {why.limit} jobs, as many as it may (spec.maxRunning)"
+    if why.resource:
+        asked, limit = amounts.show(why.resource, why.asked), amounts.show(why.resource, why.limit)
+        return f"needs {why.resource} {asked}; {queue} has {amounts.show(why.resource, why.available)} of {limit} left"
+    if why.behind is not None:
+        return f"it would fit, but what is left in {queue} is kept for a job that comes first"
+    return f"{queue} takes its quota from the nodes, which are not known yet"

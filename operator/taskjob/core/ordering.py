@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Final
+
 from taskjob.core.model import Job
 
-AdmissionKey = tuple[int, float, str, str, str]
+AdmissionKey = tuple[float, float, str, str, str]
+
+LEVEL: Final = 100
+"""One level of priority: as far as Low is from Normal, and Normal from High."""
 
 
-def admission_key(job: Job) -> AdmissionKey:
+def admission_key(job: Job, aging_seconds: int = 0) -> AdmissionKey:
     """The order of admission within a queue; the smaller key starts first.
 
-    1. the higher priority
+    1. the higher priority; in a queue with aging, one `LEVEL` higher for each `aging_seconds` of waiting. All of a
+       queue age alike, so that their order never changes: by creation, for each level so many seconds earlier
     2. the earlier creation, to the second (what creationTimestamp tells)
     3. the namespace, then the name: so that names made in a sequence start in it
     4. the uid, which makes the order total
     """
-    return (-job.priority, job.created_at.timestamp(), job.namespace, job.name, job.uid)
+    created = job.created_at.timestamp()
+    first = created - job.priority * aging_seconds / LEVEL if aging_seconds else -job.priority
+    return (first, created, job.namespace, job.name, job.uid)
+
+
+def aged_priority(key: AdmissionKey, aging_seconds: int, now: datetime) -> float:
+    """What the first criterion of a key is worth at `now`: comparable between queues, however they age."""
+    return (now.timestamp() - key[0]) * LEVEL / aging_seconds if aging_seconds else -key[0]

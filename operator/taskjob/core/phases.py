@@ -56,10 +56,12 @@ class Reason(StrEnum):
     WAITING_FOR_QUOTA = "WaitingForQuota"
     EXCEEDS_QUOTA = "ExceedsQuota"  # can never fit its queue as the queue is now
     QUEUE_NOT_FOUND = "QueueNotFound"
+    QUEUE_HELD = "QueueHeld"  # the queue's stopPolicy
+    NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"  # the queue's namespaceSelector
+    RATE_LIMITED = "RateLimited"  # the queue's maxStartsPerSecond
     BACKING_OFF = "BackingOff"
     SUSPENDED = "Suspended"
     PREEMPTED = "Preempted"  # its attempt made room for another job; it waits its turn again
-    QUEUE_HELD = "QueueHeld"  # the queue's stopPolicy
     POD_REFUSED = "PodRefused"  # the API server refused the pod; tried again with backoff, up to a cap
     INVALID_SPEC = "InvalidSpec"  # written past the schema; waits for the spec to be corrected
     # active

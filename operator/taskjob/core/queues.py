@@ -1,27 +1,41 @@
 """The queues: who names them, who waits in them, and what is charged to them.
 
 Part of `state.State`, over its jobs. A change of one job or pod costs what its own queue's part of it costs, however
-many wait; a change of a TaskQueue has all that waits in it looked at again.
+many wait. A change of a TaskQueue costs what waits in it; one of its quota only what that changes the answer for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from heapq import heappush
+from datetime import datetime
+from heapq import heappop, heappush
 
-from taskjob.core.model import DEFAULT_CONTROLLER, Amounts, AttemptId, Queue, QueueName, Uid
+from taskjob.core.line import Line, fits
+from taskjob.core.model import DEFAULT_CONTROLLER, Amounts, AttemptId, CohortName, Namespace, Queue, QueueName, Uid
 from taskjob.core.ordering import admission_key
-from taskjob.core.tracked import TrackedJob, TrackedPod, TrackedQueue
+from taskjob.core.selectors import matches
+from taskjob.core.tracked import SECOND, Claim, TrackedCohort, TrackedJob, TrackedPod, TrackedQueue
 
 
 class Queues:
-    """Queues by name, be there a TaskQueue or not, and the charges of attempts.
+    """Queues by name, be there a TaskQueue or not, their cohorts, and the charges of attempts.
 
     Reads `jobs`, marks in `dirty_jobs` whom a change concerns, and in `dirty` the queues that admission has to look at.
     `controller` names this installation: it acts for the queues that name it.
     """
 
-    __slots__ = ("_controller", "_dirty_jobs", "_jobs", "by_name", "charges", "dirty")
+    __slots__ = (
+        "_controller",
+        "_dirty_jobs",
+        "_jobs",
+        "_namespaces",
+        "_wakes",
+        "by_name",
+        "charges",
+        "cohorts",
+        "dirty",
+    )
 
     def __init__(
         self, jobs: dict[Uid, TrackedJob], dirty_jobs: dict[Uid, None], controller: str = DEFAULT_CONTROLLER
@@ -29,7 +43,10 @@ class Queues:
         self._controller = controller
         self._jobs = jobs
         self._dirty_jobs = dirty_jobs
+        self._namespaces: dict[Namespace, Mapping[str, str]] = {}
+        self._wakes: list[tuple[datetime, QueueName]] = []
         self.by_name: dict[QueueName, TrackedQueue] = {}
+        self.cohorts: dict[CohortName, TrackedCohort] = {}
         self.charges: dict[AttemptId, tuple[QueueName, Amounts]] = {}
         self.dirty: dict[QueueName, None] = {}
 
@@ -47,35 +64,108 @@ class Queues:
         queue = tracked.queue if tracked is not None else None
         return (queue.controller if queue is not None else DEFAULT_CONTROLLER) == self._controller
 
+    # ------------------------------------------------------------------ time
+    def wake(self, name: QueueName, tracked: TrackedQueue, now: datetime) -> None:
+        """Look at the queue again when its limit of starts allows one, if somebody waits for that."""
+        at = tracked.starts_again_at(now) if tracked.line else None
+        if at is not None and at != tracked.wake_at:
+            tracked.wake_at = at
+            heappush(self._wakes, (at, name))
+
+    def pass_time(self, now: datetime) -> None:
+        """Queues whose instant has come are looked at."""
+        while self._wakes and self._wakes[0][0] <= now:
+            _, name = heappop(self._wakes)
+            if name in self.by_name:
+                self.dirty[name] = None
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """The next instant at which a queue is to be looked at without an event."""
+        return self._wakes[0][0] if self._wakes else None
+
     # ------------------------------------------------------------------ TaskQueues
     def put(self, queue: Queue) -> None:
-        """A TaskQueue as it now is. All that waits in it is looked at again."""
+        """A TaskQueue as it now is."""
         if queue.controller != self._controller:
             # Another installation's: that is all that concerns us. Above all it lends us nothing.
             queue = Queue(queue.name, queue.version, queue.generation, controller=queue.controller)
         tracked = self._at(queue.name)
-        if tracked.queue is not None and tracked.queue.version > queue.version:
+        before = tracked.queue
+        if before is not None and before.version > queue.version:
             return
-        changed = tracked.queue is None or replace(tracked.queue, version=0) != replace(queue, version=0)
         tracked.queue = queue
-        if changed:
-            tracked.ledger.quota = dict(queue.quota)
-            self._look_again(queue.name, tracked)
+        if before is not None and replace(before, version=0) == replace(queue, version=0):
+            return
+        self._agree(queue.name, tracked, queue.quota if queue.quota_from_nodes is None else tracked.ledger.quota)
+        kept = before is not None and _line_of(before) == _line_of(queue)
+        if kept:  # the line stays as it is; only what it is told may be something else
+            for row in tracked.line.rows.values():
+                tracked.unexplained.update((Uid(key[-1]), None) for key in row)
+            self.dirty[queue.name] = None
+        else:
+            self._line_up_again(queue.name, tracked)
+
+    def set_quota(self, name: QueueName, quota: Mapping[str, int]) -> None:
+        """A quota that follows the nodes is this now."""
+        tracked = self.by_name.get(name)
+        if tracked is not None and tracked.ledger.quota != quota:
+            self._agree(name, tracked, quota)
 
     def drop(self, name: QueueName) -> None:
         """A TaskQueue is gone: what runs goes on, what waits is told."""
         tracked = self.by_name.get(name)
         if tracked is not None and tracked.queue is not None:
             tracked.queue = None
-            tracked.ledger.quota = {}
-            self._look_again(name, tracked)
+            self._agree(name, tracked, {})
+            self._line_up_again(name, tracked)
             self._forget_if_empty(name)
 
-    def _look_again(self, name: QueueName, tracked: TrackedQueue) -> None:
-        tracked.shapes.clear()
+    def _agree(self, name: QueueName, tracked: TrackedQueue, quota: Amounts | Mapping[str, int]) -> None:
+        """Quota, cohort, limits and weight are now these."""
+        queue, ledger, before = tracked.queue, tracked.ledger, tracked.cohort
+        ledger.leave_pool()
+        ledger.quota = dict(quota)
+        ledger.weight = queue.weight if queue is not None else 1
+        cohort = self._cohort(queue.cohort) if queue is not None and queue.cohort is not None else None
+        if before is not cohort:
+            if before is not None:
+                del before.queues[name]
+                if not before.queues:
+                    del self.cohorts[before.name]
+            if cohort is not None:
+                cohort.queues[name] = tracked
+            tracked.cohort = cohort
+        if cohort is not None and queue is not None:
+            ledger.join_pool(cohort.pool, queue.borrowing_limit, queue.lending_limit)
+        concerned = {name: tracked}
+        for each in (before, cohort):
+            concerned.update(each.queues if each is not None else {})
+        for other, its in concerned.items():
+            self._measure(its)
+            self.dirty[other] = None
+
+    def _cohort(self, name: CohortName) -> TrackedCohort:
+        cohort = self.cohorts.get(name)
+        if cohort is None:
+            cohort = self.cohorts[name] = TrackedCohort(name)
+        return cohort
+
+    @staticmethod
+    def _measure(tracked: TrackedQueue) -> None:
+        """The capacity may have changed: who now can never fit, or now can, is told."""
+        before, tracked.capacity = tracked.capacity, tracked.ledger.capacity()
+        if before != tracked.capacity:
+            for request, row in tracked.line.rows.items():
+                if fits(request, before) != fits(request, tracked.capacity):
+                    tracked.unexplained.update((Uid(key[-1]), None) for key in row)
+
+    def _line_up_again(self, name: QueueName, tracked: TrackedQueue) -> None:
+        tracked.line = Line()
         tracked.unexplained.clear()
+        tracked.blocked = tracked.claim = None
         for uid in tracked.members:
-            self._jobs[uid].queued = False
+            self._jobs[uid].place = None
             self._dirty_jobs[uid] = None
         self.dirty[name] = None
 
@@ -91,14 +181,52 @@ class Queues:
             del self.by_name[name]
             self.dirty.pop(name, None)
 
+    @staticmethod
+    def claims_on(tracked: TrackedQueue) -> list[Claim]:
+        """What the cohort keeps for heads of other queues, first come first."""
+        if tracked.cohort is None:
+            return []
+        others = (each for each in tracked.cohort.queues.values() if each is not tracked)
+        return sorted((each.claim for each in others if each.claim is not None), key=lambda claim: claim.order)
+
+    # ------------------------------------------------------------------ namespaces
+    def put_namespace(self, name: Namespace, labels: Mapping[str, str]) -> None:
+        """The labels of a namespace; queues that choose by labels look at its jobs again."""
+        if self._namespaces.get(name) != labels:
+            self._namespaces[name] = dict(labels)
+            self._look_at_jobs_of(name)
+
+    def drop_namespace(self, name: Namespace) -> None:
+        """A namespace is gone."""
+        if self._namespaces.pop(name, None) is not None:
+            self._look_at_jobs_of(name)
+
+    def _look_at_jobs_of(self, namespace: Namespace) -> None:
+        for tracked in self.by_name.values():
+            if tracked.queue is not None and tracked.queue.namespace_selector:
+                for uid in tracked.members:
+                    if self._jobs[uid].job.namespace == namespace:
+                        self._dirty_jobs[uid] = None
+
+    def takes(self, tracked: TrackedQueue, namespace: Namespace) -> bool:
+        """Whether the queue takes jobs of that namespace; of one that nobody told of, as if it had no labels."""
+        queue = tracked.queue
+        if queue is None or not queue.namespace_selector:
+            return True
+        return matches(queue.namespace_selector, self._namespaces.get(namespace, {}))
+
     # ------------------------------------------------------------------ charges
     def settle(self, tracked: TrackedPod) -> None:
         """A live pod is charged as it was created, one that is ended or gone is not."""
         pod = tracked.pod
         if not tracked.live:
             self.release(pod.attempt)
-        elif self.charges.get(pod.attempt) != (pod.queue, pod.request):
+            return
+        held = self.charges.get(pod.attempt)
+        if held != (pod.queue, pod.request):
             self.charge(pod.attempt, pod.queue, pod.request)
+            if held is None:  # not started by us: its instant is cut to the second, so it may be up to one later
+                self.by_name[pod.queue].started(pod.created_at + SECOND)
 
     def charge(self, attempt: AttemptId, name: QueueName, request: Amounts) -> None:
         """Charge an attempt; what it was charged before no longer counts."""
@@ -133,19 +261,28 @@ class Queues:
         """The job may be admitted: it waits its turn, and is told why if that does not come at once."""
         job = tracked.job
         queue = self._at(job.queue)
-        if not tracked.queued:
-            tracked.queued = True
-            tracked.ticket += 1
-            heap = queue.shapes.setdefault(job.request, [])
-            heappush(heap, (admission_key(job), tracked.ticket, job.uid))
+        if not self.takes(queue, job.namespace):
+            self.unqueue(tracked)
+        elif tracked.place is None:
+            tracked.place = admission_key(job, queue.queue.aging_seconds if queue.queue is not None else 0)
+            queue.line.add(tracked.place, job.request)
         queue.unexplained[job.uid] = None
         self.dirty[job.queue] = None
 
     def unqueue(self, tracked: TrackedJob) -> None:
-        """The job may not be admitted (any more). Its heap entry becomes void and falls out when it surfaces."""
-        if tracked.queued:
-            tracked.queued = False
-            tracked.ticket += 1
-            queue = self.by_name.get(tracked.job.queue)
-            if queue is not None:
-                queue.unexplained.pop(tracked.job.uid, None)
+        """The job may not be admitted (any more)."""
+        queue = self.by_name.get(tracked.job.queue)
+        if queue is None:
+            return
+        queue.unexplained.pop(tracked.job.uid, None)
+        if tracked.place is not None:
+            queue.line.remove(tracked.place, tracked.job.request)
+            tracked.place, tracked.blocked_since = None, None
+            if queue.blocked == tracked.job.uid:  # it keeps nothing any more from those behind it
+                queue.blocked = queue.claim = None
+                self.dirty[tracked.job.queue] = None
+
+
+def _line_of(queue: Queue) -> tuple[object, ...]:
+    """What decides who stands in line, and in which order, and whether what runs is drained."""
+    return (queue.aging_seconds, queue.namespace_selector, queue.stop_policy, queue.controller)

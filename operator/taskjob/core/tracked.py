@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import insort
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from taskjob.core.decisions import SetStatus
 from taskjob.core.dependencies import Edge
 from taskjob.core.lifecycle import Eviction, Refusal
-from taskjob.core.model import Amounts, AttemptId, Job, JobKey, JobName, Pod, Queue, Uid
+from taskjob.core.line import Line
+from taskjob.core.model import Amounts, AttemptId, CohortName, Job, JobKey, JobName, Pod, Queue, QueueName, Uid
 from taskjob.core.ordering import AdmissionKey
 from taskjob.core.phases import Condition, Phase, Reason
-from taskjob.core.quota import Ledger
+from taskjob.core.quota import Ledger, Pool
 
 
 class LogCare(Enum):
@@ -65,29 +68,81 @@ class TrackedJob:
     refusal: Refusal | None = None
     eviction: Eviction | None = None  # decided, and the status does not say so yet
     asked: SetStatus | None = None  # the status write that should be on its way
-    ticket: int = 0  # entries of the admission heaps with another ticket are void
-    queued: bool = False
+    place: AdmissionKey | None = None  # in the line of its queue, while it waits in it
+    blocked_since: datetime | None = None  # when it was first in line and did not fit, as far as we saw
     told: int = -1  # the number of the last transition that history was told
     told_as: tuple[Phase, Reason, int, int] | None = None  # phase, reason, priority, generation of that row
     recorded: int = -1  # the number of the last transition that history confirmed
     removal_asked: bool = False
     wake_at: datetime | None = None
 
+    @property
+    def queued(self) -> bool:
+        """It stands in line: nothing but its queue keeps it."""
+        return self.place is not None
 
-Waiter = tuple[AdmissionKey, int, Uid]
-"""An entry of an admission heap: the key, the ticket at that time, the job."""
+
+Order = tuple[bool, float, float, float, str, str, str]
+"""Of an offer (see `offers`): borrows, share, -priority, created, namespace, name, uid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A first in line that waits with a reservation: what it asks, and what of the cohort's pool is kept for it."""
+
+    order: Order
+    request: Amounts
+    pool: Mapping[str, int]
+
+    @property
+    def uid(self) -> Uid:
+        """Whose it is."""
+        return Uid(self.order[-1])
+
+
+STARTS = 1000
+"""How many starts are remembered for a queue whose limit is not known yet."""
+
+SECOND = timedelta(seconds=1)
 
 
 @dataclass(slots=True, eq=False)
 class TrackedQueue:
-    """A queue by name, be there a TaskQueue or not: who names it, who waits in it, what is charged.
-
-    Jobs that wait are kept by the shape of their request: what does not fit for the first of a shape does not
-    fit for the others, so a cycle looks at one job per shape, however many wait.
-    """
+    """A queue by name, be there a TaskQueue or not: who names it, who waits in it, what is charged."""
 
     queue: Queue | None = None
     ledger: Ledger = field(default_factory=Ledger)
+    cohort: TrackedCohort | None = None
+    capacity: dict[str, int] = field(default_factory=dict)  # the ledger's, since it changes rarely
     members: dict[Uid, None] = field(default_factory=dict)  # jobs that are not terminal
-    shapes: dict[Amounts, list[Waiter]] = field(default_factory=dict)
-    unexplained: dict[Uid, None] = field(default_factory=dict)  # queued since the last full look
+    line: Line = field(default_factory=Line)  # of them, those that may start
+    unexplained: dict[Uid, None] = field(default_factory=dict)  # waiting, and not told why since that may have changed
+    blocked: Uid | None = None  # the first in line, if it did not fit at the last look
+    claim: Claim | None = None  # what is kept for it
+    starts: list[datetime] = field(default_factory=list)  # the last starts, while their number is limited; sorted
+    wake_at: datetime | None = None
+
+    def started(self, at: datetime) -> None:
+        """An attempt is started; remembered as far as the limit of starts asks for it, or might."""
+        most = self.queue.max_starts_per_second if self.queue is not None else STARTS
+        if most:
+            insort(self.starts, at)
+            if len(self.starts) > most:
+                del self.starts[:-most]
+
+    def starts_again_at(self, now: datetime) -> datetime | None:
+        """When the limit of starts allows the next, if it does not now: no second sees more of them than allowed."""
+        most = self.queue.max_starts_per_second if self.queue is not None else 0
+        if not most or len(self.starts) < most:
+            return None
+        again_at = self.starts[-most] + SECOND
+        return again_at if now < again_at else None
+
+
+@dataclass(slots=True, eq=False)
+class TrackedCohort:
+    """The queues that lend to each other under one name, and what they lend."""
+
+    name: CohortName
+    pool: Pool = field(default_factory=Pool)
+    queues: dict[QueueName, TrackedQueue] = field(default_factory=dict)

@@ -1,0 +1,186 @@
+"""What each queue of a cohort offers to start next, and which of these offers goes first.
+
+A queue offers the first of those that wait in it, its *head*; if that does not fit and the queue is no `StrictFIFO`,
+the first that does. Who asks for more than could ever fit is passed over. Between the queues of a cohort:
+
+1. what stays within its queue's own quota goes before what borrows
+2. of what borrows, that of the queue with the smaller weighted dominant share (`quota.Ledger.share`), counted with the
+   job on top; for a head that has waited `reserve_after_seconds` without it, so that a large job is not put behind for
+   being large
+3. the higher priority, each aged by its own queue's rules
+4. the earlier creation, then namespace, name and uid
+
+A head that did not fit for `reserve_after_seconds` has a *claim*: in its queue nothing may start that would use what it
+needs, and nothing of what it needs of the cohort may be borrowed by who goes after it. A claim never keeps another
+queue from its own quota. A claim to a queue's own quota goes before all that borrows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from taskjob.core.line import Found, fits
+from taskjob.core.model import Amounts, QueueName, Uid
+from taskjob.core.ordering import AdmissionKey, aged_priority
+from taskjob.core.phases import StopPolicy, Strategy
+from taskjob.core.quota import less
+from taskjob.core.tracked import Claim, Order, TrackedJob, TrackedQueue
+
+
+class Offer(NamedTuple):
+    """A job that fits now. Offers compare by their order, which is total."""
+
+    order: Order
+    name: QueueName
+    key: AdmissionKey
+    request: Amounts
+
+
+def is_open(tracked: TrackedQueue) -> bool:
+    """Whether anything may start in the queue, as far as quota and the rate of starts allow."""
+    queue = tracked.queue
+    return (
+        queue is not None
+        and queue.problem is None
+        and queue.stop_policy is StopPolicy.NONE
+        and (not queue.max_running or tracked.ledger.charges < queue.max_running)
+        and (queue.quota_from_nodes is None or bool(tracked.ledger.quota))  # else the nodes are not known yet
+    )
+
+
+class Round:
+    """The queues of one cohort, or one queue without a cohort, in one cycle: offers, until nothing more fits.
+
+    Whoever takes an offer has it charged and its job out of the line, then calls `taken`.
+    """
+
+    __slots__ = ("_current", "_heap", "_jobs", "_largest", "_now", "_queues", "claims")
+
+    def __init__(self, jobs: dict[Uid, TrackedJob], queues: Mapping[QueueName, TrackedQueue], now: datetime) -> None:
+        self._jobs = jobs
+        self._queues = queues
+        self._now = now
+        self.claims: dict[QueueName, Claim] = {}
+        self._current: dict[QueueName, Offer] = {}
+        self._heap: list[Offer] = []
+        self._largest: dict[str, int] = {}  # what an offer asks at most, while nobody has a claim
+        self._refresh()
+
+    # ------------------------------------------------------------------ offers
+    def best(self) -> Offer | None:
+        """The offer that goes first."""
+        heap = self._heap
+        while heap and self._current.get(heap[0].name) is not heap[0]:
+            heappop(heap)
+        return heap[0] if heap else None
+
+    def taken(self, offer: Offer) -> None:
+        """This offer was accepted. What is left may no longer do for others, or give a head that has waited a claim."""
+        name = offer.name
+        if self.claims:
+            self._refresh()
+            return
+        if not self._offer(name):
+            self._refresh()
+            return
+        pool = self._queues[name].ledger.pool
+        if pool is None or all(amount <= pool.left(resource) for resource, amount in self._largest.items()):
+            return
+        for other, current in list(self._current.items()):
+            if other != name and not self._queues[other].ledger.fits(current.request) and not self._offer(other):
+                self._refresh()
+                return
+
+    def _refresh(self) -> None:
+        known = False
+        while not known:  # a claim that is found only now concerns those that were looked at before
+            self._current, self._heap, self._largest = {}, [], {}
+            self._look_for_claims()
+            known = all(self._offer(name) for name, tracked in self._queues.items() if tracked.line)
+
+    def _offer(self, name: QueueName) -> bool:
+        """Renew a queue's offer; False if its head turns out to have a claim that was not known."""
+        tracked = self._queues[name]
+        self._current.pop(name, None)
+        if tracked.starts_again_at(self._now) is not None:
+            return True
+        tracked.blocked = None
+        head = tracked.line.first(tracked.capacity) if is_open(tracked) else None
+        if head is None:
+            return True
+        found = self._head_or_other(name, tracked, head)
+        if found is None or found[0] != head[0]:
+            waiter = self._jobs[Uid(head[0][-1])]
+            tracked.blocked = waiter.job.uid
+            if waiter.blocked_since is None:
+                waiter.blocked_since = self._now
+            elif name not in self.claims and self._is_due(tracked, head):
+                return False
+        if found is not None:
+            offer = Offer(self._order(tracked, *found, counted=not self._is_due(tracked, found)), name, *found)
+            self._current[name] = offer
+            heappush(self._heap, offer)
+            for resource, amount in offer.request:
+                if amount > self._largest.get(resource, 0):
+                    self._largest[resource] = amount
+        return True
+
+    def _head_or_other(self, name: QueueName, tracked: TrackedQueue, head: Found) -> Found | None:
+        ledger = tracked.ledger
+        claim = self.claims.get(name)
+        strict = tracked.queue is not None and tracked.queue.strategy is Strategy.STRICT_FIFO
+        if not self.claims:
+            found = tracked.line.first(ledger.available())
+            return found if found is not None and (found[0] == head[0] or not strict) else None
+        if claim is None:
+            order = self._order(tracked, *head, counted=not self._is_due(tracked, head))
+            ahead = self._claimed(but=name, before=order) if order[0] else {}
+            if fits(head[1], ledger.available(ahead)):
+                return head
+        if strict:
+            return None
+        limits, own = ledger.available(self._claimed(but=name)), ledger.own()
+        if claim is not None:
+            limits, own = less(limits, claim.request), less(own, claim.request)
+        return min(filter(None, (tracked.line.first(limits), tracked.line.first(own))), default=None)
+
+    # ------------------------------------------------------------------ claims
+    def _look_for_claims(self) -> None:
+        """Heads that have waited long enough and do not fit, in their order; each respects those before it."""
+        self.claims = {}
+        due: list[tuple[Order, QueueName, TrackedQueue, Amounts]] = []
+        for name, tracked in self._queues.items():
+            if tracked.blocked is not None and is_open(tracked):
+                head = tracked.line.first(tracked.capacity)
+                if head is not None and self._is_due(tracked, head):
+                    due.append((self._order(tracked, *head, counted=False), name, tracked, head[1]))
+        for order, name, tracked, request in sorted(due, key=lambda each: each[0]):
+            ahead = self._claimed(but=name, before=order) if order[0] else {}
+            if not fits(request, tracked.ledger.available(ahead)):
+                self.claims[name] = Claim(order, request, tracked.ledger.claim(request))
+
+    def _claimed(self, *, but: QueueName, before: Order | None = None) -> dict[str, int]:
+        """What others claim of the pool; only those that go before that order, if one is given."""
+        claimed: dict[str, int] = {}
+        for name, claim in self.claims.items():
+            if name != but and (before is None or claim.order < before):
+                for resource, amount in claim.pool.items():
+                    claimed[resource] = claimed.get(resource, 0) + amount
+        return claimed
+
+    def _is_due(self, tracked: TrackedQueue, head: Found) -> bool:
+        since = self._jobs[Uid(head[0][-1])].blocked_since
+        queue = tracked.queue
+        if since is None or queue is None:
+            return False
+        return self._now - since >= timedelta(seconds=queue.reserve_after_seconds)
+
+    def _order(self, tracked: TrackedQueue, key: AdmissionKey, request: Amounts, *, counted: bool) -> Order:
+        ledger, queue = tracked.ledger, tracked.queue
+        borrows = ledger.pool is not None and not ledger.within_quota(request)
+        share = ledger.share(request if counted else ()) if borrows else 0.0
+        aging = queue.aging_seconds if queue is not None else 0
+        return (borrows, share, -aged_priority(key, aging, self._now), *key[1:])
