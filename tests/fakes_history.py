@@ -13,7 +13,7 @@ from datetime import datetime
 
 from taskjob.core.model import AttemptId, Job, Pod, Transition, Uid
 from taskjob.core.phases import Phase
-from taskjob.ports import Batch, DeposedError, FlushOutcome, HistoryUnavailableError, Log, OpenJob
+from taskjob.ports import Batch, DeposedError, FlushOutcome, HistoryUnavailableError, KeptLog, Log, OpenJob
 
 TransitionKey = tuple[AttemptId, Phase | None, Phase, int]
 
@@ -88,15 +88,26 @@ class FakeHistory:
                 known.job, known.transition = entry.job, n
             known.gone_at = known.gone_at or entry.gone_at
         for log in batch.logs:
-            kept = self.logs.setdefault((log.attempt, log.container), log)
-            if kept.size == 0:
-                self.logs[log.attempt, log.container] = log
+            self._keep(log)
         self.flushes += 1
         return FlushOutcome.WRITTEN
 
-    async def kept_logs(self, attempts: Sequence[AttemptId]) -> frozenset[AttemptId]:
+    async def kept_logs(self, attempt: AttemptId) -> Sequence[KeptLog]:
         self._check_available()
-        return frozenset(attempts) & {attempt for attempt, _ in self.logs}
+        return [
+            KeptLog(replace(log, chunks=()), tuple((chunk.n, len(chunk.body)) for chunk in log.chunks))
+            for (of, _), log in sorted(self.logs.items())
+            if of == attempt
+        ]
+
+    def _keep(self, log: Log) -> None:
+        """Chunks add up; those that were left out go."""
+        kept = self.logs.get((log.attempt, log.container))
+        if kept is not None and kept.complete and (kept.size > 0 or log.size == 0):
+            return
+        chunks = {chunk.n: chunk for of in (kept, log) if of is not None for chunk in of.chunks}
+        counting = [chunks[n] for n in sorted(chunks) if n < log.head or log.tail <= n < log.number]
+        self.logs[log.attempt, log.container] = replace(log, chunks=tuple(counting))
 
     def _check_available(self) -> None:
         if not self.available:

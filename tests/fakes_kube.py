@@ -21,12 +21,24 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar, cast
 
+from fakes_logs import FakeLogStream, LogFiles
 from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
-from taskjob.core.model import AttemptId, Job, Pod, PodUid, Queue, QueueName, Status, Uid
+from taskjob.core.model import AttemptId, ContainerRun, Job, Pod, PodUid, Queue, QueueName, Status, Uid
 from taskjob.core.phases import FailureClass, PodPhase, Reason
-from taskjob.kube.logs import Clipper
 from taskjob.kube.pods import pod_name
-from taskjob.ports import Changed, Deposed, Done, Gone, Launched, Log, Refused, Stale, Unreachable, Written
+from taskjob.ports import (
+    Changed,
+    Deposed,
+    Done,
+    Gone,
+    Launched,
+    LogStream,
+    NoLog,
+    Refused,
+    Stale,
+    Unreachable,
+    Written,
+)
 
 _Answer = TypeVar("_Answer")
 
@@ -52,7 +64,7 @@ class FakeKube:
     queues: dict[QueueName, Queue] = field(default_factory=dict)
     queue_figures: dict[QueueName, SetQueueStatus] = field(default_factory=dict)
     warnings: dict[tuple[Uid, Reason], str] = field(default_factory=dict)
-    logs: dict[PodUid, dict[str, bytes]] = field(default_factory=dict)
+    files: LogFiles = field(default_factory=LogFiles)
     created: list[AttemptId] = field(default_factory=list)  # one for each pod that was ever made
     calls: list[tuple[str, object]] = field(default_factory=list)  # (method, decision or pod), answered ones
     obeys_deadlines: bool = False  # whether lowering a running pod's deadline ends it at once
@@ -166,7 +178,21 @@ class FakeKube:
 
     def start(self, pod: Pod, node: str = "node-1") -> Pod:
         """Its main container started."""
-        return self._change_pod(pod, node=node, phase=PodPhase.RUNNING, started_at=_whole(self.now()))
+        started_at = _whole(self.now())
+        containers = (ContainerRun("main", started_at, ended=False, main=True),)
+        return self._change_pod(pod, node=node, phase=PodPhase.RUNNING, started_at=started_at, containers=containers)
+
+    def write(self, pod: Pod, *lines: bytes, container: str = "main", at: datetime | None = None) -> None:
+        """A container writes; all these lines get the same time."""
+        stamp = (at or self.now()).strftime("%Y-%m-%dT%H:%M:%S.%f").encode() + b"000Z "
+        self.files.lines.setdefault((pod.uid, container), []).extend(stamp + line for line in lines)
+        self.files.tell()
+
+    def rotate(self, pod: Pod, container: str = "main") -> None:
+        """The kubelet begins a new file."""
+        key = (pod.uid, container)
+        self.files.lines[key] = []
+        self.files.turns[key] = self.files.turns.get(key, 0) + 1
 
     def succeed(self, pod: Pod) -> Pod:
         """All its containers exited with 0."""
@@ -191,9 +217,14 @@ class FakeKube:
         """The node took its place away."""
         return self.fail(pod, None, FailureClass.EVICTED, "Evicted: The node was low on resource: memory.")
 
+    def change_pod(self, pod: Pod, **fields: Any) -> Pod:
+        """The pod is observed with other fields."""
+        return self._change_pod(pod, **fields)
+
     def remove(self, pod: Pod) -> None:
         """It is gone: deleted by a third party, or the kubelet has ended what was being deleted."""
         last = self.pods.pop(pod.uid)
+        self.files.tell()
         self._emit("forget_pod", replace(last, version=next(self._versions)))
 
     # ------------------------------------------------------------------ ports.KubePort
@@ -220,8 +251,10 @@ class FakeKube:
     async def set_queue_status(self, decision: SetQueueStatus) -> Done | Gone | Refused | Unreachable:
         return self._answer("set_queue_status", decision, lambda: self._set_queue_status(decision))
 
-    async def read_logs(self, pod: Pod, limit_bytes: int) -> tuple[Log, ...] | Gone | Unreachable:
-        return self._answer("read_logs", pod, lambda: self._read_logs(pod, limit_bytes))
+    async def open_log(
+        self, pod: Pod, container: str, *, since: str | None, follow: bool
+    ) -> LogStream | NoLog | Gone | Unreachable:
+        return self._answer("open_log", pod, lambda: self._open_log(pod, container, since, follow))
 
     # ------------------------------------------------------------------ what they do
     def _answer(self, method: str, asked: object, act: Callable[[], _Answer]) -> _Answer:
@@ -329,19 +362,13 @@ class FakeKube:
         self.queue_figures[decision.queue.name] = decision
         return Done()
 
-    def _read_logs(self, pod: Pod, limit_bytes: int) -> tuple[Log, ...] | Gone:
+    def _open_log(self, pod: Pod, container: str, since: str | None, follow: bool) -> LogStream | NoLog | Gone:
         found = self.pods.get(pod.uid)
         if found is None:
             return Gone()
-        if found.started_at is None:
-            return ()
-        logs = []
-        for container, written in self.logs.get(pod.uid, {"main": b""}).items():
-            clipper = Clipper(limit_bytes)
-            clipper.feed(written)
-            body = clipper.body
-            logs.append(Log(pod.attempt, container, body, clipper.size, clipper.size - len(body)))
-        return tuple(logs)
+        if all(run.name != container for run in found.containers):
+            return NoLog(f'container "{container}" in pod "{pod.name}" is waiting to start: ContainerCreating')
+        return FakeLogStream(self, pod.uid, container, since or "", follow=follow)
 
     # ------------------------------------------------------------------ the store
     def _put_job(self, job: Job) -> Job:
@@ -352,7 +379,10 @@ class FakeKube:
 
     def _change_pod(self, pod: Pod, **fields: Any) -> Pod:
         changed = replace(self.pods[pod.uid], version=next(self._versions), **fields)
+        if changed.phase.ended:
+            changed = replace(changed, containers=tuple(replace(run, ended=True) for run in changed.containers))
         self.pods[pod.uid] = changed
+        self.files.tell()
         self._emit("observe_pod", changed)
         return changed
 

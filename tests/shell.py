@@ -15,9 +15,10 @@ from typing import Any
 from fakes_history import FakeHistory
 from fakes_kube import FakeKube
 from taskjob.control.apply import Applier
-from taskjob.control.capture import Capture
+from taskjob.control.capture import Capture, Following
 from taskjob.control.loop import Loop, Wakeup
 from taskjob.control.mirror import Mirror
+from taskjob.control.reading import Care
 from taskjob.control.recorder import Recorder
 from taskjob.core.decisions import EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
 from taskjob.core.model import Job, Pod
@@ -58,8 +59,8 @@ class FlakyKube:
     async def set_queue_status(self, decision: SetQueueStatus) -> Any:
         return await self._call(lambda: self.kube.set_queue_status(decision))
 
-    async def read_logs(self, pod: Pod, limit_bytes: int) -> Any:
-        return await self._call(lambda: self.kube.read_logs(pod, limit_bytes))
+    async def open_log(self, pod: Pod, container: str, *, since: str | None, follow: bool) -> Any:
+        return await self._call(lambda: self.kube.open_log(pod, container, since=since, follow=follow))
 
     async def _call(self, act: Callable[[], Awaitable[Any]]) -> Any:
         if self.random.random() < self.trouble / 2:
@@ -88,13 +89,17 @@ class FlakyKube:
 class Shell:
     """One operator over fakes. `start` begins it, `kill` ends it in the middle of whatever it does."""
 
-    def __init__(self, fake: FakeKube, kube: FlakyKube, history: FakeHistory, *, epoch: int, ttl: int = 3600) -> None:
+    def __init__(
+        self, fake: FakeKube, kube: FlakyKube, history: FakeHistory, *, epoch: int, ttl: int = 3600, follows: int = 100
+    ) -> None:
         self.clock = VirtualClock()
         self.fake = fake
         self.wakeup = Wakeup()
         self.mirror = Mirror(State(default_ttl_seconds=ttl), self.clock, self.wakeup)
         self.recorder = Recorder(history, self.mirror, self.clock, self.wakeup, epoch=epoch)
-        capture = Capture(kube, history, self.recorder, self.mirror, self.wakeup, limit_bytes=1 << 20)
+        care = Care(kube, self.recorder, self.clock, limit_bytes=1 << 20)
+        following = Following(at_once=follows)
+        capture = Capture(care, history, self.mirror, self.wakeup, epoch=epoch, following=following)
         self.applier = Applier(kube, self.mirror, capture, self.clock, self.wakeup, epoch=epoch, in_flight=8)
         self.loop = Loop(self.mirror, self.applier, self.recorder, self.clock, self.wakeup)
         self._capture = capture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,14 @@ class OperatorSettings(CommonSettings):
     tick_seconds: float = Field(0.005, ge=0, le=1, description="Events within this time share one cycle.")
     relist_seconds: float = Field(300, ge=5, description="How often TaskJobs are listed anew.")
     ttl_seconds_after_finished: int = Field(3600, ge=0, description="For TaskJobs that do not say it themselves.")
-    log_limit_bytes: int = Field(10 * 2**20, ge=1024, description="Kept of one container's log.")
+    log_limit_bytes: int = Field(10 * 2**20, ge=1024, description="Kept of one container's log: head and tail.")
+    log_follow_after_seconds: float = Field(
+        2, ge=0, le=3600, description="The log of a container that runs for longer is followed into history."
+    )
+    log_follows: int = Field(100, ge=0, le=5000, description="Logs followed at once; 0: none is.")
+    log_redact: tuple[str, ...] = Field(
+        (), description="Regular expressions; what they match within a line of a log never reaches history."
+    )
     history_flush_seconds: float = Field(0.1, gt=0, le=10)
     history_buffer: int = Field(200_000, ge=1000, description="Entries kept while PostgreSQL is away.")
 
@@ -62,6 +70,18 @@ class OperatorSettings(CommonSettings):
                 "one begins"
             )
         return deadline
+
+    @field_validator("log_redact")
+    @classmethod
+    def _usable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                found = re.compile(pattern.encode())
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+            if found.match(b"") is not None:
+                raise ValueError(f"{pattern!r} matches the empty text, so it would match everywhere")
+        return patterns
 
 
 class ApiSettings(CommonSettings):

@@ -25,11 +25,13 @@ from pydantic import ValidationError
 from taskjob.admin import Admin
 from taskjob.config import OperatorSettings, explain_invalid
 from taskjob.control.apply import Applier
-from taskjob.control.capture import Capture
+from taskjob.control.capture import Capture, Following
 from taskjob.control.loop import Loop, Wakeup
 from taskjob.control.mirror import Mirror, StoreRestoredError
 from taskjob.control.queues import QueueReporter
+from taskjob.control.reading import Care
 from taskjob.control.recorder import Recorder
+from taskjob.control.redact import compile_patterns
 from taskjob.core.model import Job, Uid
 from taskjob.core.state import State
 from taskjob.history.writer import HistoryWriter
@@ -77,7 +79,9 @@ class Acting:
             flush_seconds=settings.history_flush_seconds,
             buffer=settings.history_buffer,
         )
-        capture = Capture(kube, history, recorder, mirror, wakeup, limit_bytes=settings.log_limit_bytes)
+        care = Care(kube, recorder, clock, settings.log_limit_bytes, compile_patterns(settings.log_redact))
+        following = Following(settings.log_follow_after_seconds, settings.log_follows)
+        capture = Capture(care, history, mirror, wakeup, epoch=epoch, following=following)
         applier = Applier(kube, mirror, capture, clock, wakeup, epoch=epoch, in_flight=settings.writes_in_flight)
         reporter = QueueReporter(mirror, clock, applier.submit)
         applier.queue_not_told = reporter.not_told

@@ -49,6 +49,18 @@ queue_jobs = Gauge("taskjobs_queue_jobs", "Jobs of a queue: pending, or admitted
 leader = Gauge("taskjobs_leader", "1 while this process may act, 0 while it stands by.")
 epoch = Gauge("taskjobs_epoch", "The fencing number of this process's leadership; 0 before it ever led.")
 
+# ---------------------------------------------------------------- logs
+log_bytes = Counter("taskjobs_log_bytes_total", "Bytes of containers' logs that were read.")
+log_cut_bytes = Counter("taskjobs_log_cut_bytes_total", "Bytes left out of the middle of logs over the limit.")
+log_gaps = Counter("taskjobs_log_gaps_total", "Places where a log is known to miss something.")
+log_failures = Counter(
+    "taskjobs_log_failures_total",
+    "Logs that could not be read at some moment; why: Unreachable (tried again), Defect (an error of ours).",
+    ["why"],
+)
+log_follows = Gauge("taskjobs_log_follows", "Containers whose logs are followed into history.")
+log_follows_waiting = Gauge("taskjobs_log_follows_waiting", "Containers that wait to be followed.")
+
 # ---------------------------------------------------------------- history
 history_flush_seconds = Histogram("taskjobs_history_flush_seconds", "One flush to PostgreSQL.", buckets=_LATENCIES)
 history_entries = Counter("taskjobs_history_entries_total", "Entries written to PostgreSQL.")

@@ -82,15 +82,80 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class NoLog:
+    """The pod is there, and no log of that container: it has not started, or the kubelet no longer has it."""
+
+    message: str
+
+
+class LogBrokenError(Exception):
+    """A log that was being read broke off: there may be more of it."""
+
+
+class LogStream(Protocol):
+    """A log that was opened, each line with the kubelet's time before it. Close it."""
+
+    async def read(self) -> bytes:
+        """What comes next, waiting for it; empty at the end. Raises `LogBrokenError`."""
+
+    async def close(self) -> None:
+        """Read no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """A part of a log that is complete; `times` are those of the lines that begin in it, a line each."""
+
+    n: int
+    body: bytes
+    times: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogGap:
+    """Something is missing before chunk `before`; `size` in bytes, if anybody knows it."""
+
+    before: int
+    why: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
-    """The captured log of one container. `body` is plain bytes; `cut_bytes` were left out of the middle."""
+    """The log of one container as history is to hold it from now on.
+
+    It consists of chunks, which are written once, and of `body`, the chunk after them, which may still grow: a short
+    log is that alone. Chunk numbers from `head` up to `tail` were left out, or are by this.
+    """
 
     attempt: AttemptId
     container: str
     body: bytes
     size: int  # of what the container wrote, as far as known
-    cut_bytes: int = 0
+    cut_bytes: int = 0  # of them left out of the middle
     note: str = ""  # why it is missing or incomplete, for people
+    times: bytes = b""  # of the lines that begin in `body`, a line each
+    main: bool = False  # it is the pod's main container
+    complete: bool = True  # there is nothing more to come
+    chunks: tuple[LogChunk, ...] = ()  # new ones
+    number: int = 0  # of the chunk that `body` is
+    head: int = 0
+    tail: int = 0
+    gaps: tuple[LogGap, ...] = ()
+    resume: str = ""  # where reading goes on, see `control.stamped`
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory it takes, about."""
+        return len(self.body) + len(self.times) + sum(len(chunk.body) + len(chunk.times) for chunk in self.chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLog:
+    """What history holds of a container's log: enough to go on with it. `sizes` are of the chunks it holds."""
+
+    log: Log
+    sizes: tuple[tuple[int, int], ...] = ()  # (number, bytes), in their order
 
 
 class KubePort(Protocol):
@@ -121,8 +186,10 @@ class KubePort(Protocol):
     async def set_queue_status(self, decision: SetQueueStatus) -> Done | Gone | Refused | Unreachable:
         """Write a TaskQueue's figures."""
 
-    async def read_logs(self, pod: Pod, limit_bytes: int) -> tuple[Log, ...] | Gone | Unreachable:
-        """The logs of all containers of a pod, each bounded: head and tail kept, the cut counted."""
+    async def open_log(
+        self, pod: Pod, container: str, *, since: str | None, follow: bool
+    ) -> LogStream | NoLog | Gone | Unreachable:
+        """The log of one container, from the second `since` (RFC 3339) if given; followed, until the container ends."""
 
 
 # ---------------------------------------------------------------- history
@@ -166,8 +233,8 @@ class HistoryPort(Protocol):
     async def flush(self, epoch: int, batch: Batch) -> FlushOutcome:
         """Write a batch in one transaction. Raises `HistoryUnavailableError`: nothing was written, or all."""
 
-    async def kept_logs(self, attempts: Sequence[AttemptId]) -> frozenset[AttemptId]:
-        """Those of these attempts whose logs are kept. Raises `HistoryUnavailableError`."""
+    async def kept_logs(self, attempt: AttemptId) -> Sequence[KeptLog]:
+        """What is held of an attempt's logs, of each container. Raises `HistoryUnavailableError`."""
 
 
 class DeposedError(Exception):

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,7 +19,17 @@ from taskjob.core.model import AttemptId, Entry, Job, Uid
 from taskjob.core.phases import Phase, Reason
 from taskjob.history.connection import Limits
 from taskjob.history.writer import HistoryWriter
-from taskjob.ports import Batch, DeposedError, FlushOutcome, HistoryPort, HistoryUnavailableError, Log
+from taskjob.ports import (
+    Batch,
+    DeposedError,
+    FlushOutcome,
+    HistoryPort,
+    HistoryUnavailableError,
+    KeptLog,
+    Log,
+    LogChunk,
+    LogGap,
+)
 
 PENDING, STARTING, RUNNING, SUCCEEDED = FULL
 Told = tuple[str, int, str, str, int]
@@ -219,7 +230,7 @@ async def test_a_flush_of_an_older_epoch_writes_nothing(subject: Subject) -> Non
     batch = Batch(tuple(a_story("a", *FULL)), (a_log(a_job("a").build()),))
     assert await subject.history.flush(4, batch) is FlushOutcome.DEPOSED
     assert await subject.told() == []
-    assert await subject.history.kept_logs([AttemptId(Uid("uid-a"), 0, 0, 1)]) == frozenset()
+    assert list(await subject.history.kept_logs(AttemptId(Uid("uid-a"), 0, 0, 1))) == []
     assert await subject.history.flush(5, batch) is FlushOutcome.WRITTEN
 
 
@@ -230,7 +241,7 @@ async def test_an_unavailable_history_says_so_on_every_call(subject: Subject) ->
     with pytest.raises(HistoryUnavailableError):
         await history.flush(1, Batch(tuple(a_story("a", *FULL))))
     with pytest.raises(HistoryUnavailableError):
-        await history.kept_logs([AttemptId(Uid("uid-a"), 0, 0, 1)])
+        await history.kept_logs(AttemptId(Uid("uid-a"), 0, 0, 1))
 
 
 async def test_open_tells_the_jobs_that_are_not_gone(subject: Subject) -> None:
@@ -287,19 +298,67 @@ async def test_logs_are_kept_as_they_were(subject: Subject) -> None:
     assert await subject.log(AttemptId(job.uid, 0, 0, 1), "side") == (b"hello\n", 7, "")
 
 
-async def test_kept_logs_names_the_attempts_that_have_one(subject: Subject) -> None:
+async def test_kept_logs_tells_what_is_held_of_each_container(subject: Subject) -> None:
     job = a_job("a").build()
-    await subject.history.flush(0, Batch(logs=(a_log(job, 1), a_log(job, 2))))
-    asked = [AttemptId(job.uid, 0, 0, n) for n in (1, 2, 3)]
-    assert await subject.history.kept_logs(asked) == frozenset(asked[:2])
-    assert await subject.history.kept_logs([]) == frozenset()
+    attempt = AttemptId(job.uid, 0, 0, 1)
+    logs = (a_log(job, container="side"), a_log(job, container="main"), a_log(job, 2))
+    await subject.history.flush(0, Batch(logs=logs))
+    assert list(await subject.history.kept_logs(attempt)) == [KeptLog(logs[1]), KeptLog(logs[0])]
+    assert list(await subject.history.kept_logs(AttemptId(job.uid, 0, 0, 3))) == []
+
+
+def a_part(job: Job, body: bytes, *new: int, number: int, head: int = 0, tail: int = 0, **fields: Any) -> Log:
+    """A log that grows; its new chunks are told by their numbers."""
+    chunks = tuple(LogChunk(n, b"chunk %d\n" % n, b"time %d\n" % n) for n in new)
+    attempt = AttemptId(job.uid, 0, 0, 1)
+    shape: dict[str, Any] = {"size": 8, "times": b"t\n", "complete": False, "resume": "t 1 2", "main": True} | fields
+    return Log(attempt, "main", body, chunks=chunks, number=number, head=head, tail=tail, **shape)
+
+
+def held(log: Log, *numbers: int) -> KeptLog:
+    """What is held, without the chunks' contents."""
+    return KeptLog(replace(log, chunks=()), tuple((n, 8) for n in numbers))
+
+
+@pytest.mark.parametrize("in_one_batch", [True, False])
+async def test_a_log_grows_by_chunks_and_loses_those_that_are_left_out(subject: Subject, in_one_batch: bool) -> None:
+    job = a_job("a").build()
+    gaps = (LogGap(0, "rotated"), LogGap(5, "away \N{ROCKET}", 17))
+    parts = [
+        a_part(job, b"op", number=0),
+        a_part(job, b"open", 0, 1, 2, number=3, head=1, tail=1),
+        a_part(job, b"", 3, 4, number=5, head=1, tail=3, gaps=gaps, cut_bytes=16),
+    ]
+    batches = [tuple(parts)] if in_one_batch else [(part,) for part in parts]
+    for logs in batches:
+        await subject.history.flush(0, Batch(logs=logs))
+    assert list(await subject.history.kept_logs(parts[0].attempt)) == [held(parts[2], 0, 3, 4)]
+    await subject.history.flush(0, Batch(logs=batches[-1]))
+    assert list(await subject.history.kept_logs(parts[0].attempt)) == [held(parts[2], 0, 3, 4)], "told twice"
+
+
+async def test_a_log_that_is_complete_grows_no_more(subject: Subject) -> None:
+    job = a_job("a").build()
+    whole = a_part(job, b"end", 0, number=1, head=1, tail=1, complete=True, resume="")
+    await subject.history.flush(0, Batch(logs=(a_part(job, b"", 0, number=1, head=1, tail=1),)))
+    await subject.history.flush(0, Batch(logs=(whole,)))
+    await subject.history.flush(0, Batch(logs=(a_part(job, b"more", 1, 2, number=3, head=3, tail=3),)))
+    assert list(await subject.history.kept_logs(whole.attempt)) == [held(whole, 0)]
+
+
+async def test_a_log_that_is_read_anew_from_its_beginning_replaces_what_was_read_of_it(subject: Subject) -> None:
+    job = a_job("a").build()
+    await subject.history.flush(0, Batch(logs=(a_part(job, b"x", 0, 1, 2, number=3, head=3, tail=3),)))
+    anew = a_part(job, b"y", 0, number=1, head=1, tail=1)
+    await subject.history.flush(0, Batch(logs=(anew,)))
+    assert list(await subject.history.kept_logs(anew.attempt)) == [held(anew, 0)]
 
 
 async def test_a_later_capture_replaces_only_an_empty_log(subject: Subject) -> None:
     job = a_job("a").build()
     attempt = AttemptId(job.uid, 0, 0, 1)
     await subject.history.flush(0, Batch(logs=(a_log(job, body=b"", note="the kubelet did not answer"),)))
-    assert await subject.history.kept_logs([attempt]) == {attempt}
+    assert [kept.log.size for kept in await subject.history.kept_logs(attempt)] == [0]
     await subject.history.flush(0, Batch(logs=(a_log(job, body=b"first"),)))
     await subject.history.flush(0, Batch(logs=(a_log(job, body=b"second"),)))
     assert (await subject.log(attempt, "main"))[0] == b"first"

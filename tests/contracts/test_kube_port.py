@@ -22,7 +22,7 @@ from taskjob.core.model import AttemptId, Job, Status
 from taskjob.core.phases import Phase, PodPhase, Reason
 from taskjob.kube.http import KubeHttp
 from taskjob.kube.pods import pod_name
-from taskjob.ports import Changed, Deposed, Done, Gone, Launched, Refused, Stale, Written
+from taskjob.ports import Changed, Deposed, Done, Gone, Launched, NoLog, Refused, Stale, Written
 
 EPOCH = 5
 
@@ -269,16 +269,16 @@ async def test_a_queues_figures_are_written_until_it_is_gone(world: World) -> No
     assert await world.port.set_queue_status(SetQueueStatus(gone, 0, 0, ())) == Gone()
 
 
-async def test_a_pod_whose_containers_never_ran_has_no_logs(world: World) -> None:
-    pod = (await launched(world)).pod
-    assert await world.port.read_logs(pod, 1024) == ()
-
-
 async def test_the_logs_of_a_pod_that_is_gone_are_gone(world: World) -> None:
     pod = (await launched(world)).pod
-    assert await world.port.read_logs(of_another_uid(pod), 1024) == Gone()
     await world.remove_pod(pod)
-    assert await world.port.read_logs(pod, 1024) == Gone()
+    for follow in (False, True):
+        assert await world.port.open_log(pod, "main", since=None, follow=follow) == Gone()
+
+
+async def test_a_container_that_there_is_not_has_no_log(world: World) -> None:
+    pod = (await launched(world)).pod
+    assert isinstance(await world.port.open_log(pod, "other", since=None, follow=False), NoLog)
 
 
 # ---------------------------------------------------------------- warnings

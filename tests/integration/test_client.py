@@ -21,7 +21,7 @@ from taskjob.kube.client import KubeClient
 from taskjob.kube.credentials import ConfigurationError, Credentials
 from taskjob.kube.http import MERGE_PATCH, KubeHttp
 from taskjob.kube.lists import list_jobs, list_queues
-from taskjob.ports import Done, Gone, Launched, Log, Refused, Stale, Unreachable
+from taskjob.ports import Done, Gone, Launched, NoLog, Refused, Stale, Unreachable
 from taskjob_cluster import Cluster
 
 
@@ -223,7 +223,7 @@ async def test_queues_are_listed(world: RealWorld) -> None:
     assert version >= queue.version
 
 
-async def test_the_log_of_a_pod_that_ran_is_read_and_clipped(kwok_cluster: Cluster) -> None:
+async def test_the_log_of_a_pod_that_ran_is_read(kwok_cluster: Cluster) -> None:
     async with await KubeHttp.connect(kwok_cluster.kubeconfig) as http:
         world = RealWorld(http, "default")
         job = await world.make_job("logs")
@@ -236,13 +236,13 @@ async def test_the_log_of_a_pod_that_ran_is_read_and_clipped(kwok_cluster: Clust
             return now is not None and now.phase is PodPhase.SUCCEEDED
 
         await eventually("the pod succeeds", succeeded, 60)
-        whole = await world.port.read_logs(pod, 1024)
-        assert isinstance(whole, tuple), whole
-        (log,) = whole
-        assert (log.attempt, log.container, log.cut_bytes, log.note) == (pod.attempt, "main", 0, "")
-        assert log.size == len(log.body) > 8
-        clipped = Log(pod.attempt, "main", log.body[:4] + log.body[-4:], log.size, log.size - 8)
-        assert await world.port.read_logs(pod, 8) == (clipped,)
+        stream = await world.port.open_log(pod, "main", since=None, follow=False)
+        assert not isinstance(stream, NoLog | Gone | Unreachable), stream
+        body = b""
+        while chunk := await stream.read():
+            body += chunk
+        await stream.close()
+        assert len(body) > 8
         await world.port.end_pod(EndPod(pod, EndBy.DELETE, "the test is over"))
         await world.delete_job(job)
 
@@ -251,8 +251,8 @@ async def test_a_log_that_went_with_its_node_is_told_with_the_reason(world: Real
     launched = await world.port.launch(first_attempt(await world.make_job("train")), 1)
     assert isinstance(launched, Launched), launched
     pod = await world.fail(await world.place(launched.pod), 3)
-    answer = await world.port.read_logs(pod, 1024)
-    assert answer == (Log(pod.attempt, "main", b"", 0, note='pods "node-1" not found'),)
+    answer = await world.port.open_log(pod, "main", since=None, follow=False)
+    assert answer == NoLog('pods "node-1" not found')
 
 
 async def test_requests_are_counted_by_verb_resource_and_code(world: RealWorld) -> None:

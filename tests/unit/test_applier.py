@@ -240,7 +240,7 @@ def test_a_log_that_cannot_be_read_is_recorded_as_lost_with_the_reason() -> None
     async def tell(world: World) -> None:
         job = world.fake.create_job(a_job("a").build())
         await world.until(lambda: bool(world.fake.pods))
-        world.fake.answer_next("read_logs", *[Unreachable("the node does not answer")] * 4)
+        world.fake.answer_next("open_log", *[Unreachable("the node does not answer")] * 4)
         world.fake.succeed(world.fake.pod_of("a"))
         await world.until(lambda: not world.fake.pods)
         (log,) = (log for (attempt, _), log in world.history.logs.items() if attempt.uid == job.uid)

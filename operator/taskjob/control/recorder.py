@@ -58,7 +58,7 @@ class Recorder:
         self._flush_seconds = flush_seconds
         self._buffer = buffer
         self._entries: deque[Entry] = deque()
-        self._logs: deque[tuple[AttemptId, tuple[Log, ...]]] = deque()
+        self._logs: deque[tuple[AttemptId | None, tuple[Log, ...]]] = deque()  # with the attempt that is kept by it
         self._log_bytes = 0
         self._log_room = asyncio.Event()
         self._log_room.set()
@@ -82,10 +82,18 @@ class Recorder:
             self._news.set()
 
     async def keep(self, attempt: AttemptId, logs: tuple[Log, ...]) -> None:
-        """Take an attempt's logs; waits while too many bytes are buffered (the pod keeps them meanwhile)."""
+        """Take an attempt's logs, now whole; waits while too many bytes are buffered (the pod keeps them meanwhile)."""
         await self._log_room.wait()
+        self._put(attempt, logs)
+
+    async def keep_part(self, take: Callable[[], Log]) -> None:
+        """Take what there is so far of a log: `take` is called once there is room."""
+        await self._log_room.wait()
+        self._put(None, (take(),))
+
+    def _put(self, attempt: AttemptId | None, logs: tuple[Log, ...]) -> None:
         self._logs.append((attempt, logs))
-        self._log_bytes += sum(len(log.body) for log in logs)
+        self._log_bytes += sum(log.held_bytes for log in logs)
         if self._log_bytes >= BUFFERED_LOG_BYTES:
             self._log_room.clear()
         self._news.set()
@@ -154,17 +162,17 @@ class Recorder:
             metrics.history_entries.inc(len(batch.entries))
             self._confirm(entries, logs)
 
-    def _next_logs(self) -> list[tuple[AttemptId, tuple[Log, ...]]]:
-        taken: list[tuple[AttemptId, tuple[Log, ...]]] = []
+    def _next_logs(self) -> list[tuple[AttemptId | None, tuple[Log, ...]]]:
+        taken: list[tuple[AttemptId | None, tuple[Log, ...]]] = []
         size = 0
         for attempt, logs in self._logs:
-            size += sum(len(log.body) for log in logs)
+            size += sum(log.held_bytes for log in logs)
             if taken and size > BATCH_LOG_BYTES:
                 break
             taken.append((attempt, logs))
         return taken
 
-    def _confirm(self, entries: tuple[Entry, ...], logs: list[tuple[AttemptId, tuple[Log, ...]]]) -> None:
+    def _confirm(self, entries: tuple[Entry, ...], logs: list[tuple[AttemptId | None, tuple[Log, ...]]]) -> None:
         # Meanwhile `tell` may have dropped from the left: only what was written leaves, by identity.
         for entry in entries:
             if self._entries and self._entries[0] is entry:
@@ -174,8 +182,9 @@ class Recorder:
             self._known.pop(entry.job.uid, None)
         for attempt, of_attempt in logs:
             self._logs.popleft()
-            self._log_bytes -= sum(len(log.body) for log in of_attempt)
-            self._mirror.state.log_kept(attempt)
+            self._log_bytes -= sum(log.held_bytes for log in of_attempt)
+            if attempt is not None:
+                self._mirror.state.log_kept(attempt)
         if self._log_bytes < BUFFERED_LOG_BYTES:
             self._log_room.set()
         self._begun = self._clock.elapsed() if self._entries else None

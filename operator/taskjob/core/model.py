@@ -140,6 +140,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerRun:
+    """One container of a pod that has started, init containers and sidecars included."""
+
+    name: str
+    started_at: datetime | None  # None: it ended, and nobody can say when it started
+    ended: bool
+    main: bool = False  # the one whose exit code is the attempt's
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """A pod of ours as last observed: what its labels say it is, and what became of it."""
 
@@ -163,6 +173,7 @@ class Pod:
     deleting: bool = False
     active_deadline_seconds: int | None = None
     grace_seconds: int = 30
+    containers: tuple[ContainerRun, ...] = ()  # those that have started, init containers first
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,21 +121,46 @@ SELECT (SELECT count(*) FROM fence) AS fenced, (SELECT count(*) FROM told) AS ad
        (SELECT pg_notify('taskjobs_history', max(seq)::text) FROM told HAVING count(*) > 0) AS notified;
 
 -- name: flush_logs
--- Logs of one batch, column by column; same transaction as `flush`, after it. The first capture stays, unless it
--- was empty.
-INSERT INTO logs AS old (uid, run, member, attempt, container, body, size, cut_bytes, note)
-SELECT * FROM unnest($1::text[], $2::integer[], $3::integer[], $4::integer[], $5::text[], $6::bytea[], $7::bigint[],
-                     $8::bigint[], $9::text[])
-ON CONFLICT (uid, run, member, attempt, container) DO UPDATE SET
-    body = excluded.body, size = excluded.size, cut_bytes = excluded.cut_bytes, note = excluded.note,
-    captured_at = now()
-WHERE old.size = 0 AND excluded.size > 0;
+-- Logs of one batch, column by column, then their new chunks; same transaction as `flush`, after it. What is complete
+-- stays as it is, unless it was empty. Chunks that were left out, or that an earlier reading had made, go.
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::integer[], $3::integer[], $4::integer[], $5::text[], $6::bytea[], $7::bytea[],
+                         $8::bigint[], $9::bigint[], $10::text[], $11::boolean[], $12::boolean[], $13::integer[],
+                         $14::integer[], $15::integer[], $16::jsonb[], $17::text[])
+        AS g (uid, run, member, attempt, container, body, times, size, cut_bytes, note, main, complete, number, head,
+              tail, gaps, resume)
+), taken AS (
+    INSERT INTO logs AS old (uid, run, member, attempt, container, body, times, size, cut_bytes, note, main, complete,
+                             number, head, tail, gaps, resume)
+    SELECT * FROM given
+    ON CONFLICT (uid, run, member, attempt, container) DO UPDATE SET
+        body = excluded.body, times = excluded.times, size = excluded.size, cut_bytes = excluded.cut_bytes,
+        note = excluded.note, main = excluded.main, complete = excluded.complete, number = excluded.number,
+        head = excluded.head, tail = excluded.tail, gaps = excluded.gaps, resume = excluded.resume, captured_at = now()
+    WHERE NOT old.complete OR (old.size = 0 AND excluded.size > 0)
+    RETURNING uid, run, member, attempt, container, number, head, tail
+), kept AS (
+    INSERT INTO log_chunks (uid, run, member, attempt, container, n, body, times, size)
+    SELECT c.* FROM unnest($18::text[], $19::integer[], $20::integer[], $21::integer[], $22::text[], $23::integer[],
+                           $24::bytea[], $25::bytea[], $26::integer[])
+        AS c (uid, run, member, attempt, container, n, body, times, size)
+    JOIN taken USING (uid, run, member, attempt, container)
+    ON CONFLICT (uid, run, member, attempt, container, n) DO UPDATE SET
+        body = excluded.body, times = excluded.times, size = excluded.size
+)
+DELETE FROM log_chunks c USING taken t
+WHERE (c.uid, c.run, c.member, c.attempt, c.container) = (t.uid, t.run, t.member, t.attempt, t.container)
+  AND ((c.n >= t.head AND c.n < t.tail) OR c.n >= t.number);
 
 -- name: kept_logs
--- Those of the given attempts of which a log is kept.
-SELECT a.uid, a.run, a.member, a.attempt
-FROM unnest($1::text[], $2::integer[], $3::integer[], $4::integer[]) AS a (uid, run, member, attempt)
-WHERE EXISTS (SELECT FROM logs l WHERE (l.uid, l.run, l.member, l.attempt) = (a.uid, a.run, a.member, a.attempt));
+-- What is held of the logs of attempt (uid $1, run $2, member $3, attempt $4).
+SELECT l.*, array(SELECT c.n FROM log_chunks c
+                  WHERE (c.uid, c.run, c.member, c.attempt, c.container)
+                      = (l.uid, l.run, l.member, l.attempt, l.container) ORDER BY c.n) AS numbers,
+       array(SELECT c.size FROM log_chunks c
+             WHERE (c.uid, c.run, c.member, c.attempt, c.container)
+                 = (l.uid, l.run, l.member, l.attempt, l.container) ORDER BY c.n) AS sizes
+FROM logs l WHERE (l.uid, l.run, l.member, l.attempt) = ($1, $2, $3, $4) ORDER BY l.container;
 
 -- ================================================================ the reader
 -- name: job_columns
@@ -219,13 +244,23 @@ SELECT run, member, attempt, pod_name, pod_uid, node, pod_phase, created_at, sta
 FROM attempts WHERE uid = $1 ORDER BY run, member, attempt;
 
 -- name: log
--- Of job $1: run $2, attempt $3 and container $4, each null for the last one; of several containers the first that
--- is named main, else by name.
-SELECT run, member, attempt, container, body, size, cut_bytes, note, captured_at
+-- Of job $1: run $2, attempt $3 and container $4, each null for the last one; of several containers the main one, or
+-- (of logs kept by earlier releases) the first that is named main, else by name.
+SELECT run, member, attempt, container, body, times, size, cut_bytes, note, captured_at, main, complete, number, head,
+       tail, gaps, resume
 FROM logs
 WHERE uid = $1 AND ($2::integer IS NULL OR run = $2) AND ($3::integer IS NULL OR attempt = $3)
   AND ($4::text IS NULL OR container = $4)
-ORDER BY run DESC, attempt DESC, member, container <> 'main', container LIMIT 1;
+ORDER BY run DESC, attempt DESC, member, NOT main, container <> 'main', container LIMIT 1;
+
+-- name: log_chunks
+-- Those of one log, in their order.
+SELECT n, body, times FROM log_chunks
+WHERE (uid, run, member, attempt, container) = ($1, $2, $3, $4, $5) ORDER BY n;
+
+-- name: log_containers
+-- Of which containers of an attempt there is a log: job $1, run $2, attempt $3.
+SELECT container FROM logs WHERE uid = $1 AND run = $2 AND attempt = $3 ORDER BY NOT main, container;
 
 -- name: head
 -- The incarnation and the greatest sequence number.

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 import asyncpg
@@ -25,6 +24,7 @@ from taskjob.history.cursors import (
     write_place,
     write_position,
 )
+from taskjob.history.log_rows import gaps, unpack
 from taskjob.history.rows import clean_text
 from taskjob.history.statements import SQL
 from taskjob.history.views import (
@@ -32,6 +32,7 @@ from taskjob.history.views import (
     Changes,
     JobFilter,
     JobRow,
+    LogPart,
     LogRow,
     Page,
     TransitionView,
@@ -84,6 +85,10 @@ def page_query(wanted: JobFilter, place: Place | None, limit: int) -> tuple[str,
 def transitions_query(wanted: JobFilter, seq: int, window: int) -> list[Any]:
     """The parameters of `transitions_after`."""
     return [*filter_arguments(wanted), seq, window, texts(wanted.namespaces), texts(wanted.phases)]
+
+
+def _unpacked(packed: Sequence[tuple[int, bytes, bytes]]) -> tuple[LogPart, ...]:
+    return tuple(LogPart(n, unpack(body), unpack(times)) for n, body, times in packed)
 
 
 class HistoryReader:
@@ -139,16 +144,26 @@ class HistoryReader:
     async def logs(
         self, uid: str, attempt: int | None = None, container: str | None = None, run: int | None = None
     ) -> LogRow | None:
-        """The log of one container; by default of the last attempt, of the container `main` or the first by name."""
-        container = None if container is None else clean_text(container)
-        found = await self._fetch("reading a log", "log", clean_text(uid), run, attempt, container)
+        """The log of one container; by default of the last attempt, of its main container."""
+        uid, container = clean_text(uid), None if container is None else clean_text(container)
+        found = await self._fetch("reading a log", "log", uid, run, attempt, container)
         if not found:
             return None
         fields = dict(found[0])
-        packed: bytes = fields.pop("body")
-        aside = len(packed) > _UNPACK_ASIDE_BYTES
-        body = await asyncio.to_thread(zlib.decompress, packed) if aside else zlib.decompress(packed)
-        return LogRow(body=body, **fields)
+        number, gaps_text = fields.pop("number"), fields.pop("gaps")
+        packed = [(number, fields.pop("body"), fields.pop("times"))]
+        if number > 0:
+            key = (uid, fields["run"], fields["member"], fields["attempt"], fields["container"])
+            chunks = await self._fetch("reading a log", "log_chunks", *key)
+            packed = [*((row["n"], row["body"], row["times"]) for row in chunks), *packed]
+        aside = sum(len(body) + len(times) for _, body, times in packed) > _UNPACK_ASIDE_BYTES
+        parts = await asyncio.to_thread(_unpacked, packed) if aside else _unpacked(packed)
+        return LogRow(parts=parts, gaps=gaps(gaps_text), **fields)
+
+    async def containers(self, uid: str, run: int, attempt: int) -> list[str]:
+        """Those of an attempt of which there is a log, the main one first."""
+        found = await self._fetch("reading a log", "log_containers", clean_text(uid), run, attempt)
+        return [row["container"] for row in found]
 
     async def head(self) -> str:
         """The cursor of now: what comes after it is new."""

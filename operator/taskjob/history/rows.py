@@ -6,8 +6,7 @@ of columns, and less of the server's. The field names are the columns of `querie
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -28,11 +27,10 @@ from taskjob.core.model import (
     Uid,
 )
 from taskjob.core.phases import Condition, Phase, Reason
-from taskjob.ports import Log, OpenJob
+from taskjob.ports import OpenJob
 
 GROUP_LABEL: Final = "taskjobs.dev/group"
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-_LEVEL: Final = 3  # of zlib: half the time of the default for a tenth more bytes, on logs
 NO_TEMPLATE: Final = PodTemplate(b"{}")
 
 
@@ -248,37 +246,6 @@ def clean_text(text: str) -> str:
     if text.isascii():
         return text.replace("\x00", REPLACEMENT) if "\x00" in text else text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", REPLACEMENT)
-
-
-def log_columns(logs: Iterable[Log]) -> list[list[Any]]:
-    """The parameters of `flush_logs`, one list a column; bodies are compressed. One row per container."""
-    rows: dict[tuple[AttemptId, str], Log] = {}
-    for log in logs:
-        key = (log.attempt, log.container)
-        if key not in rows or (rows[key].size == 0 and log.size > 0):
-            rows[key] = log
-    return [
-        list(column)
-        for column in zip(
-            *(
-                (
-                    *log.attempt,
-                    clean_text(log.container),
-                    zlib.compress(log.body, _LEVEL),
-                    log.size,
-                    log.cut_bytes,
-                    clean_text(log.note),
-                )
-                for log in rows.values()
-            ),
-            strict=True,
-        )
-    ]
-
-
-def attempt_columns(attempts: Iterable[AttemptId]) -> list[list[Any]]:
-    """Attempts as one list a column."""
-    return [list(column) for column in zip(*attempts, strict=True)] or [[], [], [], []]
 
 
 _labels = msgspec.json.Decoder(dict[str, str]).decode

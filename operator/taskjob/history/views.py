@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from taskjob.history.rows import Row, clean_text
+from taskjob.ports import LogGap
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +102,41 @@ class TransitionView(msgspec.Struct, frozen=True, kw_only=True):
     job: JobSummary
 
 
+class LogPart(NamedTuple):
+    """A part of a log, from chunk `n`; `times` are those of the lines that begin in it, empty if not known."""
+
+    n: int
+    body: bytes
+    times: bytes
+
+
 class LogRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The log of one container; `cut_bytes` were left out of the middle of `size`."""
+    """The log of one container; `cut_bytes` were left out of the middle of `size`.
+
+    Chunks from `head` up to `tail` are what was left out. `resume` says where the reading of one that is not
+    `complete` stands (`<time> <number of that time> <bytes of that line>`).
+    """
 
     run: int
     member: int
     attempt: int
     container: str
-    body: bytes
+    parts: tuple[LogPart, ...]
     size: int
     cut_bytes: int
     note: str
     captured_at: datetime
+    main: bool
+    complete: bool
+    head: int
+    tail: int
+    gaps: tuple[LogGap, ...]
+    resume: str
+
+    @property
+    def body(self) -> bytes:
+        """All that is kept, in one piece."""
+        return b"".join(part.body for part in self.parts)
 
 
 class Page(NamedTuple):

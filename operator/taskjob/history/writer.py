@@ -19,12 +19,13 @@ import asyncpg
 import msgspec
 
 from taskjob import metrics
-from taskjob.core.model import AttemptId, Entry, Uid
+from taskjob.core.model import AttemptId, Entry
 from taskjob.history import rows
 from taskjob.history.connection import UNREACHABLE, Address, Limits
+from taskjob.history.log_rows import kept_log, log_columns
 from taskjob.history.migrate import migrate
 from taskjob.history.statements import SQL
-from taskjob.ports import Batch, DeposedError, FlushOutcome, HistoryUnavailableError, Log, OpenJob
+from taskjob.ports import Batch, DeposedError, FlushOutcome, HistoryUnavailableError, KeptLog, Log, OpenJob
 
 if TYPE_CHECKING:
     from taskjob.history.connection import Connection
@@ -80,10 +81,10 @@ class HistoryWriter:
 
         An entry or log that PostgreSQL refuses for its content is left out and logged with its key; the rest stands.
         """
-        if sum(len(log.body) for log in batch.logs) > _COMPRESS_ASIDE_BYTES:
-            columns = await asyncio.to_thread(rows.log_columns, batch.logs)
+        if sum(log.held_bytes for log in batch.logs) > _COMPRESS_ASIDE_BYTES:
+            columns = await asyncio.to_thread(log_columns, batch.logs)
         else:
-            columns = rows.log_columns(batch.logs)
+            columns = log_columns(batch.logs)
         async with self._session("flushing") as connection:
             for _ in range(2):
                 try:
@@ -101,11 +102,11 @@ class HistoryWriter:
                     return FlushOutcome.WRITTEN
         raise HistoryUnavailableError("PostgreSQL, flushing: the epoch on record changes all the time")
 
-    async def kept_logs(self, attempts: Sequence[AttemptId]) -> frozenset[AttemptId]:
-        """Those of these attempts whose logs are kept. Raises `HistoryUnavailableError`."""
+    async def kept_logs(self, attempt: AttemptId) -> Sequence[KeptLog]:
+        """What is held of an attempt's logs, of each container. Raises `HistoryUnavailableError`."""
         async with self._session("looking for logs") as connection:
-            found = await connection.fetch(SQL["kept_logs"], *rows.attempt_columns(attempts))
-        return frozenset(AttemptId(Uid(row["uid"]), row["run"], row["member"], row["attempt"]) for row in found)
+            found = await connection.fetch(SQL["kept_logs"], *attempt)
+        return [kept_log(attempt, row) for row in found]
 
     async def close(self) -> None:
         """Close the connection; a later call makes a new one."""
@@ -157,13 +158,13 @@ class HistoryWriter:
             )
 
 
-async def _write_or_split(connection: Connection, epoch: int, batch: Batch, log_columns: list[list[object]]) -> int:
+async def _write_or_split(connection: Connection, epoch: int, batch: Batch, columns: list[list[object]]) -> int:
     """One batch; if PostgreSQL refuses it, all of it but what is at fault, still in one transaction.
 
     Returns how many entries and logs were left out.
     """
     try:
-        await _write(connection, epoch, batch, log_columns)
+        await _write(connection, epoch, batch, columns)
         return 0
     except REFUSED_FOR_ITS_CONTENT as error:
         logger.warning("history: a batch was refused, looking for the row: %s", error)
@@ -173,15 +174,15 @@ async def _write_or_split(connection: Connection, epoch: int, batch: Batch, log_
             )
 
 
-async def _write(connection: Connection, epoch: int, batch: Batch, log_columns: list[list[object]]) -> None:
+async def _write(connection: Connection, epoch: int, batch: Batch, logs: list[list[object]]) -> None:
     """One batch, whole. Without logs it is one statement, and so one transaction, of its own."""
     payload = rows.payload(batch.entries)
-    if not log_columns:
+    if not logs:
         await _write_entries(connection, epoch, payload)
         return
     async with connection.transaction():
         await _write_entries(connection, epoch, payload)
-        await connection.execute(SQL["flush_logs"], *log_columns)
+        await connection.execute(SQL["flush_logs"], *logs)
 
 
 async def _write_entries(connection: Connection, epoch: int, payload: rows.Payload) -> None:
@@ -197,7 +198,7 @@ async def _write_halves(connection: Connection, epoch: int, entries: tuple[Entry
         return 0
     try:
         async with connection.transaction():
-            await _write(connection, epoch, Batch(entries, logs), rows.log_columns(logs))
+            await _write(connection, epoch, Batch(entries, logs), log_columns(logs))
         return 0
     except REFUSED_FOR_ITS_CONTENT as error:
         if count > 1:

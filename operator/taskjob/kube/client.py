@@ -17,7 +17,7 @@ from taskjob.core.model import Job, Pod
 from taskjob.core.phases import Reason
 from taskjob.kube.events import warning
 from taskjob.kube.http import JSON_PATCH, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
-from taskjob.kube.logs import read_logs
+from taskjob.kube.logs import open_log
 from taskjob.kube.pod_shape import PodObject
 from taskjob.kube.pods import manifest, owned_by, parse_pod, pod_name
 from taskjob.kube.schema import (
@@ -34,7 +34,8 @@ from taskjob.ports import (
     Done,
     Gone,
     Launched,
-    Log,
+    LogStream,
+    NoLog,
     Refused,
     Stale,
     Unreachable,
@@ -170,9 +171,12 @@ class KubeClient:
             return Done()
         return Gone() if reply.code == 409 else _no(reply)  # 409: what is there is not what was meant
 
-    async def read_logs(self, pod: Pod, limit_bytes: int) -> tuple[Log, ...] | Gone | Unreachable:
-        """The logs of all containers that ran; see `logs.read_logs`."""
-        return await read_logs(self.http, pod_path(pod.namespace, pod.name), pod, limit_bytes)
+    async def open_log(
+        self, pod: Pod, container: str, *, since: str | None, follow: bool
+    ) -> LogStream | NoLog | Gone | Unreachable:
+        """A container's log; see `logs.open_log`."""
+        path = pod_path(pod.namespace, pod.name)
+        return await open_log(self.http, path, pod, container, since=since, follow=follow)
 
     # ------------------------------------------------------------ TaskJobs and TaskQueues
     async def set_status(

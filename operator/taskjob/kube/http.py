@@ -248,6 +248,7 @@ class KubeHttp:
         resource: str,
         query: Mapping[str, str],
         silence_seconds: float,
+        buffer_bytes: int = 2**20,
         token: str | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A request whose answer is read piece by piece: watches and logs. Takes no slot of `in_flight`. With a
@@ -263,7 +264,7 @@ class KubeHttp:
                 params=query,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.timeout_seconds, sock_read=silence_seconds),
-                read_bufsize=2**20,
+                read_bufsize=buffer_bytes,
                 ssl=self._ssl(token),
                 **self._request,
             ) as response:

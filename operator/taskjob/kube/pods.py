@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from taskjob.core.decisions import Launch
-from taskjob.core.model import Amounts, AttemptId, Job, JobName, Namespace, Pod, PodUid, QueueName, Uid
+from taskjob.core.model import Amounts, AttemptId, ContainerRun, Job, JobName, Namespace, Pod, PodUid, QueueName, Uid
 from taskjob.core.phases import FailureClass, PodPhase
 from taskjob.kube.fields import cut, whole
 from taskjob.kube.pod_shape import (
@@ -209,6 +209,7 @@ def _read(pod: PodObject) -> Pod:
         deleting=meta.deletion_timestamp is not None,
         active_deadline_seconds=spec.active_deadline_seconds,
         grace_seconds=30 if spec.termination_grace_period_seconds is None else spec.termination_grace_period_seconds,
+        containers=tuple(_ran(status, main)),
     )
 
 
@@ -246,6 +247,14 @@ def _state(statuses: Sequence[ContainerStatus] | None, name: str) -> ContainerSt
         if status.name == name:
             return status.state
     return None
+
+
+def _ran(status: PodStatus, main: str) -> Iterator[ContainerRun]:
+    """The containers that have something to log: those that started, in their order."""
+    for container in (*(status.init_container_statuses or ()), *(status.container_statuses or ())):
+        state = container.state
+        if state is not None and (state.running is not None or state.terminated is not None):
+            yield ContainerRun(container.name, _started_at(state), state.running is None, container.name == main)
 
 
 def _started_at(state: ContainerState | None) -> datetime | None:

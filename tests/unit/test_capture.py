@@ -1,0 +1,297 @@
+"""Logs of running and ended pods on their way into history, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+
+from builders import a_job, a_queue
+from fakes_history import FakeHistory
+from fakes_kube import FakeKube
+from shell import FlakyKube, Shell
+from taskjob.core.model import Pod
+from taskjob.core.phases import Phase
+from taskjob.ports import Log, Unreachable
+from virtual_time import VirtualClock, run
+
+
+class World:
+    """One operator after the other over fakes that answer at once."""
+
+    def __init__(self) -> None:
+        self.fake = FakeKube(now=VirtualClock().now, obeys_deadlines=True)
+        self.history = FakeHistory()
+        self.epoch = 0
+        self.fake.create_queue(a_queue())
+        self.start()
+
+    def start(self) -> None:
+        self.epoch += 1
+        kube = FlakyKube(self.fake, Random(0), latency=0.001)
+        self.shell = Shell(self.fake, kube, self.history, epoch=self.epoch)
+        self.shell.start()
+
+    async def a_running_pod(self, name: str = "a") -> Pod:
+        self.fake.create_job(a_job(name).build())
+        await self.until(lambda: bool(self.fake.pods))
+        return self.fake.start(self.fake.pod_of(name))
+
+    async def until(self, holds: Callable[[], bool], seconds: float = 120) -> None:
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not holds():
+            assert asyncio.get_running_loop().time() < deadline, f"it did not come to hold: {self.fake.calls[-10:]}"
+            await asyncio.sleep(0.01)
+            self.fake.deliver_events()
+
+    async def pass_time(self, seconds: float) -> None:
+        for _ in range(int(seconds * 10)):
+            await asyncio.sleep(0.1)
+            self.fake.deliver_events()
+
+    def log(self, container: str = "main") -> Log:
+        """As history holds it."""
+        (found,) = (log for (_, name), log in self.history.logs.items() if name == container)
+        return found
+
+    def body(self, container: str = "main") -> bytes:
+        found = [log for (_, name), log in self.history.logs.items() if name == container]
+        return b"".join(chunk.body for chunk in found[0].chunks) + found[0].body if found else b""
+
+    def opened(self) -> int:
+        return sum(1 for called, _ in self.fake.calls if called == "open_log")
+
+
+def story(tell: Callable[[World], Awaitable[None]]) -> None:
+    async def play() -> None:
+        world = World()
+        try:
+            await tell(world)
+        finally:
+            await world.shell.kill()
+
+    run(play())
+
+
+def test_a_short_job_costs_one_request_for_its_log() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        world.fake.write(pod, b"one\n", b"two\n")
+        await world.pass_time(1)
+        world.fake.succeed(pod)
+        await world.until(lambda: not world.fake.pods)
+        assert world.body() == b"one\ntwo\n"
+        assert world.log().complete
+        assert world.log().main
+        assert world.opened() == 1
+
+    story(tell)
+
+
+def test_the_log_of_a_container_that_runs_on_is_in_history_while_it_runs() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        world.fake.write(pod, b"one\n")
+        await world.until(lambda: world.body() == b"one\n", 15)
+        assert not world.log().complete
+        world.fake.write(pod, b"two\n")
+        await world.until(lambda: world.body() == b"one\ntwo\n", 15)
+        world.fake.write(pod, b"last")
+        world.fake.succeed(pod)
+        await world.until(lambda: not world.fake.pods)
+        assert world.body() == b"one\ntwo\nlast"
+        assert world.log().complete
+        assert world.log().gaps == ()
+
+    story(tell)
+
+
+def test_what_was_followed_stays_when_the_running_pod_is_deleted_with_its_taskjob() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        world.fake.write(pod, b"so far\n")
+        await world.pass_time(4)
+        world.fake.write(pod, b"and more\n")
+        await asyncio.sleep(0)
+        world.fake.delete_job(world.fake.jobs[pod.attempt.uid])
+        world.fake.remove(pod)
+        await world.until(lambda: world.body() == b"so far\nand more\n" and world.log().complete)
+
+    story(tell)
+
+
+def test_a_connection_that_breaks_loses_and_doubles_nothing() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        wanted = b""
+        for n in range(40):
+            lines = [b"%d.%d\n" % (n, m) for m in range(3)]
+            world.fake.write(pod, *lines)
+            wanted += b"".join(lines)
+            await world.pass_time(0.7)
+            world.fake.files.cut()
+        world.fake.succeed(pod)
+        await world.until(lambda: not world.fake.pods)
+        assert world.body() == wanted
+        assert world.log().gaps == ()
+
+    story(tell)
+
+
+def test_the_next_operator_goes_on_where_the_last_one_stood() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        wanted = b""
+        for n in range(12):
+            lines = [b"%d.%d\n" % (n, m) for m in range(3)]
+            world.fake.write(pod, *lines)
+            wanted += b"".join(lines)
+            await world.pass_time(3)
+            if n % 3 == 2:
+                await world.shell.kill()
+                world.fake.write(pod, b"unseen\n")
+                wanted += b"unseen\n"
+                world.start()
+        await world.shell.kill()
+        world.fake.succeed(pod)
+        world.start()
+        await world.until(lambda: not world.fake.pods)
+        assert world.body() == wanted
+        assert world.log().gaps == ()
+        assert world.log().complete
+
+    story(tell)
+
+
+def test_a_file_begun_anew_while_nobody_read_is_a_gap() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        world.fake.write(pod, b"before\n")
+        await world.until(lambda: world.body() == b"before\n", 15)
+        await world.shell.kill()
+        world.fake.rotate(pod)
+        world.fake.write(pod, b"after\n", at=world.fake.now() + timedelta(seconds=30))
+        world.start()
+        world.fake.succeed(pod)
+        await world.until(lambda: not world.fake.pods)
+        assert world.body() == b"before\nafter\n"
+        (gap,) = world.log().gaps
+        assert (gap.before, gap.size) == (1, None)
+        assert "new file" in gap.why
+
+    story(tell)
+
+
+def test_a_file_begun_anew_while_it_is_followed_is_no_gap() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        world.fake.write(pod, b"before\n")
+        await world.until(lambda: world.body() == b"before\n", 15)
+        world.fake.rotate(pod)
+        world.fake.write(pod, b"after\n", at=world.fake.now() + timedelta(seconds=30))
+        await world.pass_time(6)
+        world.fake.succeed(pod)
+        await world.until(lambda: not world.fake.pods)
+        assert (world.body(), world.log().gaps) == (b"before\nafter\n", ())
+
+    story(tell)
+
+
+def test_of_a_lost_node_history_says_what_was_lost() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        world.fake.write(pod, b"so far\n")
+        await world.until(lambda: world.body() == b"so far\n", 15)
+        world.fake.answer_next("open_log", *[Unreachable("dial tcp: connection refused")] * 1000)
+        world.fake.files.cut()
+        await world.pass_time(30)
+        world.fake.remove(pod)
+        await world.until(lambda: world.log().complete)
+        (gap,) = world.log().gaps
+        assert "node node-1 did not answer any more" in gap.why
+        assert "12:00:0" in gap.why, "since when"
+        assert world.body() == b"so far\n"
+
+    story(tell)
+
+
+def test_a_pod_whose_beginning_the_kubelet_has_thrown_away_says_so() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        late = world.fake.now() + timedelta(seconds=9)
+        world.fake.write(pod, *[b"x" * 1000 + b"\n"] * 3000, at=late)
+        world.fake.write(pod, b"end\n", at=late + timedelta(seconds=1))
+        await world.pass_time(1)
+        world.fake.files.lines[pod.uid, "main"], kept = [], world.fake.files.lines[pod.uid, "main"]
+        await world.shell.kill()
+        await world.pass_time(20)
+        world.fake.files.lines[pod.uid, "main"] = kept
+        world.start()
+        world.fake.succeed(pod)
+        await world.until(lambda: not world.fake.pods)
+        (gap,) = world.log().gaps
+        assert gap.before == 0
+        assert "reading began" in gap.why
+
+    story(tell)
+
+
+def test_an_empty_log_is_read_again_once() -> None:
+    async def tell(world: World) -> None:
+        job = world.fake.create_job(a_job("a").build())
+        await world.until(lambda: bool(world.fake.pods))
+        pod = world.fake.succeed(world.fake.pod_of("a"))
+        await world.until(lambda: world.opened() == 1)
+        world.fake.write(pod, b"late\n")
+        await world.until(lambda: not world.fake.pods)
+        assert (world.body(), world.opened()) == (b"late\n", 2)
+        assert world.fake.jobs[job.uid].status.phase is Phase.SUCCEEDED
+
+    story(tell)
+
+
+def test_places_go_round_when_there_are_too_few() -> None:
+    async def tell(world: World) -> None:
+        await world.shell.kill()
+        world.shell = Shell(
+            world.fake, FlakyKube(world.fake, Random(0), latency=0.001), world.history, epoch=2, follows=1
+        )
+        world.shell.start()
+        pods = []
+        for name in ("a", "b", "c"):
+            world.fake.create_job(a_job(name).build())
+        await world.until(lambda: len(world.fake.pods) == 3)
+        pods = [world.fake.start(world.fake.pod_of(name)) for name in ("a", "b", "c")]
+        for pod in pods:
+            world.fake.write(pod, pod.name.encode() + b"\n")
+        await world.until(lambda: len(world.history.logs) == 3, 60)
+        bodies = {log.body for log in world.history.logs.values()}
+        assert bodies == {pod.name.encode() + b"\n" for pod in pods}
+
+    story(tell)
+
+
+def test_a_sidecar_and_an_init_container_have_logs_of_their_own() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        (main,) = pod.containers
+        pod = world.fake.change_pod(
+            pod,
+            containers=(
+                replace(main, name="init", main=False, ended=True),
+                main,
+                replace(main, name="side", main=False),
+            ),
+        )
+        for name in ("init", "main", "side"):
+            world.fake.write(pod, name.encode() + b"\n", container=name)
+        await world.pass_time(8)
+        assert {world.body(name) for name in ("init", "main", "side")} == {b"init\n", b"main\n", b"side\n"}
+        world.fake.succeed(pod)
+        await world.until(lambda: not world.fake.pods)
+        assert all(log.complete for log in world.history.logs.values())
+        assert {log.container for log in world.history.logs.values() if log.main} == {"main"}
+
+    story(tell)
