@@ -20,6 +20,7 @@ from taskjob.core.model import (
     Queue,
     QueueName,
     Retry,
+    RetryRule,
     Status,
     Uid,
 )
@@ -82,8 +83,14 @@ class JobBuilder:
     def on_dependency_failure(self, policy: OnDependencyFailure) -> Self:
         return self._with(on_dependency_failure=policy)
 
-    def retrying(self, limit: int, **backoff: int) -> Self:
-        return self._with(retry=Retry(limit=limit, **{"jitter_percent": 0, **backoff}))
+    def retrying(self, limit: int, **backoff: Any) -> Self:
+        return self._with(retry=replace(Retry(limit=limit, jitter_percent=0), **backoff))
+
+    def ruled(self, *rules: RetryRule) -> Self:
+        return self._with(retry=replace(self.fields.get("retry", Retry()), rules=rules))
+
+    def starting_within(self, seconds: int) -> Self:
+        return self._with(start_timeout_seconds=seconds)
 
     def timing_out(self, attempt: int | None = None, job: int | None = None) -> Self:
         return self._with(timeout_seconds=attempt, deadline_seconds=job)

@@ -20,7 +20,7 @@ def server(kubernetes_client: client.ApiClient, namespace: str) -> Server:
 
 REFUSED = [
     ("an unknown field", {"retries": 3}, 'unknown field "spec.retries"', ""),
-    ("a field of a later version", {"retry": {"rules": []}}, 'unknown field "spec.retry.rules"', ""),
+    ("a field of a later version", {"retry": {"hope": []}}, 'unknown field "spec.retry.hope"', ""),
     (
         "an unknown field deep in the pod template",
         templated(container={"imagee": "x"}),
@@ -126,6 +126,24 @@ REFUSED = [
     ("a queue with too long a name", {"queue": "q" * 64}, "63", "spec.queue"),
     ("a negative retry limit", {"retry": {"limit": -1}}, "greater than or equal to 0", "spec.retry.limit"),
     ("too many retries", {"retry": {"limit": 1001}}, "less than or equal to 1000", "spec.retry.limit"),
+    (
+        "a retry rule with both kinds of exit codes",
+        {"retry": {"rules": [{"action": "Fail", "exitCodes": {"in": [1], "notIn": [2]}}]}},
+        "say either 'in' or 'notIn'",
+        "spec.retry.rules[0].exitCodes",
+    ),
+    (
+        "a retry rule with no exit codes",
+        {"retry": {"rules": [{"action": "Fail", "exitCodes": {}}]}},
+        "say either 'in' or 'notIn'",
+        "spec.retry.rules[0].exitCodes",
+    ),
+    (
+        "a retry rule without an action",
+        {"retry": {"rules": [{"classes": ["Evicted"]}]}},
+        "Required value",
+        "spec.retry.rules[0].action",
+    ),
     ("a retry limit that is no integer", {"retry": {"limit": "3"}}, "must be of type integer", "spec.retry.limit"),
     (
         "a shrinking backoff",

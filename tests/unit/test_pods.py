@@ -259,9 +259,9 @@ DISRUPTED = condition("DisruptionTarget", reason="PreemptionByScheduler", messag
             'container "main" could not be started (StartError): exec: no such file',
         ),
         (
-            "never ran",
+            "never let in by its node",
             failed(reason="UnexpectedAdmissionError", message="no devices left"),
-            FailureClass.START_ERROR,
+            FailureClass.EVICTED,
             None,
             "UnexpectedAdmissionError: no devices left",
         ),
@@ -301,6 +301,30 @@ DISRUPTED = condition("DisruptionTarget", reason="PreemptionByScheduler", messag
             None,
             "OutOfcpu: Node didn't have enough resource: cpu",
         ),
+        (
+            "drained",
+            failed(
+                ended("main", 143),
+                conditions=[condition("DisruptionTarget", reason="EvictionByEvictionAPI", message="evicting")],
+            ),
+            FailureClass.EVICTED,
+            143,
+            "EvictionByEvictionAPI: evicting",
+        ),
+        (
+            "collected because its node is gone",
+            failed(conditions=[condition("DisruptionTarget", reason="DeletionByPodGC", message="node not found")]),
+            FailureClass.NODE_LOST,
+            None,
+            "its node was lost: node not found",
+        ),
+        (
+            "called failed while its container runs, so not by a kubelet",
+            failed({"name": "main", "state": {"running": {"startedAt": "2026-01-01T12:00:01Z"}}}),
+            FailureClass.NODE_LOST,
+            None,
+            "its node was lost before it told of the end",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and not value[:1].isupper() else "",
 )
@@ -316,6 +340,10 @@ def test_a_failure_is_classified(
     }
     pod = parse_pod(as_created(made(a_launch({"spec": spec})), status))
     assert (pod.phase, pod.failure, pod.exit_code, pod.message) == (PodPhase.FAILED, failure, code, message), case
+
+
+def waiting(reason: str) -> dict[str, Any]:
+    return {"phase": "Pending", "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": reason}}}]}
 
 
 def read(status: Any, **meta: Any) -> Any:
@@ -408,6 +436,43 @@ def test_the_end_of_a_pod_whose_containers_say_nothing_is_its_last_change() -> N
 )
 def test_a_pending_pod_tells_what_is_known_against_it(status: dict[str, Any], message: str) -> None:
     assert read(status).message == message
+
+
+@pytest.mark.parametrize(
+    ("grace", "asked_at", "failure"),
+    [
+        (30, "2026-01-01T12:00:36Z", FailureClass.EXIT_CODE),  # asked a second after its end
+        (30, "2026-01-01T12:00:34Z", FailureClass.POD_DELETED),
+        (0, "2026-01-01T12:00:03Z", FailureClass.POD_DELETED),
+    ],
+)
+def test_a_pod_that_was_deleted_before_its_end_failed_of_that_and_not_of_its_exit_code(
+    grace: int, asked_at: str, failure: FailureClass
+) -> None:
+    pod = read(failed(ended("main", 143)), deletionTimestamp=asked_at, deletionGracePeriodSeconds=grace)
+    assert (pod.failure, pod.exit_code) == (failure, 143)
+
+
+@pytest.mark.parametrize(
+    ("status", "trouble"),
+    [
+        ({"phase": "Pending"}, None),
+        (waiting("ContainerCreating"), None),
+        (waiting("ErrImagePull"), FailureClass.IMAGE_PULL),
+        (waiting("ImagePullBackOff"), FailureClass.IMAGE_PULL),
+        (waiting("InvalidImageName"), FailureClass.IMAGE_PULL),
+        (waiting("CreateContainerConfigError"), FailureClass.START_ERROR),
+        ({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False"}]}, FailureClass.UNSCHEDULABLE),
+    ],
+)
+def test_a_pod_that_has_not_ended_tells_what_it_would_fail_of(
+    status: dict[str, Any], trouble: FailureClass | None
+) -> None:
+    assert read(status).trouble is trouble
+
+
+def test_a_running_pod_that_is_being_evicted_says_so_before_it_ends() -> None:
+    assert read({"phase": "Running", "conditions": [DISRUPTED]}).trouble is FailureClass.EVICTED
 
 
 def test_a_pod_of_an_unknown_phase_counts_as_running() -> None:

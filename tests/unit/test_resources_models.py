@@ -80,7 +80,15 @@ def test_a_dependency_must_succeed_unless_it_says_otherwise() -> None:
     ("spec", "path", "message"),
     [
         ({"retries": 3}, "spec.retries", "Extra inputs are not permitted"),
-        ({"retry": {"rules": []}}, "spec.retry.rules", "Extra inputs are not permitted"),
+        ({"retry": {"rules": [{}]}}, "spec.retry.rules.0.action", "Field required"),
+        ({"retry": {"rules": [{"action": "Fail", "classes": []}]}}, "spec.retry.rules.0.classes", "at least 1"),
+        ({"retry": {"rules": [{"action": "Fail", "classes": ["Oops"]}]}}, "spec.retry.rules.0.classes.0", "ExitCode"),
+        ({"retry": {"rules": [{"action": "Fail", "exitCodes": {}}]}}, "spec.retry.rules.0.exitCodes", "either 'in'"),
+        (
+            {"retry": {"rules": [{"action": "Fail", "exitCodes": {"in": [0]}}]}},
+            "spec.retry.rules.0.exitCodes.in.0",
+            "greater than or equal to 1",
+        ),
         ({"retry": {"limit": 1001}}, "spec.retry.limit", "less than or equal to 1000"),
         ({"retry": {"backoff": {"factor": 0}}}, "spec.retry.backoff.factor", "greater than or equal to 1"),
         ({"retry": {"backoff": {"factor": 1.5}}}, "spec.retry.backoff.factor", "valid integer"),
@@ -264,6 +272,8 @@ def test_the_schema_takes_the_quantities_that_the_core_can_read(text: str) -> No
         (words.PodRetention, phases.PodRetention),
         (words.Stopping, phases.Stopping),
         (words.StopPolicy, phases.StopPolicy),
+        (words.FailureClass, phases.FailureClass),
+        (words.RetryAction, phases.RetryAction),
     ],
 )
 def test_the_schema_and_the_core_have_the_same_words(

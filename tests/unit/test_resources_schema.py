@@ -52,7 +52,7 @@ EVERY_NODE = [
 EVERY_RULE = [
     pytest.param(root(crd), path, rule, id=f"{crd['spec']['names']['kind']}: {rule['rule'][:80]}")
     for crd in crds().values()
-    for path in ((), ("spec",), ("spec", "template", "spec"))
+    for path in ((), ("spec",), ("spec", "template", "spec"), ("spec", "retry", "rules", "*", "exitCodes"))
     if path == () or crd["spec"]["names"]["kind"] == "TaskJob"
     for rule in at(root(crd), path).get("x-kubernetes-validations", [])
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +16,8 @@ from taskjob.core.retry import backoff_of_refusals, backoff_seconds, jitter_frac
 from world import World
 
 
-def retry(**fields: int) -> Retry:
-    return Retry(**{"limit": 9, "initial_seconds": 10, "factor": 2, "max_seconds": 600, "jitter_percent": 0, **fields})
+def retry(**fields: Any) -> Retry:
+    return replace(Retry(limit=9, initial_seconds=10, factor=2, max_seconds=600, jitter_percent=0), **fields)
 
 
 def test_backoff_doubles_from_the_initial_and_is_capped() -> None:

@@ -12,8 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskjob.core.lifecycle import hold
-from taskjob.core.model import Dependency, Job, JobName, Queue, QueueName, Retry, Status
-from taskjob.core.phases import Condition, OnDependencyFailure, Phase, PodRetention, Reason, Stopping, StopPolicy
+from taskjob.core.model import Dependency, Job, JobName, Queue, QueueName, Retry, RetryRule, Status
+from taskjob.core.phases import (
+    Condition,
+    FailureClass,
+    OnDependencyFailure,
+    Phase,
+    PodRetention,
+    Reason,
+    RetryAction,
+    Stopping,
+    StopPolicy,
+)
 from taskjob.kube import templates
 from taskjob.kube.fields import LONGEST_MESSAGE, instant, rfc3339
 from taskjob.kube.schema import (
@@ -49,6 +59,10 @@ def an_object(spec: Any = None, status: Any = None, **meta: Any) -> dict[str, An
     return obj
 
 
+def with_rule(**rule: Any) -> dict[str, Any]:
+    return with_spec(retry={"rules": [{"action": "Fail", **rule}]})
+
+
 def with_spec(**spec: Any) -> dict[str, Any]:
     return an_object({"image": "busybox", **spec})
 
@@ -72,9 +86,15 @@ def test_a_full_spec_is_read() -> None:
                 "retry": {
                     "limit": 3,
                     "backoff": {"initialSeconds": 1, "factor": 3, "maxSeconds": 9, "jitterPercent": 0},
+                    "rules": [
+                        {"action": "Fail", "exitCodes": {"in": [2, 3]}, "container": "m"},
+                        {"action": "Retry", "classes": ["ExitCode", "OOMKilled"], "exitCodes": {"notIn": [4]}},
+                        {"action": "Succeed"},
+                    ],
                 },
                 "timeoutSeconds": 60,
                 "deadlineSeconds": 600,
+                "startTimeoutSeconds": 30,
                 "suspend": True,
                 "cancel": True,
                 "ttlSecondsAfterFinished": 0,
@@ -98,9 +118,17 @@ def test_a_full_spec_is_read() -> None:
         labels=(("a", "2"), ("z", "1")),
         depends_on=(Dependency(JobName("extract")), Dependency(JobName("check"), Condition.FAILED)),
         on_dependency_failure=OnDependencyFailure.WAIT,
-        retry=Retry(3, 1, 3, 9, 0),
+        retry=Retry(
+            *(3, 1, 3, 9, 0),
+            rules=(
+                RetryRule(RetryAction.FAIL, exit_codes=(2, 3), container="m"),
+                RetryRule(RetryAction.RETRY, (FailureClass.EXIT_CODE, FailureClass.OOM_KILLED), (4,), True),
+                RetryRule(RetryAction.SUCCEED),
+            ),
+        ),
         timeout_seconds=60,
         deadline_seconds=600,
+        start_timeout_seconds=30,
         suspend=True,
         cancel=True,
         ttl_seconds=0,
@@ -210,6 +238,14 @@ def test_a_dependency_that_is_named_twice_counts_once() -> None:
         (with_spec(retry={"limit": True}), "spec.retry.limit: true is not an integer"),
         (with_spec(retry={"limit": -1}), "spec.retry.limit: -1 is not between 0 and 2147483647"),
         (with_spec(retry={"backoff": {"factor": 0}}), "spec.retry.backoff.factor: 0 is not between 1 and 2147483647"),
+        (with_spec(retry={"rules": {}}), "spec.retry.rules: an object is not a list"),
+        (with_spec(retry={"rules": [{}, 1]}), "spec.retry.rules[0].action: is missing"),
+        (with_spec(retry={"rules": [1]}), "spec.retry.rules[0]: 1 is not an object"),
+        (with_rule(action="Hope"), 'spec.retry.rules[0].action: "Hope" is not one of Retry, RetryFree, Fail, Succeed'),
+        (with_rule(classes="Evicted"), 'spec.retry.rules[0].classes: "Evicted" is not a list'),
+        (with_rule(exitCodes={"in": [1], "notIn": [1]}), "spec.retry.rules[0].exitCodes: needs either 'in' or 'notIn'"),
+        (with_rule(exitCodes={"in": ["1"]}), "spec.retry.rules[0].exitCodes.in: is not a list of integers"),
+        (with_rule(container=[]), "spec.retry.rules[0].container: a list is not a text"),
         (with_spec(timeoutSeconds=1.5), "spec.timeoutSeconds: 1.5 is not an integer"),
         (with_spec(deadlineSeconds=0), "spec.deadlineSeconds: 0 is not between 1 and 2147483647"),
         (with_spec(suspend="yes"), 'spec.suspend: "yes" is not true or false'),
@@ -241,7 +277,7 @@ JSON = st.recursive(
 )
 SPEC_FIELDS = [
     *("queue", "priority", "dependsOn", "onDependencyFailure", "template", "image", "command", "args", "env"),
-    *("resources", "retry", "timeoutSeconds", "deadlineSeconds", "suspend", "cancel"),
+    *("resources", "retry", "startTimeoutSeconds", "timeoutSeconds", "deadlineSeconds", "suspend", "cancel"),
     *("ttlSecondsAfterFinished", "podRetention"),
 ]
 STATUS_FIELDS = [

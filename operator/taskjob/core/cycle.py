@@ -86,6 +86,8 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     pod = latest.pod if latest is not None else None
     if latest is not None and latest.end_asked_at is None and _was_told_to_end(job, latest.pod):
         latest.end_asked_at = now
+    if latest is not None:
+        latest.note_trouble(now)
     active = under_way(job, pod)
     pending = not job.status.phase.terminal and not active
     decided = step(
@@ -96,6 +98,7 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
             launching=tracked.launching is not None,
             occupied=pending and any(other.live for other in state.pods_of(job.uid)),
             end_asked_at=latest.end_asked_at if latest is not None else None,
+            hangs_since=latest.hangs_since if latest is not None else None,
             block=state.graph.block_of(tracked) if pending else None,
             refusal=tracked.refusal,
             eviction=_eviction(state, tracked) if active else None,

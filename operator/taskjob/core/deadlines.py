@@ -13,6 +13,16 @@ STOP_SLACK = timedelta(seconds=10)
 """Beyond the pod's grace period, how long a pod that was told to end may take before it is deleted."""
 
 
+START_TIMEOUT_SECONDS = 600
+"""How long a pod may hang before its start where its TaskJob does not say: nodes are made, registries come back."""
+
+
+def start_timeout(job: Job) -> timedelta:
+    """How long a pod may hang before its container starts; then it gives its quota back."""
+    seconds = job.start_timeout_seconds
+    return timedelta(seconds=START_TIMEOUT_SECONDS if seconds is None else seconds)
+
+
 def deadline_at(job: Job) -> datetime | None:
     """The end of the whole job, waiting included."""
     if job.deadline_seconds is None:

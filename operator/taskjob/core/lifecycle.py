@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from taskjob.core.chronicle import base, has_started
-from taskjob.core.deadlines import KUBELET_SLACK, STOP_SLACK, deadline_at, earliest, timeout_at
+from taskjob.core.deadlines import KUBELET_SLACK, STOP_SLACK, deadline_at, earliest, start_timeout, timeout_at
 from taskjob.core.decisions import EndBy, Urgency
 from taskjob.core.dependencies import Edge
 from taskjob.core.model import AttemptId, Job, Pod, Status
-from taskjob.core.phases import FailureClass, OnDependencyFailure, Phase, PodPhase, Reason, Stopping
-from taskjob.core.retry import backoff_seconds, jitter_fraction
+from taskjob.core.phases import FailureClass, OnDependencyFailure, Phase, PodPhase, Reason, RetryAction, Stopping
+from taskjob.core.retry import FREE_RETRIES_MAX, Verdict, backoff_seconds, jitter_fraction, judge
 
 STARTING_PATIENCE = timedelta(seconds=10)
 """A pod that starts sooner costs no status write for having been created; one that does not has something to tell."""
@@ -62,6 +62,7 @@ class Facts:
     launching: bool = False  # a create is under way: its answer comes first
     occupied: bool = False  # some other pod of this job is not yet ended
     end_asked_at: datetime | None = None  # when the pod was told to end
+    hangs_since: datetime | None = None  # since when the pod is kept from starting
     block: Block | None = None
     refusal: Refusal | None = None
     eviction: Eviction | None = None
@@ -168,9 +169,23 @@ def _stop_wanted(facts: Facts, pod: Pod, now: datetime) -> tuple[Stopping | None
         timeout += KUBELET_SLACK
         if now >= timeout:
             return Stopping.TIMEOUT, _timeout_message(job), None
+    hanging = _HANGING.get(pod.trouble) if pod.trouble is not None else None
+    hung = None
+    if hanging is not None and facts.hangs_since is not None and already is None:
+        patience = start_timeout(job)
+        hung = facts.hangs_since + patience
+        if now >= hung:
+            return hanging, f"it did not start within {patience.total_seconds():.0f} s: {pod.message}", None
     if already is None and facts.eviction is not None:
         return facts.eviction.stopping, facts.eviction.message, None
-    return already, job.status.message, earliest(deadline, timeout)
+    return already, job.status.message, earliest(deadline, timeout, hung)
+
+
+_HANGING: Final = {
+    FailureClass.IMAGE_PULL: Stopping.IMAGE_PULL,
+    FailureClass.UNSCHEDULABLE: Stopping.UNSCHEDULABLE,
+    FailureClass.START_ERROR: Stopping.START_ERROR,
+}
 
 
 def _how_to_end(facts: Facts, pod: Pod, now: datetime) -> tuple[EndBy | None, datetime | None]:
@@ -216,34 +231,56 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     )
     if status.stopping is Stopping.DEADLINE_EXCEEDED or late:
         return _end(ended, Phase.FAILED, Reason.DEADLINE_EXCEEDED, _deadline_message(job), at=ended_at, shown=shown)
-    # `started_at` stays: it tells history, after a restart, whether this attempt's container ever ran.
-    pending = replace(ended, phase=Phase.PENDING, queued_at=ended_at, admitted_at=None)
+    again = _pending_again(ended, ended_at)
     if status.stopping is Stopping.SUSPENDED:
-        waits = replace(pending, reason=Reason.SUSPENDED, message="suspended by spec.suspend", exit_code=None)
+        waits = replace(again, reason=Reason.SUSPENDED, message="suspended by spec.suspend", exit_code=None)
         return Step(waits, shown, Urgency.RETRY)
-    if status.stopping is not None and status.stopping.evicts:
-        waits = replace(pending, reason=_EVICTED[status.stopping], message=status.message, exit_code=None)
+    if status.stopping is not None and status.stopping.evicts and _judge(facts, ended).rule is None:
+        waits = replace(again, reason=_EVICTED[status.stopping], message=status.message, exit_code=None)
         return Step(waits, shown, Urgency.RETRY)
-    failure, sentence = _failure(facts), _failure_message(facts)
-    if status.retries >= job.retry.limit:
-        spent = f", the last of {job.retry.limit + 1} allowed attempts" if job.retry.limit else ""
-        message = f"attempt {ended.attempt} failed ({failure}): {sentence}{spent}"
-        seen = failure is FailureClass.TIMEOUT or (pod is not None and pod.phase.ended)
+    return _after_failure(facts, ended, ended_at, shown)
+
+
+def _pending_again(ended: Status, ended_at: datetime) -> Status:
+    # `started_at` stays: it tells history, after a restart, whether this attempt's container ever ran.
+    return replace(ended, phase=Phase.PENDING, queued_at=ended_at, admitted_at=None)
+
+
+def _judge(facts: Facts, ended: Status) -> Verdict:
+    container = facts.pod.container if facts.pod is not None else ""
+    return judge(facts.job.retry, _failure(facts), ended.exit_code, container)
+
+
+def _after_failure(facts: Facts, ended: Status, ended_at: datetime, shown: Status) -> Step:
+    """What the retry rules make of an attempt that failed."""
+    retry, pod, number, retries = facts.job.retry, facts.pod, ended.attempt, ended.retries
+    failure, verdict = _failure(facts), _judge(facts, ended)
+    what = f"attempt {number} failed ({failure}): {_failure_message(facts)}"
+    if verdict.action is RetryAction.SUCCEED:
+        return _end(ended, Phase.SUCCEEDED, Reason.COMPLETED, what + _ruled(verdict), at=ended_at, shown=shown)
+    uncharged = number - 1 - retries  # attempts of this run that ended before and cost no retry
+    free = verdict.action is RetryAction.RETRY_FREE and uncharged < FREE_RETRIES_MAX
+    if verdict.action is RetryAction.FAIL or (not free and retries >= retry.limit):
+        if verdict.action is RetryAction.FAIL:
+            why = _ruled(verdict)
+        elif verdict.action is RetryAction.RETRY_FREE:
+            why = f"; no more than {FREE_RETRIES_MAX} attempts are free"
+        else:
+            why = f", the last of {retry.limit + 1} allowed attempts" if retry.limit else ""
+        seen = failure is not FailureClass.POD_DELETED or (pod is not None and pod.phase.ended)
         reason = Reason.ATTEMPT_FAILED if seen else Reason.OUTCOME_UNKNOWN
-        return _end(ended, Phase.FAILED, reason, message, at=ended_at, shown=shown)
-    retries = status.retries + 1
-    attempt = AttemptId(job.uid, status.run, 0, ended.attempt)
-    seconds = backoff_seconds(job.retry, retries, jitter_fraction(attempt))
+        return _end(ended, Phase.FAILED, reason, what + why, at=ended_at, shown=shown)
+    retries += 0 if free else 1
+    attempt = AttemptId(facts.job.uid, ended.run, 0, number)
+    seconds = backoff_seconds(retry, uncharged + 1 if free else retries, jitter_fraction(attempt))
     # Instants of the cluster are cut to the second: it ended up to one later, and the backoff is a promise.
     cut = timedelta(seconds=1 if seconds else 0)
     not_before = _whole_second_up(ended_at + cut + timedelta(seconds=seconds))
+    count = "not charged; the next" if free else f"retry {retries} of {retry.limit}"
     waits = replace(
-        pending,
+        _pending_again(ended, ended_at),
         reason=Reason.BACKING_OFF,
-        message=(
-            f"attempt {ended.attempt} failed ({failure}): {sentence}; "
-            f"retry {retries} of {job.retry.limit} not before {not_before:%H:%M:%S} UTC"
-        ),
+        message=f"{what}; {count} not before {not_before:%H:%M:%S} UTC",
         retries=retries,
         not_before=not_before,
     )
@@ -254,25 +291,40 @@ _EVICTED: Final = {Stopping.PREEMPTED: Reason.PREEMPTED, Stopping.QUEUE_HELD: Re
 """What an evicted job is told that waits again."""
 
 
+def _ruled(verdict: Verdict) -> str:
+    return f"; spec.retry.rules[{verdict.rule}] says {verdict.action}"
+
+
 def _end(ended: Status, phase: Phase, reason: Reason, message: str, *, at: datetime, shown: Status) -> Step:
     end = replace(ended, phase=phase, reason=reason, message=message, finished_at=at, not_before=None)
     return Step(end, shown, Urgency.TERMINAL)
 
 
 def _failure(facts: Facts) -> FailureClass:
-    if facts.job.status.stopping is Stopping.TIMEOUT:
-        return FailureClass.TIMEOUT
-    if facts.pod is None or facts.pod.failure is None:
+    stopping, pod = facts.job.status.stopping, facts.pod
+    stopped = stopping.failure if stopping is not None else None
+    if stopped is not None:
+        return stopped
+    if pod is None:
         return FailureClass.POD_DELETED
-    return facts.pod.failure
+    if pod.failure is None:  # it is gone before it told its end: what was about to end it did
+        return pod.trouble if pod.trouble in _TOOK_IT_AWAY else FailureClass.POD_DELETED
+    return pod.failure
+
+
+_TOOK_IT_AWAY = (FailureClass.EVICTED, FailureClass.NODE_LOST)
 
 
 def _failure_message(facts: Facts) -> str:
-    if _failure(facts) is FailureClass.TIMEOUT and facts.job.timeout_seconds is not None:
+    failure, pod = _failure(facts), facts.pod
+    if failure is FailureClass.TIMEOUT and facts.job.timeout_seconds is not None:
         return _timeout_message(facts.job)
-    if facts.pod is None or facts.pod.failure is None:
-        return "its pod was deleted before its end was seen"
-    return facts.pod.message or "its pod failed"
+    stopping = facts.job.status.stopping
+    if stopping is not None and stopping.failure is failure and failure is not FailureClass.TIMEOUT:
+        return facts.job.status.message  # as it was when it was told to stop
+    if pod is None or failure is FailureClass.POD_DELETED:
+        return "its pod was deleted before its end was seen" if pod is None or pod.failure is None else pod.message
+    return pod.message or "its pod failed"
 
 
 def _deadline_message(job: Job) -> str:
@@ -301,6 +353,8 @@ def _waits(facts: Facts, now: datetime) -> Step:
         return _end_waiting(job, Phase.CANCELLED, Reason.CANCELLED_BY_USER, "cancelled by spec.cancel", now)
     if job.problem is not None:
         return hold(job, Reason.INVALID_SPEC, job.problem)
+    if facts.refusal is not None and judge(job.retry, FailureClass.POD_REFUSED).action is RetryAction.FAIL:
+        return _end_waiting(job, Phase.FAILED, Reason.POD_REFUSED, facts.refusal.message, now)
     deadline = deadline_at(job)
     if deadline is not None and now >= deadline:
         return _end_waiting(job, Phase.FAILED, Reason.DEADLINE_EXCEEDED, _deadline_message(job), now)

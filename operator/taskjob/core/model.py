@@ -19,6 +19,7 @@ from taskjob.core.phases import (
     PodRetention,
     Preempt,
     Reason,
+    RetryAction,
     SelectorOperator,
     Stopping,
     StopPolicy,
@@ -70,6 +71,20 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryRule:
+    """What follows a failure that this rule matches: by all that it names of class, exit code and container.
+
+    Exit codes are those of class `ExitCode`, unless `classes` names others: an OOM kill's 137 is no program's word.
+    """
+
+    action: RetryAction
+    classes: tuple[FailureClass, ...] = ()
+    exit_codes: tuple[int, ...] | None = None
+    exit_codes_excluded: bool = False  # matches the codes that are not listed
+    container: str | None = None  # the one that failed
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     """How often and how soon a failed attempt is followed by another; `limit` counts retries, not attempts."""
 
@@ -78,6 +93,7 @@ class Retry:
     factor: int = 2
     max_seconds: int = 600
     jitter_percent: int = 10
+    rules: tuple[RetryRule, ...] = ()  # the first that matches decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +140,7 @@ class Job:
     retry: Retry = field(default_factory=Retry)
     timeout_seconds: int | None = None
     deadline_seconds: int | None = None
+    start_timeout_seconds: int | None = None  # how long its pod may hang before its start; None: `deadlines` says
     suspend: bool = False
     cancel: bool = False
     ttl_seconds: int | None = None  # None: the installation's default
@@ -169,7 +186,9 @@ class Pod:
     finished_at: datetime | None = None
     exit_code: int | None = None
     failure: FailureClass | None = None  # set if and only if the phase is FAILED
-    message: str = ""  # why it failed, for people
+    container: str = ""  # the one that failed
+    trouble: FailureClass | None = None  # of a pod that has not ended: why it does not start, or what is to end it
+    message: str = ""  # why it failed, or does not start; for people
     deleting: bool = False
     active_deadline_seconds: int | None = None
     grace_seconds: int = 30

@@ -80,14 +80,47 @@ class Reason(StrEnum):
 
 
 class FailureClass(StrEnum):
-    """What kind of failure ended an attempt, read from its pod."""
+    """What kind of failure ended an attempt, read from its pod. `docs/lifecycle.md` has them as a table."""
 
-    EXIT_CODE = "ExitCode"
-    OOM_KILLED = "OOMKilled"
+    EXIT_CODE = "ExitCode"  # a container exited with another code than 0
+    OOM_KILLED = "OOMKilled"  # a container ran out of the memory that it may use
     TIMEOUT = "Timeout"
-    EVICTED = "Evicted"
-    POD_DELETED = "PodDeleted"
-    START_ERROR = "StartError"
+    EVICTED = (
+        "Evicted"  # node or scheduler took its place away: drain, node pressure, taint, preemption by the scheduler
+    )
+    PREEMPTED = "Preempted"  # by us, for a job that goes first
+    NODE_LOST = "NodeLost"  # its node is gone, or never told of its end
+    IMAGE_PULL = "ImagePull"  # its image did not come within the time allowed for its start
+    UNSCHEDULABLE = "Unschedulable"  # no node took it within that time
+    POD_DELETED = "PodDeleted"  # somebody deleted it
+    POD_REFUSED = "PodRefused"  # the API server refused to create it: no attempt came of it
+    START_ERROR = "StartError"  # its container could not be started
+
+    @property
+    def fault_of_the_cluster(self) -> bool:
+        """Not the job's: unless its rules say otherwise, another attempt costs no retry."""
+        return self in _FAULTS_OF_THE_CLUSTER
+
+
+_FAULTS_OF_THE_CLUSTER: Final = frozenset(
+    {
+        FailureClass.EVICTED,
+        FailureClass.PREEMPTED,
+        FailureClass.NODE_LOST,
+        FailureClass.UNSCHEDULABLE,
+        FailureClass.POD_DELETED,
+        FailureClass.POD_REFUSED,
+    }
+)
+
+
+class RetryAction(StrEnum):
+    """What follows an attempt that failed."""
+
+    RETRY = "Retry"  # another, as long as `retry.limit` allows it
+    RETRY_FREE = "RetryFree"  # another, not charged to the limit
+    FAIL = "Fail"  # none: the job has failed
+    SUCCEED = "Succeed"  # none: the job counts as done
 
 
 class Stopping(StrEnum):
@@ -99,14 +132,23 @@ class Stopping(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     PREEMPTED = "Preempted"  # to make room for another job
     QUEUE_HELD = "QueueHeld"  # its queue is held and drained
+    IMAGE_PULL = "ImagePull"  # these three: it hangs before its start, and gives its quota back
+    UNSCHEDULABLE = "Unschedulable"
+    START_ERROR = "StartError"
 
     @property
     def evicts(self) -> bool:
         """Whether it is the system's doing: the job is queued again, not charged a retry."""
         return self in EVICTIONS
 
+    @property
+    def failure(self) -> FailureClass | None:
+        """What an attempt that was stopped so has failed of; None where stopping it was somebody's wish."""
+        return FailureClass.PREEMPTED if self in EVICTIONS else _FAILURES.get(self.value)
+
 
 EVICTIONS: Final = frozenset({Stopping.PREEMPTED, Stopping.QUEUE_HELD})
+_FAILURES: Final = {member.value: member for member in FailureClass}
 
 
 class Condition(StrEnum):

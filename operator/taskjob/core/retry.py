@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
 from zlib import crc32
 
-from taskjob.core.model import AttemptId, Retry
+from taskjob.core.model import AttemptId, Retry, RetryRule
+from taskjob.core.phases import FailureClass, RetryAction
+
+FREE_RETRIES_MAX: Final = 100
+"""Of one run: after so many attempts that were not charged, failures are charged whatever their class, so that nothing
+loops for ever."""
+
+
+class Verdict(NamedTuple):
+    """What follows a failure. `rule` is the number of the rule that says so, None for the default."""
+
+    action: RetryAction
+    rule: int | None = None
+
+
+def judge(retry: Retry, failure: FailureClass, exit_code: int | None = None, container: str = "") -> Verdict:
+    """By the first rule that matches; by default a fault of the cluster is free, and any other is charged."""
+    for number, rule in enumerate(retry.rules):
+        if _matches(rule, failure, exit_code, container):
+            return Verdict(rule.action, number)
+    return Verdict(RetryAction.RETRY_FREE if failure.fault_of_the_cluster else RetryAction.RETRY)
+
+
+def _matches(rule: RetryRule, failure: FailureClass, exit_code: int | None, container: str) -> bool:
+    if rule.classes and failure not in rule.classes:
+        return False
+    if rule.exit_codes is not None:
+        if exit_code is None or not (rule.classes or failure is FailureClass.EXIT_CODE):
+            return False
+        if (exit_code in rule.exit_codes) is rule.exit_codes_excluded:
+            return False
+    return rule.container is None or rule.container == container
 
 
 def jitter_fraction(attempt: AttemptId) -> float:

@@ -14,7 +14,7 @@ from taskjob.core.lifecycle import Eviction, Refusal
 from taskjob.core.line import Line
 from taskjob.core.model import Amounts, AttemptId, CohortName, Job, JobKey, JobName, Pod, Queue, QueueName, Uid
 from taskjob.core.ordering import AdmissionKey
-from taskjob.core.phases import Condition, Phase, Reason
+from taskjob.core.phases import Condition, FailureClass, Phase, Reason
 from taskjob.core.quota import Ledger, Pool
 
 
@@ -35,6 +35,21 @@ class TrackedPod:
     end_asked_at: datetime | None = None
     log: LogCare = LogCare.NONE
     removal_asked: bool = False
+    hangs_since: datetime | None = None  # since when, as far as seen, it is kept from starting
+
+    def note_trouble(self, now: datetime) -> None:
+        """Remember since when it is kept from starting.
+
+        An image may be pulled for long before that fails, and no status tells since when it does: a restart of the
+        operator begins to count anew.
+        """
+        trouble = self.pod.trouble
+        if trouble is None or self.pod.started_at is not None:
+            self.hangs_since = None
+        elif trouble is FailureClass.UNSCHEDULABLE:
+            self.hangs_since = self.pod.created_at
+        elif self.hangs_since is None:
+            self.hangs_since = now
 
     @property
     def live(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -79,6 +79,16 @@ class Reader:
         except ValueError:
             self.complain(where + name, f"{shown(value)} is not one of {', '.join(type(default))}")
             return default
+
+    def items(self, of: Object, name: str, where: str) -> Sequence[Any]:
+        """A list; an empty one if there is none."""
+        value = of.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            self.complain(where + name, f"{shown(value)} is not a list")
+            return ()
+        return value
 
     def mapping(self, of: Object, name: str, where: str) -> Object:
         """An object; an empty one if there is none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,17 +16,16 @@ import msgspec
 
 from taskjob.core.decisions import Launch
 from taskjob.core.model import Amounts, AttemptId, ContainerRun, Job, JobName, Namespace, Pod, PodUid, QueueName, Uid
-from taskjob.core.phases import FailureClass, PodPhase
+from taskjob.core.phases import PodPhase
 from taskjob.kube.fields import cut, whole
+from taskjob.kube.pod_ends import failure_of, state_of, trouble_of
 from taskjob.kube.pod_shape import (
     ContainerState,
-    ContainerStatus,
     PodByMeta,
     PodMeta,
     PodObject,
     PodSpecRead,
     PodStatus,
-    Terminated,
 )
 from taskjob.kube.requests import RequestError, effective_request
 from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError
@@ -175,16 +174,14 @@ def _read(pod: PodObject) -> Pod:
         request = _ONE_POD
     phase = _PHASES.get(status.phase or "Pending", PodPhase.RUNNING)
     main = _main(annotations, spec)
-    main_state = _state(status.container_statuses, main)
-    failure, exit_code, message = None, None, ""
+    main_state = state_of(status.container_statuses, main)
+    failure, exit_code, message, container, trouble = None, None, "", "", None
     if phase is PodPhase.FAILED:
-        failure, exit_code, message = _failure(spec, status, main)
+        failure, exit_code, message, container = failure_of(pod, main)
     elif phase is PodPhase.SUCCEEDED:
         exit_code = 0
-    elif phase is PodPhase.PENDING:
-        message = _waits(status)
     else:
-        message = status.message or ""
+        trouble, message = trouble_of(status, pending=phase is PodPhase.PENDING)
     created_at = meta.creation_timestamp
     if created_at is None:
         raise UnusableObjectError(f"pod {meta.namespace}/{meta.name}: metadata.creationTimestamp is missing")
@@ -205,6 +202,8 @@ def _read(pod: PodObject) -> Pod:
         finished_at=_finished_at(status) if phase.ended else None,
         exit_code=exit_code,
         failure=failure,
+        container=container,
+        trouble=trouble,
         message=cut(message),
         deleting=meta.deletion_timestamp is not None,
         active_deadline_seconds=spec.active_deadline_seconds,
@@ -242,13 +241,6 @@ def _main(annotations: dict[str, str], spec: PodSpecRead) -> str:
     return containers[0].name if containers else ""
 
 
-def _state(statuses: Sequence[ContainerStatus] | None, name: str) -> ContainerState | None:
-    for status in statuses or ():
-        if status.name == name:
-            return status.state
-    return None
-
-
 def _ran(status: PodStatus, main: str) -> Iterator[ContainerRun]:
     """The containers that have something to log: those that started, in their order."""
     for container in (*(status.init_container_statuses or ()), *(status.container_statuses or ())):
@@ -278,74 +270,3 @@ def _finished_at(status: PodStatus) -> datetime | None:
         changes = (condition.last_transition_time for condition in status.conditions or ())
         known = [at for at in changes if at is not None]
     return max(known) if known else None
-
-
-# ---------------------------------------------------------------- in: why it failed
-_EVICTIONS: Final = frozenset(
-    {"Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
-)
-"""Reasons of a failed pod by which the node or the scheduler took its place away."""
-
-_CANNOT_START: Final = frozenset(
-    {"StartError", "ContainerCannotRun", "CreateContainerError", "CreateContainerConfigError", "RunContainerError"}
-)
-_ORDINARY_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
-
-
-def _failure(spec: PodSpecRead, status: PodStatus, main: str) -> tuple[FailureClass, int | None, str]:
-    """Class, exit code and a sentence of a failed pod.
-
-    Looked at in this order: the pod's own reason (its deadline, an eviction), then the container that failed: an
-    init container, else the main one, else the first.
-    """
-    failed = _first_failed(spec, status, main)
-    exit_code = failed[2].exit_code if failed is not None else None
-    if status.reason == "DeadlineExceeded":
-        if exit_code is None:
-            state = _state(status.container_statuses, main)
-            exit_code = state.terminated.exit_code if state is not None and state.terminated is not None else None
-        return FailureClass.TIMEOUT, exit_code, status.message or "ran longer than its activeDeadlineSeconds"
-    disruption = next((c for c in status.conditions or () if c.type == "DisruptionTarget" and c.status == "True"), None)
-    reason = status.reason or ""
-    if disruption is not None or reason in _EVICTIONS or reason.startswith("OutOf"):
-        parts = [reason or (disruption.reason if disruption is not None else "") or "Evicted"]
-        told = status.message or (disruption.message if disruption is not None else None)
-        return FailureClass.EVICTED, exit_code, ": ".join([*parts, told] if told else parts)
-    if failed is None:
-        told = ": ".join(part for part in (reason, status.message or "") if part)
-        return FailureClass.START_ERROR, None, told or "failed before any container ran"
-    kind, name, end = failed
-    note = (end.message or "").strip().partition("\n")[0]
-    if end.reason == "OOMKilled":
-        sentence, failure = f'{kind} "{name}" ran out of memory', FailureClass.OOM_KILLED
-    elif end.reason in _CANNOT_START:
-        sentence, failure = f'{kind} "{name}" could not be started ({end.reason})', FailureClass.START_ERROR
-    else:
-        sentence, failure = f'{kind} "{name}" exited with code {end.exit_code}', FailureClass.EXIT_CODE
-    return failure, exit_code, f"{sentence}: {note}" if note else sentence
-
-
-def _first_failed(spec: PodSpecRead, status: PodStatus, main: str) -> tuple[str, str, Terminated] | None:
-    sidecars = {container.name for container in spec.init_containers or () if container.restart_policy == "Always"}
-    for init in status.init_container_statuses or ():
-        end = init.state.terminated if init.state is not None else None
-        if end is not None and end.exit_code and init.name not in sidecars:  # a sidecar's end fails no pod
-            return "init container", init.name, end
-    for container in sorted(status.container_statuses or (), key=lambda one: one.name != main):
-        end = container.state.terminated if container.state is not None else None
-        if end is not None and (end.exit_code or end.reason == "OOMKilled"):
-            return "container", container.name, end
-    return None
-
-
-def _waits(status: PodStatus) -> str:
-    """Why a pending pod does not start, if something is known against it."""
-    for container in (*(status.init_container_statuses or ()), *(status.container_statuses or ())):
-        waiting = container.state.waiting if container.state is not None else None
-        if waiting is not None and waiting.reason and waiting.reason not in _ORDINARY_WAITS:
-            told = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
-            return f'container "{container.name}" waits: {told}'
-    for condition in status.conditions or ():
-        if condition.type == "PodScheduled" and condition.status == "False" and condition.message:
-            return f"not scheduled: {condition.message}"
-    return ""

@@ -7,7 +7,7 @@ never raises on odd content: it gives a value with `problem` set, a sentence tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,16 +24,19 @@ from taskjob.core.model import (
     Queue,
     QueueName,
     Retry,
+    RetryRule,
     Status,
     Uid,
 )
 from taskjob.core.phases import (
     PRIORITIES,
     Condition,
+    FailureClass,
     OnDependencyFailure,
     Phase,
     PodRetention,
     Reason,
+    RetryAction,
     Stopping,
     StopPolicy,
 )
@@ -88,6 +91,7 @@ def parse_job(obj: Object) -> Job:
     on_dependency_failure = read.choice(spec, "onDependencyFailure", "spec.", OnDependencyFailure.SKIP)
     timeout_seconds = read.optional_integer(spec, "timeoutSeconds", "spec.", 1)
     deadline_seconds = read.optional_integer(spec, "deadlineSeconds", "spec.", 1)
+    start_timeout_seconds = read.optional_integer(spec, "startTimeoutSeconds", "spec.", 1)
     ttl_seconds = read.optional_integer(spec, "ttlSecondsAfterFinished", "spec.", 0)
     suspend = read.boolean(spec, "suspend", "spec.")
     cancel = read.boolean(spec, "cancel", "spec.")
@@ -110,6 +114,7 @@ def parse_job(obj: Object) -> Job:
         retry=retry,
         timeout_seconds=timeout_seconds,
         deadline_seconds=deadline_seconds,
+        start_timeout_seconds=start_timeout_seconds,
         suspend=suspend,
         cancel=cancel,
         ttl_seconds=ttl_seconds,
@@ -186,7 +191,36 @@ def _retry(spec: Object, read: Reader) -> Retry:
         factor=read.integer(backoff, "factor", where, _NO_RETRY.factor, 1),
         max_seconds=read.integer(backoff, "maxSeconds", where, _NO_RETRY.max_seconds),
         jitter_percent=read.integer(backoff, "jitterPercent", where, _NO_RETRY.jitter_percent),
+        rules=tuple(_rules(retry, read)),
     )
+
+
+def _rules(retry: Object, read: Reader) -> Iterator[RetryRule]:
+    for n, item in enumerate(read.items(retry, "rules", "spec.retry.")):
+        where = f"spec.retry.rules[{n}]."
+        if not isinstance(item, dict):
+            read.complain(where.rstrip("."), f"{shown(item)} is not an object")
+            continue
+        if "action" not in item:
+            read.complain(where + "action", "is missing")
+        codes = read.mapping(item, "exitCodes", where)
+        excluded = "notIn" in codes
+        named = "notIn" if excluded else "in"
+        if codes and ("in" in codes) is excluded:
+            read.complain(where + "exitCodes", "needs either 'in' or 'notIn'")
+        listed = tuple(read.items(codes, named, where + "exitCodes."))
+        if any(type(code) is not int for code in listed):
+            read.complain(where + "exitCodes." + named, "is not a list of integers")
+        yield RetryRule(
+            action=read.choice(item, "action", where, RetryAction.RETRY),
+            classes=tuple(
+                read.choice({"classes": word}, "classes", where, FailureClass.EXIT_CODE)
+                for word in read.items(item, "classes", where)
+            ),
+            exit_codes=listed if codes else None,
+            exit_codes_excluded=excluded,
+            container=read.text(item, "container", where, "") or None,
+        )
 
 
 def _status(status: Object, read: Reader) -> Status:

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from taskjob.resources.taskjob import NAME_LENGTH, NOT_BESIDE_TEMPLATE, NOT_ITSELF, ONE_POD, RESTART_NEVER
+from taskjob.resources.taskjob import (
+    EITHER_IN_OR_NOT_IN,
+    NAME_LENGTH,
+    NOT_BESIDE_TEMPLATE,
+    NOT_ITSELF,
+    ONE_POD,
+    RESTART_NEVER,
+)
 from taskjob.resources.words import NAME_MAX, QUEUE_NAME_MAX, TERMINAL_PHASES, Phase
 
 Path = tuple[str, ...]
@@ -61,6 +68,11 @@ def taskjob_rules() -> Iterator[Rule]:
         RESTART_NEVER,
         at=("spec", "template", "spec"),
         field=".restartPolicy",
+    )
+    yield Rule(
+        "has(self.__in__) != has(self.notIn)",  # `in` is a word of CEL
+        EITHER_IN_OR_NOT_IN,
+        at=("spec", "retry", "rules", "*", "exitCodes"),
     )
     yield Rule(
         "!oldSelf.?cancel.orValue(false) || self.?cancel.orValue(false)",

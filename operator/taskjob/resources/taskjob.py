@@ -28,15 +28,20 @@ from taskjob.resources.fields import (
 from taskjob.resources.words import (
     API_VERSION,
     DEPENDENCIES_MAX,
+    EXIT_CODES_MAX,
+    INT32_MAX,
     NAME_MAX,
     RETRIES_MAX,
+    RETRY_RULES_MAX,
     TASKJOB,
     ApiVersion,
     DependencyCondition,
+    FailureClass,
     OnDependencyFailure,
     Phase,
     PodRetention,
     Priority,
+    RetryAction,
     Stopping,
     TaskJobKind,
 )
@@ -44,6 +49,7 @@ from taskjob.resources.words import (
 ONE_POD: Final = "say what to run in exactly one way: 'template' (a pod template) or 'image' (the short form)"
 NOT_BESIDE_TEMPLATE: Final = "belongs to the short form, beside 'image'; with 'template' it stands in a container there"
 RESTART_NEVER: Final = "must be Never: a new attempt is a new pod, see 'retry'"
+EITHER_IN_OR_NOT_IN: Final = "say either 'in' or 'notIn'"
 NOT_ITSELF: Final = "a job cannot depend on itself"
 NAME_LENGTH: Final = f"a TaskJob's name has at most {NAME_MAX} characters"
 
@@ -107,6 +113,50 @@ class Backoff(Part):
     )
 
 
+_ATOMIC: Final = {"x-kubernetes-list-type": "atomic"}
+_Codes = Annotated[
+    list[Annotated[StrictInt, Field(ge=1, le=INT32_MAX)]],
+    Field(min_length=1, max_length=EXIT_CODES_MAX, json_schema_extra=_ATOMIC),
+]
+
+
+class ExitCodes(Part):
+    """Exit codes by which a rule matches: those listed, or all others."""
+
+    in_: _Codes | None = Field(None, alias="in", description="It matches these exit codes.")
+    not_in: _Codes | None = Field(None, description="It matches all exit codes but these.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.in_ is None) == (self.not_in is None):
+            _raise(self, [_wrong((), EITHER_IN_OR_NOT_IN)])
+        return self
+
+
+class RetryRule(Part):
+    """What follows a failure of a certain kind. It matches by all that it names; one that names nothing matches all."""
+
+    action: RetryAction = Field(
+        description="Retry (charged to the limit), RetryFree (not charged), Fail (no other attempt) or Succeed (the "
+        "job counts as done)."
+    )
+    classes: (
+        Annotated[
+            list[FailureClass],
+            Field(min_length=1, max_length=len(FailureClass), json_schema_extra=_ATOMIC),
+        ]
+        | None
+    ) = Field(None, description="The classes of failure that it matches.")
+    exit_codes: ExitCodes | None = Field(
+        None,
+        description="The exit codes that it matches: of class ExitCode, unless 'classes' names others (an OOM kill is "
+        "not ExitCode 137).",
+    )
+    container: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
+        None, description="The container whose failure it matches, init containers included."
+    )
+
+
 class Retry(Part):
     """What happens when an attempt fails."""
 
@@ -114,6 +164,11 @@ class Retry(Part):
         0, description="How many times a failed attempt is followed by another; 0: never."
     )
     backoff: Backoff = Field(default_factory=Backoff, description="How long to wait before each retry.")
+    rules: Annotated[list[RetryRule], Field(max_length=RETRY_RULES_MAX, json_schema_extra=_ATOMIC)] | None = Field(
+        None,
+        description="What follows which failure; the first rule that matches decides. Without one, a fault of the "
+        "cluster (Evicted, NodeLost, PodDeleted, Preempted, Unschedulable) is RetryFree, any other failure Retry.",
+    )
 
 
 class TaskJobSpec(Part):
@@ -155,6 +210,12 @@ class TaskJobSpec(Part):
     )
     deadline_seconds: PositiveSeconds | None = Field(
         None, description="How long the whole job may take from its creation, waiting and retries included."
+    )
+    start_timeout_seconds: PositiveSeconds | None = Field(
+        None,
+        description="How long a pod may hang before its container starts, for want of a node, of its image or of what "
+        "it mounts; then it is ended and gives its quota back: a failure of class Unschedulable, ImagePull or "
+        "StartError. Absent: 600.",
     )
     suspend: Switch = Field(
         False, description="Hold the job: it does not start, and a running attempt is stopped; false lets it go on."
@@ -207,7 +268,9 @@ class TaskJobStatus(ObservedPart):
     epoch: Count | None = Field(None, description="The leadership of the operator that wrote this; it never falls.")
     transition: Count | None = Field(None, description="How many changes of phase there were so far.")
     stopping: Stopping | None = Field(
-        None, description="Why the current attempt is being stopped: Cancelled, Suspended, Timeout or DeadlineExceeded."
+        None,
+        description="Why the current attempt is being stopped: Cancelled, Suspended, Timeout, DeadlineExceeded; or, "
+        "where it does not start, ImagePull, Unschedulable, StartError.",
     )
     queued_at: Instant | None = Field(None, description="When the job last became Pending.")
     started_at: Instant | None = Field(None, description="When the container of the current or last attempt started.")

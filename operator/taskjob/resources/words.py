@@ -29,6 +29,8 @@ DEFAULT_CONTROLLER: Final = "default"
 """The installation that serves the queues which name none."""
 DEPENDENCIES_MAX: Final = 10_000
 RETRIES_MAX: Final = 1_000
+RETRY_RULES_MAX: Final = 32
+EXIT_CODES_MAX: Final = 256
 INT32_MAX: Final = 2_147_483_647
 """Of counts, and of seconds: the most that a pod's activeDeadlineSeconds may have."""
 MESSAGE_MAX: Final = 32_768
@@ -105,6 +107,34 @@ class Stopping(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     PREEMPTED = "Preempted"
     QUEUE_HELD = "QueueHeld"
+    IMAGE_PULL = "ImagePull"
+    UNSCHEDULABLE = "Unschedulable"
+    START_ERROR = "StartError"
+
+
+class FailureClass(StrEnum):
+    """What kind of failure ended an attempt."""
+
+    EXIT_CODE = "ExitCode"
+    OOM_KILLED = "OOMKilled"
+    TIMEOUT = "Timeout"
+    EVICTED = "Evicted"
+    PREEMPTED = "Preempted"
+    NODE_LOST = "NodeLost"
+    IMAGE_PULL = "ImagePull"
+    UNSCHEDULABLE = "Unschedulable"
+    POD_DELETED = "PodDeleted"
+    POD_REFUSED = "PodRefused"
+    START_ERROR = "StartError"
+
+
+class RetryAction(StrEnum):
+    """What follows an attempt that failed."""
+
+    RETRY = "Retry"
+    RETRY_FREE = "RetryFree"
+    FAIL = "Fail"
+    SUCCEED = "Succeed"
 
 
 class ConditionStatus(StrEnum):
