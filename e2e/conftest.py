@@ -73,12 +73,13 @@ def database() -> Iterator[postgres.Postgres]:
 def operator(
     real_cluster: Cluster, database: postgres.Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
-    """The operator, as the command that a user types, under the roles that the chart gives it and no others."""
+    """The operator, as the command that a user types, under the chart's roles and its fence of epochs."""
     folder = tmp_path_factory.mktemp("operator")
     real_cluster.kubectl("create", "namespace", HOME)
-    charts.apply(real_cluster, charts.of_the_operator(HOME))
+    charts.apply(real_cluster, [*charts.of_the_operator(HOME), *charts.the_fence(HOME)])
     account = charts.kubeconfig_of(real_cluster, HOME, charts.OPERATOR, folder / "kubeconfig")
     settings = {"kubeconfig": str(account), "lease_namespace": HOME, "lease_name": charts.OPERATOR}
+    settings["fence_account"] = charts.OPERATOR
     with OperatorProcess(real_cluster, database.url, folder / "log", fresh=True, **settings) as running:
         yield running.wait_ready()
 

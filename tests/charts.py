@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from taskjob_cluster import Cluster
+from taskjob_cluster import Cluster, ClusterError
 from taskjob_cluster.build import ensure
 from taskjob_cluster.paths import CHECKOUT
 
@@ -65,6 +66,17 @@ def of_the_operator(home: str, *values: str) -> list[Object]:
     ]
 
 
+def the_fence(home: str, *values: str) -> list[Object]:
+    """The policies against deposed leaders of a release in the namespace `home`, and their bindings."""
+    return [
+        found
+        for found in of_kind(
+            rendered(home, TRIAL, *values), "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
+        )
+        if "-epoch" in found["metadata"]["name"]
+    ]
+
+
 def kubeconfig_of(cluster: Cluster, home: str, account: str, place: Path) -> Path:
     """Write a kubeconfig with a token of that account, which must be there."""
     config: dict[str, Any] = yaml.safe_load(cluster.kubeconfig.read_text())
@@ -97,3 +109,27 @@ def apply(cluster: Cluster, objects: Iterable[Object], *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def wait_for_the_fence(cluster: Cluster, home: str, seconds: float = 30) -> None:
+    """Wait until the policies of `the_fence`, applied a moment ago, refuse a pod of the operator's without an epoch."""
+    labels = {"taskjobs.dev/job-uid": "none"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "without-an-epoch-", "labels": labels},
+        "spec": {"containers": [{"name": "main", "image": "none"}]},
+    }
+    as_operator = (f"--as=system:serviceaccount:{home}:{OPERATOR}", "--as-group=system:masters")
+    give_up_at = time.monotonic() + seconds
+    while True:
+        try:
+            cluster.kubectl(
+                "-n", "default", "create", "--dry-run=server", "-f", "-", *as_operator, input=yaml.safe_dump(pod)
+            )
+        except ClusterError as error:
+            if "is over" in str(error):
+                return
+            raise
+        assert time.monotonic() < give_up_at, "the fence never came into force"
+        time.sleep(0.1)

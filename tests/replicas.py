@@ -1,5 +1,6 @@
-"""Several operators that elect a leader, each started again when it has ended, as a Deployment would; and what to
-judge them by: a witness of the Lease, jobs made at a steady rate, and whatever a deposed one still got written.
+"""Several operators that elect a leader, each started again when it has ended, as a Deployment would, with the chart's
+account, roles and policies against deposed leaders; and what to judge them by: a witness of the Lease, jobs made at a
+steady rate, and whatever a deposed one still got written.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 import asyncpg
 
+from charts import OPERATOR, apply, kubeconfig_of, of_the_operator, the_fence, wait_for_the_fence
 from cluster_api import Object, Witness, ended
 from kill_story import Planned
 from operator_process import OperatorProcess
@@ -24,16 +26,23 @@ TTL_SECONDS = 20  # so that what a new leader lists is what a steady load leaves
 
 
 class Replicas:
-    """Operators of one site, under one Lease in its namespace. As a context manager all are stopped in the end."""
+    """Operators of one site as a release of the chart in its namespace. As a context manager all are stopped in the
+    end, and what the release has outside of the namespace is removed."""
 
     def __init__(self, site: Site, count: int, *, lease_seconds: int, renew_deadline_seconds: float) -> None:
         self.lease_seconds = lease_seconds
         self.exits: list[tuple[str, int]] = []  # who ended by itself, or was made to, and how
+        self._site = site
+        self._release = [*of_the_operator(site.namespace), *the_fence(site.namespace)]
+        self._kubeconfig = site.folder / "kubeconfig-of-the-operator"
         self.all = [
             site.operator(
                 name=f"replica-{number}",
+                kubeconfig=str(self._kubeconfig),
                 leader_election=True,
                 lease_namespace=site.namespace,
+                lease_name=OPERATOR,
+                fence_account=OPERATOR,
                 lease_seconds=lease_seconds,
                 renew_deadline_seconds=renew_deadline_seconds,
                 ttl_seconds_after_finished=TTL_SECONDS,
@@ -46,6 +55,10 @@ class Replicas:
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
+        cluster, home = self._site.cluster, self._site.namespace
+        apply(cluster, self._release)
+        kubeconfig_of(cluster, home, OPERATOR, self._kubeconfig)
+        wait_for_the_fence(cluster, home)
         self._lease.__enter__()
         for replica in self.all:
             replica.start()
@@ -65,6 +78,9 @@ class Replicas:
             if kind is not None:
                 print(f"---------------- log of {replica.name}\n{replica.log()[-6000:]}\n----------------")
         self._lease.__exit__()
+        for found in self._release:
+            if "namespace" not in found["metadata"]:
+                self._site.cluster.kubectl("delete", found["kind"], found["metadata"]["name"])
 
     def _restart(self) -> None:
         while not self._stopping.wait(0.1):
@@ -79,7 +95,7 @@ class Replicas:
     @property
     def lease(self) -> dict[str, Any]:
         """The Lease's spec as last seen; empty before there is one."""
-        found = self._lease.snapshot().get("taskjobs-operator", {})
+        found = self._lease.snapshot().get(OPERATOR, {})
         spec = found.get("spec") or {}
         assert isinstance(spec, dict)
         return spec

@@ -26,6 +26,11 @@ class OperatorSettings(CommonSettings):
     namespaces: tuple[str, ...] = Field((), description="Namespaces that are watched; none named: all.")
     lease_namespace: str = Field("default", description="Where the operator's Lease stands.")
     lease_name: str = "taskjobs-operator"
+    fence_account: str = Field(
+        "",
+        description="The service account in `lease_namespace` that is given the epoch, for the chart's policies; empty: "
+        "none.",
+    )
     leader_election: bool = Field(
         False, description="Stand for election among replicas; without it each start takes the Lease by force."
     )

@@ -39,6 +39,7 @@ from taskjob.kube import handlers
 from taskjob.kube.client import KubeClient
 from taskjob.kube.credentials import ConfigurationError
 from taskjob.kube.election import Timing
+from taskjob.kube.fence import FenceRefusedError, announce
 from taskjob.kube.http import KubeHttp, NoAnswerError
 from taskjob.kube.informer import PodInformer
 from taskjob.kube.lease import Elector, LeaseRefusedError, Unopposed, claim_epoch, lift_epoch
@@ -50,7 +51,7 @@ logger = logging.getLogger("taskjob")
 RELIST_RETRY_SECONDS: Final = 5.0
 CATCH_UP_RETRY_SECONDS: Final = 0.5
 FINISH_SECONDS: Final = 5.0
-FOR_PEOPLE: Final = (ConfigurationError, LeaseRefusedError, DeposedError, StoreRestoredError)
+FOR_PEOPLE: Final = (ConfigurationError, LeaseRefusedError, FenceRefusedError, DeposedError, StoreRestoredError)
 """What ends the operator and needs no traceback: the message says what is wrong."""
 
 
@@ -191,6 +192,7 @@ class Operator:
                 group.create_task(_until_lost(self.leader))
                 self.leader.start()
                 await asyncio.wrap_future(self.leader.won)
+                await self._announce()
                 await self._catch_up()
             elif self.mirror.newest_epoch > self.leader.epoch:
                 logger.warning(
@@ -209,6 +211,14 @@ class Operator:
             self.http, of.lease_namespace, of.lease_name, leader.holder, floor=self.mirror.newest_epoch
         )
         logger.info("epoch %d claimed by %s", leader.epoch, leader.holder)
+        await self._announce()
+
+    async def _announce(self) -> None:
+        """Tell the chart's policies our epoch, where they are told: from then on they refuse what the last leader still
+        sends, and all that it got written before is in the lists that come next."""
+        of = self.settings
+        if of.fence_account:
+            await announce(self.http, of.lease_namespace, of.fence_account, self.leader.epoch)
 
     async def _step_down(self, newer: int) -> None:
         """Give the Lease back. If it is ours and yet `newer` deposed us, the cluster or its database comes from a

@@ -103,6 +103,7 @@ def test_settings_reach_the_operator_as_numbers_that_it_can_read(monkeypatch: py
     assert settings.tick_seconds == 0.01
     assert settings.namespaces == ("a", "b")
     assert settings.lease_name == "taskjobs-operator"
+    assert settings.fence_account == "taskjobs-operator"
     assert settings.admin_host == "0.0.0.0"  # noqa: S104  # what is tested
 
 
@@ -158,7 +159,16 @@ def test_the_schema_the_table_and_the_crds_of_the_chart_are_up_to_date() -> None
 def test_the_install_page_names_every_setting_that_is_not_the_charts_own() -> None:
     of_the_chart = {
         *CommonSettings.model_fields,
-        *("namespaces", "lease_namespace", "lease_name", "leader_election", "identity", "admin_host", "admin_port"),
+        *(
+            "namespaces",
+            "lease_namespace",
+            "lease_name",
+            "fence_account",
+            "leader_election",
+            "identity",
+            "admin_host",
+            "admin_port",
+        ),
         *("api_host", "api_port", "allowed_origins", "audiences"),
         "insecure_local",  # binds to loopback, where no Service would reach it
     }

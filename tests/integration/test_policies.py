@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kubernetes import client, config
+from kubernetes import client
 
 from api_server import a_taskjob
-from charts import OPERATOR, TRIAL, apply, of_kind, rendered
-from taskjob_cluster import Cluster, ClusterError, up
+from charts import OPERATOR, TRIAL, Object, apply, of_kind, rendered
+from taskjob.kube.pods import EPOCH
+from taskjob_cluster import Cluster, ClusterError
 
 pytestmark = pytest.mark.cluster
 SETTLE_SECONDS = 30
@@ -22,45 +22,28 @@ ANN = "--as=ann"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """An API server of this module's own: one on which policies with Leases as parameters had been made and removed
-    minutes before answered "no params found" to every request, for as long as was waited."""
-    with up(f"policies-{os.getpid()}", provider="apiserver", die_with_parent=True) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def kubernetes_client(cluster: Cluster) -> Iterator[client.ApiClient]:
-    """The official client, as the administrator of it."""
-    connected: client.ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]  # not annotated there
-        config_file=str(cluster.kubeconfig)
-    )
-    with connected:
-        yield connected
-
-
-@pytest.fixture
-def namespace(cluster: Cluster) -> str:
-    """The name of a namespace of this test alone."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    cluster.kubectl("create", "namespace", name)
-    return name
-
-
-@pytest.fixture(scope="module")
 def home(cluster: Cluster) -> Iterator[str]:
     """The release's namespace with the policies in force; they end with this module, so that other tests see none."""
     name = f"policies-{uuid.uuid4().hex[:6]}"
     cluster.kubectl("create", "namespace", name)
-    kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-    objects = of_kind(rendered(name, TRIAL), *kinds)
+    objects = policies_of(name)
     assert len(objects) == 6
-    # Only in namespaces of these tests: others of the session submit without rights of their own.
+    apply(cluster, objects)
+    yield name
+    remove(cluster, objects)
+
+
+def policies_of(home: str) -> list[Object]:
+    """The policies of a release there and their bindings, for the namespaces of these tests only: others of the session
+    submit without rights of their own."""
+    objects = of_kind(rendered(home, TRIAL), "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     for binding in of_kind(objects, "ValidatingAdmissionPolicyBinding"):
         selector = {"matchLabels": {"policies-tested": "here"}}
         binding["spec"]["matchResources"] = {"namespaceSelector": selector}
-    apply(cluster, objects)
-    yield name
+    return objects
+
+
+def remove(cluster: Cluster, objects: list[Object]) -> None:
     for found in objects:
         cluster.kubectl("delete", found["kind"], found["metadata"]["name"])
 
@@ -154,21 +137,15 @@ def test_only_what_starts_something_else_is_asked_for_on_a_change(cluster: Clust
 
 
 @pytest.fixture
-def lease(cluster: Cluster, home: str) -> Callable[[int | None], None]:
-    """Put the operator's Lease at so many transitions; None takes it away."""
+def led_by(cluster: Cluster, home: str) -> Callable[[int | None], None]:
+    """Put the operator's service account at that epoch; None takes the account away."""
 
-    def put(transitions: int | None) -> None:
-        name = OPERATOR
-        if transitions is None:
-            cluster.kubectl("-n", home, "delete", "lease", name, "--ignore-not-found")
+    def put(epoch: int | None) -> None:
+        if epoch is None:
+            cluster.kubectl("-n", home, "delete", "serviceaccount", OPERATOR, "--ignore-not-found")
             return
-        body = {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": name, "namespace": home},
-            "spec": {"leaseTransitions": transitions},
-        }
-        apply(cluster, [body])
+        metadata = {"name": OPERATOR, "namespace": home, "annotations": {EPOCH: str(epoch)}}
+        apply(cluster, [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}])
 
     return put
 
@@ -219,31 +196,67 @@ def a_pod(cluster: Cluster, home: str, place: str, epoch: str | None, account: s
     cluster.kubectl("-n", place, "create", "-f", "-", who, input=json.dumps(pod))
 
 
-def test_a_pod_of_an_epoch_that_is_over_is_refused(
-    cluster: Cluster, home: str, place: str, lease: Callable[[int | None], None]
-) -> None:
+def let_create_pods(cluster: Cluster, home: str, place: str, *accounts: str) -> None:
     cluster.kubectl("-n", place, "create", "role", "pods", "--verb=create", "--resource=pods")
-    for account in (OPERATOR, "another"):
+    for account in accounts:
         cluster.kubectl(
             *("-n", place, "create", "rolebinding", account, "--role=pods", f"--serviceaccount={home}:{account}")
         )
-    lease(None)
+
+
+def test_a_pod_of_an_epoch_that_is_over_is_refused(
+    cluster: Cluster, home: str, place: str, led_by: Callable[[int | None], None]
+) -> None:
+    let_create_pods(cluster, home, place, OPERATOR, "another")
+    led_by(None)
     eventually_refused(lambda: a_pod(cluster, home, place, "7"), "param")
 
-    lease(7)
+    led_by(7)
     eventually_allowed(lambda: a_pod(cluster, home, place, "7"))
     a_pod(cluster, home, place, "8")
     for epoch in ("6", None, "", "x", "-9", "99999999999999999999"):
-        with pytest.raises(ClusterError, match=r"is over: the Lease is at 7"):
+        with pytest.raises(ClusterError, match=r"is over: service account taskjobs-operator is at 7"):
             a_pod(cluster, home, place, epoch)
 
-    lease(9)
-    eventually_refused(lambda: a_pod(cluster, home, place, "8"), "epoch 8 is over: the Lease is at 9")
-    a_pod(cluster, home, place, "1", account="another")  # another installation has a Lease of its own
+    led_by(9)
+    eventually_refused(
+        lambda: a_pod(cluster, home, place, "8"), "epoch 8 is over: service account taskjobs-operator is at 9"
+    )
+    a_pod(cluster, home, place, "1", account="another")  # another installation has an epoch of its own
+
+
+def test_policies_that_are_removed_and_made_again_compare_with_the_epoch_of_now(
+    cluster: Cluster, home: str, place: str, led_by: Callable[[int | None], None]
+) -> None:
+    let_create_pods(cluster, home, place, OPERATOR)
+    led_by(7)
+    eventually_allowed(lambda: a_pod(cluster, home, place, "7"))
+    eventually_refused(lambda: a_pod(cluster, home, place, "6"), "epoch 6 is over")
+
+    fence = [found for found in policies_of(home) if "-epoch" in found["metadata"]["name"]]
+    assert len(fence) == 4
+    remove(cluster, fence)
+    eventually_allowed(lambda: a_pod(cluster, home, place, "6"))
+    led_by(9)
+    apply(cluster, fence)
+    eventually_refused(
+        lambda: a_pod(cluster, home, place, "8"), "epoch 8 is over: service account taskjobs-operator is at 9"
+    )
+    a_pod(cluster, home, place, "9")
+
+    # As in a namespace that was deleted and made anew.
+    led_by(None)
+    eventually_refused(lambda: a_pod(cluster, home, place, "9"), "param")
+    cluster.kubectl("-n", home, "create", "serviceaccount", OPERATOR)
+    eventually_refused(
+        lambda: a_pod(cluster, home, place, "9"), "epoch 9 is over: service account taskjobs-operator is at none"
+    )
+    led_by(1)
+    eventually_allowed(lambda: a_pod(cluster, home, place, "1"))
 
 
 def test_a_status_of_an_epoch_that_is_over_is_refused_also_where_the_new_leader_has_not_written_yet(
-    cluster: Cluster, home: str, place: str, lease: Callable[[int | None], None]
+    cluster: Cluster, home: str, place: str, led_by: Callable[[int | None], None]
 ) -> None:
     resources = "taskjobs.taskjobs.dev,taskjobs.taskjobs.dev/status"
     cluster.kubectl("-n", place, "create", "role", "statuses", "--verb=get,patch", f"--resource={resources}")
@@ -263,23 +276,25 @@ def test_a_status_of_an_epoch_that_is_over_is_refused_also_where_the_new_leader_
             *("-n", place, "patch", "taskjob", name, "--subresource=status", "--type=merge", "-p", patched, *who)
         )
 
-    lease(None)
+    led_by(None)
     eventually_refused(lambda: write("old", 7), "param")
-    lease(7)
+    led_by(7)
     eventually_allowed(lambda: write("old", 7))
     write("old", 7, message="renewed")
     for epoch in (6, None):
-        with pytest.raises(ClusterError, match=r"epoch \d is over: the Lease is at 7"):
+        with pytest.raises(ClusterError, match=r"epoch \d is over: service account taskjobs-operator is at 7"):
             write("new", epoch)
 
     # The old leader's epoch was good a moment ago, and no rule of the CRD says otherwise: nobody wrote a newer one.
-    lease(8)
-    eventually_refused(lambda: write("old", 7, message="too late"), "epoch 7 is over: the Lease is at 8")
-    with pytest.raises(ClusterError, match="epoch 7 is over: the Lease is at 8"):
+    led_by(8)
+    eventually_refused(
+        lambda: write("old", 7, message="too late"), "epoch 7 is over: service account taskjobs-operator is at 8"
+    )
+    with pytest.raises(ClusterError, match="epoch 7 is over: service account taskjobs-operator is at 8"):
         write("new", 7)
     write("new", 8)
     write("old", 9)
 
-    write("foreign", 1, account="another")  # another installation has a Lease of its own
+    write("foreign", 1, account="another")  # another installation has an epoch of its own
     write("foreign", 1, account=None, message="by hand")
     patch(cluster, place, "old", {"cancel": True})

@@ -30,6 +30,7 @@ from taskjob.core.phases import Phase, Reason
 from taskjob.kube.client import KubeClient, job_path, pod_path
 from taskjob.kube.http import MERGE_PATCH, KubeHttp, Reply, encode
 from taskjob.kube.lists import list_jobs, list_queues, pages
+from taskjob.kube.pods import EPOCH as ANNOTATION
 from taskjob.kube.pods import JOB_UID
 from taskjob.kube.schema import GROUP, VERSION
 from taskjob.ports import Done, Launched, Written
@@ -185,6 +186,15 @@ async def the_lease_renewed(scene: Scene) -> None:
     must_not_be_forbidden(await scene.send("PATCH", leases_of(scene.home, OPERATOR), {"spec": {"leaseTransitions": 2}}))
 
 
+async def its_account_read(scene: Scene) -> None:
+    must_not_be_forbidden(await scene.send("GET", f"/api/v1/namespaces/{scene.home}/serviceaccounts/{OPERATOR}"))
+
+
+async def its_epoch_announced(scene: Scene) -> None:
+    path = f"/api/v1/namespaces/{scene.home}/serviceaccounts/{OPERATOR}"
+    must_not_be_forbidden(await scene.send("PATCH", path, {"metadata": {"annotations": {ANNOTATION: "1"}}}))
+
+
 # Each right of the operator, what it is for, and what fails without it.
 TABLE: dict[Verb, tuple[Probe, str]] = {
     ("taskjobs", "list"): (list_of_jobs, "the operator never knows the cluster: it does not start to decide"),
@@ -206,6 +216,8 @@ TABLE: dict[Verb, tuple[Probe, str]] = {
     ("leases", "get"): (the_lease_read, "no epoch: the operator ends at its start"),
     ("leases", "create"): (the_lease_made, "no epoch in a new installation: the operator ends at its start"),
     ("leases", "patch"): (the_lease_renewed, "no epoch: the operator ends at its start"),
+    ("serviceaccounts", "get"): (its_account_read, "the policies are not told the epoch: who comes to lead ends"),
+    ("serviceaccounts", "patch"): (its_epoch_announced, "the policies are not told the epoch: who comes to lead ends"),
 }
 
 
@@ -395,6 +407,7 @@ def test_a_whole_operator_of_one_namespace_works_under_its_roles_and_leaves_the_
     apply(cluster, of_the_operator(home, f"--set=namespaces={{{namespace}}}"))
     kubeconfig = kubeconfig_of(cluster, home, OPERATOR, tmp_path / "kubeconfig")
     settings: dict[str, Any] = {"kubeconfig": str(kubeconfig), "lease_namespace": home, "lease_name": OPERATOR}
+    settings["fence_account"] = OPERATOR
     for where in (namespace, home):
         cluster.kubectl("-n", where, "create", "-f", "-", input=json.dumps(a_taskjob("early")))
 
