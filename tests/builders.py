@@ -101,6 +101,9 @@ class JobBuilder:
     def cancelled(self) -> Self:
         return self._with(cancel=True)
 
+    def to_run_again(self, run: int) -> Self:
+        return self._with(rerun=run)
+
     def kept_for(self, ttl: int, pods: PodRetention = PodRetention.DELETE) -> Self:
         return self._with(ttl_seconds=ttl, pod_retention=pods)
 

@@ -250,7 +250,7 @@ class World:
         assert attempt not in self.launched, f"attempt {attempt} was launched twice"
         self.launched.append(attempt)
         pod = Pod(
-            uid=PodUid(f"pod-{job.uid}-{attempt.attempt}"),
+            uid=PodUid(f"pod-{job.uid}-{attempt.run}-{attempt.attempt}"),
             name=f"{job.name}-{attempt.attempt}",
             namespace=job.namespace,
             version=0,

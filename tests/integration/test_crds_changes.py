@@ -39,6 +39,7 @@ FREE: list[Object] = [
     {"timeoutSeconds": 5},
     {"deadlineSeconds": 5},
     {"onDependencyFailure": "Fail"},
+    {"rerun": 1},
 ]
 
 
@@ -88,6 +89,28 @@ def test_cancel_cannot_be_taken_back(server: Server, change: bool | None) -> Non
 
     assert "cannot be taken back" in refused.value.fields["spec.cancel"]
     server.patch("train", {"spec": {"cancel": True, "priority": "Low"}})
+
+
+@pytest.mark.parametrize("change", [1, 0, None])
+def test_rerun_never_falls(server: Server, change: int | None) -> None:
+    server.create(a_taskjob(rerun=2))
+
+    with pytest.raises(RefusedError) as refused:
+        server.patch("train", {"spec": {"rerun": change}})
+
+    assert "it never falls" in refused.value.fields["spec.rerun"]
+    assert server.patch("train", {"spec": {"rerun": 3}})["spec"]["rerun"] == 3
+
+
+def test_a_cancelled_job_runs_again_if_the_same_change_takes_the_cancel_back(server: Server) -> None:
+    server.create(a_taskjob(cancel=True))
+    server.patch_status("train", {"phase": "Cancelled"})
+
+    with pytest.raises(RefusedError) as refused:
+        server.patch("train", {"spec": {"rerun": 1}})
+
+    assert "only with cancel: false" in refused.value.fields["spec.rerun"]
+    assert server.patch("train", {"spec": {"rerun": 1, "cancel": False}})["spec"]["cancel"] is False
 
 
 def test_a_suspended_job_may_be_resumed(server: Server) -> None:
@@ -190,7 +213,8 @@ def test_a_whole_status_is_kept_as_written(server: Server) -> None:
         "message": "exit code 0",
         "conditions": [{"type": name, **condition} for name in ("Admitted", "Complete", "Failed", "Finished")],
         **dict.fromkeys(("run", "attempt", "retries", "epoch", "transition", "exitCode", "observedGeneration"), 1),
-        **dict.fromkeys(("queuedAt", "startedAt", "finishedAt", "notBefore"), at),
+        **dict.fromkeys(("queuedAt", "startedAt", "finishedAt", "notBefore", "runAt"), at),
+        "previousPhase": "Failed",
         "stopping": "DeadlineExceeded",
         "podName": "train-abcde-1",
         "nodeName": "node",

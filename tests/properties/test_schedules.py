@@ -25,6 +25,7 @@ from taskjob.core.phases import TRANSITIONS, Condition, OnDependencyFailure, Pha
 from virtual_time import VirtualClock, run
 
 CPUS = 4
+LASTS = 3600
 SCHEDULES = int(os.environ.get("TASKJOBS_SCHEDULES", "300"))
 
 
@@ -35,6 +36,7 @@ class Scripted:
     job: Job
     exit_codes: tuple[int, ...]
     cancelled: bool = False  # the user cancels it at some time: it may end so, or before
+    reruns: int = 0  # how many times the user has it run again, at any time: each run ends alike
 
     def code(self, attempt: int) -> int:
         return self.exit_codes[min(attempt, len(self.exit_codes)) - 1]
@@ -55,13 +57,17 @@ def a_graph(random: Random) -> list[Scripted]:
     for number in range(random.randint(3, 14)):
         builder = a_job(f"j{number}").asking(cpu=random.choice([1, 1, 2, 4])).created(number // 4)
         builder = builder.retrying(random.choice([0, 0, 1, 2]), initial_seconds=random.choice([0, 1, 5]))
-        builder = builder.kept_for(random.choice([0, 5, 3600])).of_priority(random.choice(["High", "Normal", "Low"]))
+        builder = builder.kept_for(random.choice([0, 5, LASTS])).of_priority(random.choice(["High", "Normal", "Low"]))
         names = random.sample(range(number), k=min(number, random.choice([0, 0, 1, 2, 3])))
         depends_on = tuple(Dependency(JobName(f"j{other}"), random.choice(list(Condition))) for other in sorted(names))
         policy = random.choice([OnDependencyFailure.SKIP, OnDependencyFailure.FAIL])
         job = builder.on_dependency_failure(policy)._with(depends_on=depends_on).build()
         codes = tuple(random.choice([0, 0, 1, 3]) for _ in range(random.randint(1, 3)))
-        jobs.append(Scripted(job, codes, cancelled=random.random() < 0.1))
+        script = Scripted(job, codes, cancelled=random.random() < 0.1)
+        lasting = all(jobs[int(other.name[1:])].job.ttl_seconds == LASTS for other in depends_on)
+        if lasting and not script.cancelled:  # what waits again for a job that was removed would wait for ever
+            script.reruns = random.choice([0, 0, 0, 0, 1, 2])
+        jobs.append(script)
     return jobs
 
 
@@ -82,8 +88,8 @@ class Witnessed(FakeKube):
 
 def in_order_of_birth(scripts: list[Scripted], random: Random) -> list[Scripted]:
     """Any order, but that what is removed soon comes after those that wait for it: they would wait for ever."""
-    lasting = [script for script in scripts if script.job.ttl_seconds == 3600]
-    fleeting = [script for script in scripts if script.job.ttl_seconds != 3600]
+    lasting = [script for script in scripts if script.job.ttl_seconds == LASTS]
+    fleeting = [script for script in scripts if script.job.ttl_seconds != LASTS]
     random.shuffle(lasting)
     return lasting + fleeting[::-1]
 
@@ -151,6 +157,8 @@ class Schedule:
             job = self.fake.jobs.get(script.job.uid)
             if script.cancelled and job is not None and not job.cancel and self.random.random() < 0.05:
                 self.fake.change_job(job, cancel=True)
+            if job is not None and job.rerun < script.reruns and self.random.random() < 0.1:
+                self.fake.change_job(job, rerun=job.rerun + 1)
         dice = 1.0 if calm else self.random.random()
         if dice < 0.05:  # SIGKILL, and a new one
             await self.shell.kill()
@@ -168,9 +176,11 @@ class Schedule:
 
     def _settled(self) -> bool:
         """All have ended, what was to be removed is, and history was told."""
-        if any(not job.status.phase.terminal for job in self.fake.jobs.values()):
+        if any(job.outcome is None for job in self.fake.jobs.values()):
             return False
-        if any(job.ttl_seconds != 3600 for job in self.fake.jobs.values()) or self.fake.pods:
+        if any(job.rerun < self.by_name[job.name].reruns for job in self.fake.jobs.values()):
+            return False
+        if any(job.ttl_seconds != LASTS for job in self.fake.jobs.values()) or self.fake.pods:
             return False
         return self.shell.recorder.idle and self.history.available
 
@@ -196,6 +206,7 @@ class Schedule:
             if due is Phase.SUCCEEDED and job.status.phase is due:
                 first = next(n for n in range(1, 99) if script.code(n) == 0)
                 assert (job.status.attempt, job.status.retries) == (first, first - 1), job.status
+            assert job.status.run == job.rerun, f"{job.name} ended {job.status}, run {job.rerun} was wanted"
 
     def _check_history(self) -> None:
         told = defaultdict(list)

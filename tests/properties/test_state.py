@@ -156,6 +156,11 @@ class Anything(RuleBasedStateMachine):
     def cancel(self, name: str) -> None:
         self._edit(name, cancel=True)
 
+    @rule(name=names, by=st.integers(1, 2))
+    def rerun(self, name: str, by: int) -> None:
+        for job in [job for job in self.world.jobs.values() if job.name == name]:
+            self.world.edit(name, rerun=job.rerun + by, cancel=False)
+
     @rule(name=names, problem=st.sampled_from([None, "it is wrong"]))
     def spoil(self, name: str, problem: str | None) -> None:
         self._edit(name, problem=problem)
@@ -313,14 +318,14 @@ class Anything(RuleBasedStateMachine):
     @invariant()
     def a_job_has_one_live_pod_at_most_and_attempts_rise(self) -> None:
         live: set[Uid] = set()
-        last: dict[Uid, int] = {}
+        last: dict[tuple[Uid, int], int] = {}
         for attempt, pod in self.world.pods.items():
             assert pod.phase.ended or attempt.uid not in live
             if not pod.phase.ended:
                 live.add(attempt.uid)
         for attempt in self.world.launched:
-            assert attempt.attempt == last.get(attempt.uid, 0) + 1
-            last[attempt.uid] = attempt.attempt
+            assert attempt.attempt == last.get(attempt[:2], 0) + 1
+            last[attempt[:2]] = attempt.attempt
 
     # -------------------------------------------------------------- walks
     def walk(self, dice: Random, steps: int) -> Iterator[str]:
@@ -352,6 +357,8 @@ class Anything(RuleBasedStateMachine):
                     arguments = {"name": dice.choice(NAMES), "suspend": dice.random() < 0.4}
                 case "cancel":
                     arguments = {"name": dice.choice(NAMES)}
+                case "rerun":
+                    arguments = {"name": dice.choice(NAMES), "by": dice.randint(1, 2)}
                 case "spoil":
                     arguments = {"name": dice.choice(NAMES), "problem": dice.choice([None, None, "it is wrong"])}
                 case "delete":
@@ -383,6 +390,7 @@ WEIGHTS = {
     "submit": 4.0,
     "suspend": 1.0,
     "cancel": 0.3,
+    "rerun": 0.7,
     "spoil": 0.5,
     "delete": 0.7,
     "change_queue": 0.7,

@@ -4,7 +4,7 @@ A job's transitions are numbered along its canonical path: `n` is 0 for its appe
 is the number of the last one that the status shows. An attempt is always Pending -> Starting, -> Running if its
 container ever started, -> its end; however many of these one status write jumps over, each has its number. So an
 operator that looks again after a crash finds the same transitions under the same keys, and telling them twice
-changes nothing.
+changes nothing. A rerun is one transition, back to Pending, and begins only when history holds all before it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def established(job: Job, pods: Iterable[Pod], under_way: bool, told: int = -1) 
         before = status.transition - 1
         rows = (_row(job, attempt, (Phase.PENDING, status.phase), before + 1, at=_ended_at(status)),)
         attempt += 1
-    elif status.transition > 0 and attempt > 0:  # terminal, or pending again after this attempt
+    elif attempt == 0:
+        before, attempt = status.transition, 1
+    elif status.transition > 0:  # terminal, or pending again after this attempt
         started = status.started_at is not None
         before = status.transition - (3 if started else 2)
         pod = known.get(attempt)
@@ -98,7 +100,21 @@ def _earlier(job: Job, known: Mapping[int, Pod], attempt: int, n: int, told: int
         )
         rows[:0] = (*_launch(job, attempt, pod, before, started), last)
         attempt, n = attempt - 1, before
+    if attempt == 0 and n > told and job.status.previous_phase is not None:
+        rows.insert(0, _rerun(job, job.status.previous_phase, n))
     return tuple(rows)
+
+
+def _rerun(job: Job, previous: Phase, n: int) -> Transition:
+    return _row(
+        job,
+        0,
+        (previous, Phase.PENDING),
+        n,
+        at=job.since,
+        reason=Reason.QUEUED,
+        message=f"run {job.status.run}, asked for by spec.rerun",
+    )
 
 
 def _last_phase(started: bool) -> Phase:

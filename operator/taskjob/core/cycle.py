@@ -102,6 +102,7 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
             block=state.graph.block_of(tracked) if pending else None,
             refusal=tracked.refusal,
             eviction=_eviction(state, tracked) if active else None,
+            recorded=tracked.recorded >= job.status.transition,
         ),
         now,
     )

@@ -24,10 +24,10 @@ def start_timeout(job: Job) -> timedelta:
 
 
 def deadline_at(job: Job) -> datetime | None:
-    """The end of the whole job, waiting included."""
+    """The end of the whole run, waiting included: of a rerun, from its beginning."""
     if job.deadline_seconds is None:
         return None
-    return job.created_at + timedelta(seconds=job.deadline_seconds)
+    return job.since + timedelta(seconds=job.deadline_seconds)
 
 
 def timeout_at(job: Job, pod: Pod) -> datetime | None:

@@ -34,10 +34,10 @@ class Graph:
         uid = self._by_key.get(key)
         return self._jobs[uid] if uid is not None else None
 
-    def phase_of(self, key: JobKey) -> Phase | None:
-        """The phase of the job of that name, None if there is none."""
+    def outcome_of(self, key: JobKey) -> Phase | None:
+        """How the job of that name ended; None if there is none, or it has not, or it is to run again."""
         tracked = self._at(key)
-        return tracked.job.status.phase if tracked is not None else None
+        return tracked.job.outcome if tracked is not None else None
 
     # ------------------------------------------------------------------ edges
     def add(self, tracked: TrackedJob) -> None:
@@ -49,18 +49,18 @@ class Graph:
         for name, asked in conditions.items():
             key = JobKey(job.namespace, name)
             self.dependents.setdefault(key, {})[job.uid] = None
-            value = worst(asked, self.phase_of(key))
+            value = worst(asked, self.outcome_of(key))
             tracked.edges[name] = (asked, value)
             tracked.waiting += value is Edge.WAITING
             tracked.impossible += value is Edge.IMPOSSIBLE
-        if not job.status.phase.terminal:
+        if job.outcome is None:
             self._count_live(tracked, 1)
         self._unchecked[job.uid] = None
 
     def remove(self, tracked: TrackedJob) -> None:
         """Forget a job's dependencies."""
         job = tracked.job
-        if not job.status.phase.terminal:
+        if job.outcome is None:
             self._count_live(tracked, -1)
         for name in tracked.edges:
             key = JobKey(job.namespace, name)
@@ -72,20 +72,20 @@ class Graph:
         self._open(tracked)
         self._unchecked.pop(job.uid, None)
 
-    def phase_changed(self, tracked: TrackedJob, before: Phase) -> None:
-        """A job that stays in the graph changed its phase: who names it, and whom it names, are told."""
-        phase = tracked.job.status.phase
-        if before.terminal != phase.terminal:
-            self._count_live(tracked, -1 if phase.terminal else 1)
-        if before.terminal or phase.terminal:
+    def phase_changed(self, tracked: TrackedJob, before: Job) -> None:
+        """A job that stays in the graph changed its phase or outcome: who names it, and whom it names, are told."""
+        phase, outcome = tracked.job.status.phase, tracked.job.outcome
+        if (before.outcome is None) != (outcome is None):
+            self._count_live(tracked, 1 if outcome is None else -1)
+        if before.outcome is not outcome:
             self.tell_dependents(tracked.job.key)
-        if not _may_be_member(tracked.job.status):
+        if before.status.phase.terminal or not _may_be_member(tracked.job.status):
             self._open(tracked)
         if phase is Phase.PENDING:  # what an attempt under way waited for did not matter; now it does
             self._unchecked[tracked.job.uid] = None
 
     def _count_live(self, tracked: TrackedJob, step: int) -> None:
-        """A job that names others became live (1) or terminal (-1)."""
+        """A job that names others became live (1) or came to an end for good (-1)."""
         for name in tracked.edges:
             key = JobKey(tracked.job.namespace, name)
             count = self.live_dependents.get(key, 0) + step
@@ -99,7 +99,7 @@ class Graph:
 
     def tell_dependents(self, key: JobKey) -> None:
         """The job of that name appeared, ended or is gone: its dependents' edges follow."""
-        phase = self.phase_of(key)
+        phase = self.outcome_of(key)
         for uid in self.dependents.get(key, ()):
             tracked = self._jobs[uid]
             conditions, before = tracked.edges[key.name]
@@ -109,6 +109,8 @@ class Graph:
                 tracked.waiting += (after is Edge.WAITING) - (before is Edge.WAITING)
                 tracked.impossible += (after is Edge.IMPOSSIBLE) - (before is Edge.IMPOSSIBLE)
                 self._dirty[uid] = None
+                if after is Edge.WAITING:  # it is to run again: the edge may be the one that closes a cycle
+                    self._unchecked[uid] = None
 
     # ------------------------------------------------------------------ cycles
     def look_for_cycles(self) -> None:
@@ -165,7 +167,7 @@ class Graph:
             if value is Edge.WAITING or (
                 _ended_by_cycle(other.job.status)
                 and other.job.status.finished_at is not None
-                and job.created_at <= other.job.status.finished_at
+                and job.since <= other.job.status.finished_at
             ):
                 found.append(other.job.key)
         return found
@@ -178,7 +180,7 @@ class Graph:
         job = tracked.job
         if tracked.impossible:
             for dependency in job.depends_on:
-                phase = self.phase_of(JobKey(job.namespace, dependency.name))
+                phase = self.outcome_of(JobKey(job.namespace, dependency.name))
                 if phase is not None and edge(dependency.condition, phase) is Edge.IMPOSSIBLE:
                     return Block(Edge.IMPOSSIBLE, explain.impossible(dependency, phase))
         if tracked.waiting:

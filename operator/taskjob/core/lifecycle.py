@@ -66,6 +66,7 @@ class Facts:
     block: Block | None = None
     refusal: Refusal | None = None
     eviction: Eviction | None = None
+    recorded: bool = True  # history holds what the status shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +88,17 @@ def under_way(job: Job, pod: Pod | None) -> bool:
     status = job.status
     if status.phase.terminal:
         return False
-    return status.phase.active or (pod is not None and pod.attempt.attempt > status.attempt)
+    return status.phase.active or (
+        pod is not None and (pod.attempt.run, pod.attempt.attempt) > (status.run, status.attempt)
+    )
 
 
 def step(facts: Facts, now: datetime) -> Step:
     """Decide about one job. Three cases: it is over, an attempt is under way, or it waits."""
     job, pod = facts.job, facts.pod
     if job.status.phase.terminal:
-        return _stay(job.status)
+        # A rerun overwrites how the run ended: like a removal it comes after history holds it.
+        return _run_again(job, now) if job.wants_rerun and facts.recorded else _stay(job.status)
     if under_way(job, pod):
         if pod is not None and not facts.pod_gone and not pod.phase.ended:
             return _attempt_lives(facts, pod, now)
@@ -106,6 +110,21 @@ def _stay(status: Status, wake_at: datetime | None = None) -> Step:
     return Step(status=status, shown=status, wake_at=wake_at)
 
 
+def _run_again(job: Job, now: datetime) -> Step:
+    """The next run begins, with attempts and retries of its own."""
+    status = Status(
+        message=f"run {job.rerun}, asked for by spec.rerun",
+        run=job.rerun,
+        run_at=_whole_second(now),
+        previous_phase=job.status.phase,
+        transition=job.status.transition + 1,
+        epoch=job.status.epoch,
+        queued_at=_whole_second(now),
+        observed_generation=job.generation,
+    )
+    return Step(status, job.status, Urgency.RETRY)
+
+
 # ------------------------------------------------------------------ an attempt is under way
 def _progress(job: Job, pod: Pod) -> Status:
     started = has_started(job.status, pod)
@@ -114,6 +133,7 @@ def _progress(job: Job, pod: Pod) -> Status:
         phase=Phase.RUNNING if started else Phase.STARTING,
         reason=Reason.STARTED if started else Reason.LAUNCHED,
         message="" if started else pod.message,  # why it does not start, if something is known against it
+        run=pod.attempt.run,
         attempt=pod.attempt.attempt,
         transition=base(job.status) + (2 if started else 1),
         queued_at=job.status.queued_at or job.created_at,
@@ -328,7 +348,8 @@ def _failure_message(facts: Facts) -> str:
 
 
 def _deadline_message(job: Job) -> str:
-    return f"not finished within {job.deadline_seconds} s of its creation (spec.deadlineSeconds)"
+    beginning = "rerun" if job.status.run_at is not None else "creation"
+    return f"not finished within {job.deadline_seconds} s of its {beginning} (spec.deadlineSeconds)"
 
 
 def _timeout_message(job: Job) -> str:
@@ -349,6 +370,11 @@ def _waits(facts: Facts, now: datetime) -> Step:
     job, status = facts.job, facts.job.status
     if facts.launching or job.deleting:
         return _stay(status)
+    if job.wants_rerun and status.attempt == 0 and status.run_at is None:
+        # Nothing has begun (a manifest that was applied anew, say): the first run is the one that is wanted. Its
+        # attempts wait for the status that says so. (A later run has its number in history already.)
+        status = replace(status, run=job.rerun, queued_at=status.queued_at or job.created_at)
+        job = replace(job, status=status)
     if job.cancel:
         return _end_waiting(job, Phase.CANCELLED, Reason.CANCELLED_BY_USER, "cancelled by spec.cancel", now)
     if job.problem is not None:
@@ -378,6 +404,8 @@ def _waits(facts: Facts, now: datetime) -> Step:
         return hold(job, Reason.POD_REFUSED, facts.refusal.message, earliest(deadline, facts.refusal.until))
     if facts.occupied:  # an earlier attempt's pod still runs; its end wakes us
         return _stay(status, deadline)
+    if status is not facts.job.status:
+        return Step(status, status, Urgency.RETRY, wake_at=deadline)
     return Step(status, status, eligible=True, wake_at=deadline)
 
 

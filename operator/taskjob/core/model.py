@@ -104,6 +104,8 @@ class Status:
     reason: Reason = Reason.QUEUED
     message: str = ""
     run: int = 0
+    run_at: datetime | None = None  # when this run was begun by spec.rerun; None: the first, which counts from creation
+    previous_phase: Phase | None = None  # how the run before ended
     attempt: int = 0  # the current or last attempt of this run, 0 before the first
     retries: int = 0  # charged retries of this run
     transition: int = 0  # how many transitions so far
@@ -143,6 +145,7 @@ class Job:
     start_timeout_seconds: int | None = None  # how long its pod may hang before its start; None: `deadlines` says
     suspend: bool = False
     cancel: bool = False
+    rerun: int = 0  # the run that is wanted: begun when a lesser one has ended
     ttl_seconds: int | None = None  # None: the installation's default
     pod_retention: PodRetention = PodRetention.DELETE
     grace_seconds: int = 30  # the pod's terminationGracePeriodSeconds
@@ -154,6 +157,21 @@ class Job:
     def key(self) -> JobKey:
         """Its name as dependents know it."""
         return JobKey(self.namespace, self.name)
+
+    @property
+    def since(self) -> datetime:
+        """When this run was asked for: its place in the queue and its deadline count from it."""
+        return self.status.run_at or self.created_at
+
+    @property
+    def wants_rerun(self) -> bool:
+        """Whether a later run than the one of the status is wanted."""
+        return self.rerun > self.status.run and not self.deleting
+
+    @property
+    def outcome(self) -> Phase | None:
+        """The terminal phase that dependents see; None while there is more to come, a rerun that is asked for too."""
+        return self.status.phase if self.status.phase.terminal and not self.wants_rerun else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ def admission_key(job: Job, aging_seconds: int = 0) -> AdmissionKey:
 
     1. the higher priority; in a queue with aging, one `LEVEL` higher for each `aging_seconds` of waiting. All of a
        queue age alike, so that their order never changes: by creation, for each level so many seconds earlier
-    2. the earlier creation, to the second (what creationTimestamp tells)
+    2. the earlier creation, to the second (what creationTimestamp tells); of a rerun, the earlier rerun
     3. the namespace, then the name: so that names made in a sequence start in it
     4. the uid, which makes the order total
     """
-    created = job.created_at.timestamp()
+    created = job.since.timestamp()
     first = created - job.priority * aging_seconds / LEVEL if aging_seconds else -job.priority
     return (first, created, job.namespace, job.name, job.uid)
 

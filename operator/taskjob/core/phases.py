@@ -40,10 +40,11 @@ TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.PENDING: frozenset({Phase.STARTING, Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED}),
     Phase.STARTING: frozenset({Phase.RUNNING, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.PENDING}),
     Phase.RUNNING: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.PENDING}),
-    Phase.SUCCEEDED: frozenset(),
-    Phase.FAILED: frozenset(),
-    Phase.CANCELLED: frozenset(),
-    Phase.SKIPPED: frozenset(),
+    # a rerun: the next run begins
+    Phase.SUCCEEDED: frozenset({Phase.PENDING}),
+    Phase.FAILED: frozenset({Phase.PENDING}),
+    Phase.CANCELLED: frozenset({Phase.PENDING}),
+    Phase.SKIPPED: frozenset({Phase.PENDING}),
 }
 
 

@@ -35,7 +35,7 @@ def care(state: State, tracked: TrackedJob, now: datetime) -> tuple[list[Decisio
             decisions.append(KeepLog(pod.pod))
         if over and recorded and pod.log is LogCare.KEPT and not _stays(job, pod):
             decisions.extend(_remove(pod))
-    if not job.status.phase.terminal or job.deleting or tracked.removal_asked:
+    if not job.status.phase.terminal or job.wants_rerun or job.deleting or tracked.removal_asked:
         return decisions, None
     ttl = job.ttl_seconds if job.ttl_seconds is not None else state.default_ttl_seconds
     expires_at = (job.status.finished_at or now) + timedelta(seconds=ttl)

@@ -87,6 +87,7 @@ class State:
             or before.priority != job.priority
             or before.request != job.request
             or before.status.phase != job.status.phase
+            or before.since != job.since
         ):
             self.queues.leave(tracked)
             tracked.job = job
@@ -94,10 +95,10 @@ class State:
         tracked.job = job
         if before.depends_on != job.depends_on:
             self.graph.add(tracked)
-            if before.status.phase.terminal != job.status.phase.terminal:
+            if before.outcome is not job.outcome:
                 self.graph.tell_dependents(job.key)
-        elif before.status.phase is not job.status.phase:
-            self.graph.phase_changed(tracked, before.status.phase)
+        elif before.status.phase is not job.status.phase or before.outcome is not job.outcome:
+            self.graph.phase_changed(tracked, before)
         tracked.removal_asked = False
         asked = tracked.asked
         if asked is not None and replace(job.status, epoch=0) == replace(asked.status, epoch=0):

@@ -95,6 +95,7 @@ def parse_job(obj: Object) -> Job:
     ttl_seconds = read.optional_integer(spec, "ttlSecondsAfterFinished", "spec.", 0)
     suspend = read.boolean(spec, "suspend", "spec.")
     cancel = read.boolean(spec, "cancel", "spec.")
+    rerun = read.integer(spec, "rerun", "spec.", 0)
     pod_retention = read.choice(spec, "podRetention", "spec.", PodRetention.DELETE)
     status = _status(read.mapping(obj, "status", ""), read)
     return Job(
@@ -117,6 +118,7 @@ def parse_job(obj: Object) -> Job:
         start_timeout_seconds=start_timeout_seconds,
         suspend=suspend,
         cancel=cancel,
+        rerun=rerun,
         ttl_seconds=ttl_seconds,
         pod_retention=pod_retention,
         grace_seconds=template.grace_seconds,
@@ -233,12 +235,14 @@ def _status(status: Object, read: Reader) -> Status:
         phase = Phase.PENDING
     message, stopping = status.get("message"), status.get("stopping")
     pod_name, node_name, exit_code = status.get("podName"), status.get("nodeName"), status.get("exitCode")
-    reason = status.get("reason")
+    reason, previous = status.get("reason"), status.get("previousPhase")
     return Status(
         phase=phase,
         reason=(_REASONS.get(reason) if isinstance(reason, str) else None) or _ORDINARY_REASON[phase],
         message=message if isinstance(message, str) else "",
         run=read.integer(status, "run", "status.", 0),
+        run_at=instant(status.get("runAt")),
+        previous_phase=_PHASES.get(previous) if isinstance(previous, str) else None,
         attempt=read.integer(status, "attempt", "status.", 0),
         retries=read.integer(status, "retries", "status.", 0),
         transition=read.integer(status, "transition", "status.", 0),
@@ -288,6 +292,8 @@ def status_patch(job: Job, status: Status, epoch: int) -> bytes:
                 "message": message or None,
                 "conditions": _conditions(job, status, message),
                 "run": status.run,
+                "runAt": rfc3339(status.run_at),
+                "previousPhase": status.previous_phase.value if status.previous_phase is not None else None,
                 "attempt": status.attempt,
                 "retries": status.retries,
                 "transition": status.transition,

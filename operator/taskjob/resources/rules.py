@@ -75,10 +75,23 @@ def taskjob_rules() -> Iterator[Rule]:
         at=("spec", "retry", "rules", "*", "exitCodes"),
     )
     yield Rule(
-        "!oldSelf.?cancel.orValue(false) || self.?cancel.orValue(false)",
-        "cannot be taken back: make a new TaskJob",
+        "!oldSelf.?cancel.orValue(false) || self.?cancel.orValue(false) "
+        "|| self.?rerun.orValue(0) > oldSelf.?rerun.orValue(0)",
+        "cannot be taken back: make a new TaskJob, or raise 'rerun' in the same change",
         at=("spec",),
         field=".cancel",
+    )
+    yield Rule(
+        "self.?rerun.orValue(0) >= oldSelf.?rerun.orValue(0)",
+        "counts runs: it never falls",
+        at=("spec",),
+        field=".rerun",
+    )
+    yield Rule(
+        "self.?rerun.orValue(0) == oldSelf.?rerun.orValue(0) || !self.?cancel.orValue(false)",
+        "a cancelled job runs again only with cancel: false in the same change",
+        at=("spec",),
+        field=".rerun",
     )
     yield _fixed_once_started()
     yield Rule(

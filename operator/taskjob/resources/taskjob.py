@@ -220,7 +220,14 @@ class TaskJobSpec(Part):
     suspend: Switch = Field(
         False, description="Hold the job: it does not start, and a running attempt is stopped; false lets it go on."
     )
-    cancel: Switch = Field(False, description="End the job as Cancelled. It cannot be taken back.")
+    cancel: Switch = Field(
+        False, description="End the job as Cancelled. It cannot be taken back, but for a rerun in the same change."
+    )
+    rerun: Count = Field(
+        0,
+        description="The run that is wanted: raising it starts the finished job again, or once more when it ends; it "
+        "never falls.",
+    )
     ttl_seconds_after_finished: Seconds | None = Field(
         None,
         description="How long the finished object stays in the cluster; absent: as the operator is set, by default an "
@@ -262,7 +269,9 @@ class TaskJobStatus(ObservedPart):
     conditions: Conditions | None = Field(
         None, description="Admitted, Complete, Failed and Finished, for kubectl wait --for=condition=..."
     )
-    run: Count | None = Field(None, description="Which run of the job this is, from 0.")
+    run: Count | None = Field(None, description="Which run of the job this is, from 0; it follows spec.rerun.")
+    run_at: Instant | None = Field(None, description="When this run was begun by spec.rerun; absent for the first.")
+    previous_phase: Phase | None = Field(None, description="How the run before this one ended.")
     attempt: Count | None = Field(None, description="The current or last attempt, from 1; 0 before the first.")
     retries: Count | None = Field(None, description="How many retries were used.")
     epoch: Count | None = Field(None, description="The leadership of the operator that wrote this; it never falls.")
