@@ -16,6 +16,7 @@ LEGAL: Final[dict[str, frozenset[str]]] = {
     "Pending": frozenset({"Starting", "Failed", "Cancelled", "Skipped"}),
     "Starting": frozenset({"Running", "Succeeded", "Failed", "Cancelled", "Pending"}),
     "Running": frozenset({"Succeeded", "Failed", "Cancelled", "Pending"}),
+    **dict.fromkeys(("Succeeded", "Failed", "Cancelled", "Skipped"), frozenset({"Pending"})),  # a rerun
 }
 """Which phase may follow which, written down anew: the judge does not share the operator's code."""
 
@@ -49,12 +50,14 @@ class Told:
             before = row["to_phase"]
         if self.job["phase"] != before:
             wrong.append(f"its row says {self.job['phase']}, its last transition {before}")
-        numbers = [row["attempt"] for row in self.attempts]
-        if numbers != list(range(1, len(numbers) + 1)):
-            wrong.append(f"attempts are numbered {numbers}")
-        launched = [row["attempt"] for row in self.transitions if row["to_phase"] == "Starting"]
-        if launched != numbers:
-            wrong.append(f"launched were attempts {launched}, kept are {numbers}")
+        kept = [(row["run"], row["attempt"]) for row in self.attempts]
+        for run in {run for run, _ in kept}:
+            numbers = [attempt for of, attempt in kept if of == run]
+            if numbers != list(range(1, len(numbers) + 1)):
+                wrong.append(f"attempts of run {run} are numbered {numbers}")
+        launched = [(row["run"], row["attempt"]) for row in self.transitions if row["to_phase"] == "Starting"]
+        if launched != kept:
+            wrong.append(f"launched were attempts {launched}, kept are {kept}, as (run, attempt)")
         return wrong
 
 
