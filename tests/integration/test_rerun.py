@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 import pytest
 
-from cluster_api import RefusedError, after
+from cluster_api import Object, RefusedError, after, ended
 from operator_process import OperatorProcess
 from operators import Site
 
@@ -41,19 +42,31 @@ def test_a_failed_graph_is_run_again_and_history_holds_both_runs(site: Site) -> 
     assert told["then"].phases == ["Pending", "Skipped", "Pending", "Skipped"]
 
 
+def over(site: Site, name: str, jobs: Mapping[str, Object]) -> bool:
+    """Whether the job has ended, or is not there any more."""
+    return ended(jobs[name]) if name in jobs else bool(site.jobs.history(name))
+
+
+def raised(site: Site, name: str) -> bool:
+    """Ask for a rerun; False if the job is gone."""
+    try:
+        site.here.change(name, rerun=1, ttlSecondsAfterFinished=3600)
+    except RefusedError as error:
+        if error.code != 404:
+            raise
+        return False
+    return True
+
+
 @pytest.mark.usefixtures("operator")
 def test_a_rerun_and_the_removal_by_ttl_never_both_happen(site: Site) -> None:
     names = [f"short-{number}" for number in range(30)]
-    for name in names:
-        site.create(name, ttlSecondsAfterFinished=1)
-    site.jobs.wait_gone(names[0])  # and so the others are about to go
     rerun = set()
-    for name in names:
-        try:
-            site.here.change(name, rerun=1, ttlSecondsAfterFinished=3600)
-        except RefusedError as error:
-            assert error.code == 404
-        else:
+    for number, name in enumerate(names):
+        site.create(name, ttlSecondsAfterFinished=number % 2)
+        # With a TTL of 0 its removal is on its way, if it is not over.
+        site.jobs.wait_until(partial(over, site, name), 20, f"{name} has ended")
+        if raised(site, name):
             rerun.add(name)
     print(f"{len(rerun)} of {len(names)} were rerun before they were removed")
     for name in rerun:
