@@ -97,6 +97,7 @@ def test_a_full_spec_is_read() -> None:
                 "startTimeoutSeconds": 30,
                 "suspend": True,
                 "cancel": True,
+                "rerun": 2,
                 "ttlSecondsAfterFinished": 0,
                 "podRetention": "KeepFailed",
             },
@@ -131,6 +132,7 @@ def test_a_full_spec_is_read() -> None:
         start_timeout_seconds=30,
         suspend=True,
         cancel=True,
+        rerun=2,
         ttl_seconds=0,
         pod_retention=PodRetention.KEEP_FAILED,
         grace_seconds=5,
@@ -277,12 +279,17 @@ JSON = st.recursive(
 )
 SPEC_FIELDS = [
     *("queue", "priority", "dependsOn", "onDependencyFailure", "template", "image", "command", "args", "env"),
+<<<<<<< HEAD
     *("resources", "retry", "startTimeoutSeconds", "timeoutSeconds", "deadlineSeconds", "suspend", "cancel"),
+=======
+    *("resources", "retry", "timeoutSeconds", "deadlineSeconds", "suspend", "cancel", "rerun"),
+>>>>>>> 57fed40 (Read and write the fields of a rerun in the schema's tests)
     *("ttlSecondsAfterFinished", "podRetention"),
 ]
 STATUS_FIELDS = [
     *("phase", "reason", "message", "conditions", "run", "attempt", "retries", "epoch", "transition", "stopping"),
     *("queuedAt", "startedAt", "finishedAt", "notBefore", "podName", "nodeName", "exitCode", "observedGeneration"),
+    *("runAt", "previousPhase"),
 ]
 INNER_FIELDS = st.sampled_from(
     [*SPEC_FIELDS, *STATUS_FIELDS, "spec", "containers", "initContainers", "requests", "limits", "backoff", "limit"]
@@ -360,6 +367,8 @@ STATUSES = st.builds(
     reason=st.sampled_from(Reason),
     message=st.text(max_size=50),
     run=COUNTS,
+    run_at=INSTANTS,
+    previous_phase=st.none() | st.sampled_from(Phase),
     attempt=COUNTS,
     retries=COUNTS,
     transition=COUNTS,
