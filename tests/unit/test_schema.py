@@ -279,11 +279,7 @@ JSON = st.recursive(
 )
 SPEC_FIELDS = [
     *("queue", "priority", "dependsOn", "onDependencyFailure", "template", "image", "command", "args", "env"),
-<<<<<<< HEAD
-    *("resources", "retry", "startTimeoutSeconds", "timeoutSeconds", "deadlineSeconds", "suspend", "cancel"),
-=======
-    *("resources", "retry", "timeoutSeconds", "deadlineSeconds", "suspend", "cancel", "rerun"),
->>>>>>> 57fed40 (Read and write the fields of a rerun in the schema's tests)
+    *("resources", "retry", "startTimeoutSeconds", "timeoutSeconds", "deadlineSeconds", "suspend", "cancel", "rerun"),
     *("ttlSecondsAfterFinished", "podRetention"),
 ]
 STATUS_FIELDS = [
