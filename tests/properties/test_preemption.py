@@ -117,10 +117,13 @@ def rank(victims: tuple[Candidate, ...]) -> tuple[int, int]:
 
 @given(situations(queues=1, resources=("cpu",)))
 @settings(max_examples=200, deadline=None)
-def test_of_alike_the_youngest_go(there: Situation) -> None:
+def test_of_alike_the_youngest_go_and_under_any_the_last(there: Situation) -> None:
     victims = choose(there.preemptor, there.running, there.room) or ()
     spared = [e for e in there.running if e not in victims and may_preempt(there.preemptor, e.claim)]
     for victim in victims:
         for other in spared:
             alike = (other.claim.priority, other.held) == (victim.claim.priority, victim.held)
-            assert not alike or other.since <= victim.since, f"{other} is younger than {victim}"
+            if there.preemptor.within_queue is Preempt.ANY:
+                assert not alike or other.claim.place <= victim.claim.place, f"{other} stands behind {victim}"
+            else:
+                assert not alike or other.since <= victim.since, f"{other} is younger than {victim}"

@@ -9,7 +9,8 @@ What is chosen
 - is not too much: without any one of them it would not fit.
 - has the lowest priorities: no victim stands above the lowest priority up to which all candidates together are enough.
 - is few: what covers most of the lack is taken first, which where one resource lacks gives the fewest that are enough.
-- is young: of those, whoever began latest loses least.
+- is young: of those, whoever began latest loses least. (Where `Any` lets equals make room for each other it is whoever
+  stands last in the order of admission: another would take back from that one what it lost.)
 - is stable: in the state that follows, no victim that is submitted again may in turn preempt anybody.
 """
 
@@ -68,15 +69,21 @@ class Candidate:
     since: datetime  # when its container started, else its pod's creation
     claim: Claim
 
-    @property
-    def preference(self) -> tuple[int, float, AttemptId]:
-        """The order of victims; the smaller goes first.
 
-        1. the lower priority
-        2. the later start: it loses less
-        3. the attempt's identity, which makes the order total
-        """
-        return (self.claim.priority, -self.since.timestamp(), self.attempt)
+def in_order_of_preference(candidates: Iterable[Candidate], rule: Preempt) -> list[Candidate]:
+    """Who goes first, under the rule of the preemptor's queue.
+
+    1. the lower priority
+    2. the later start: it loses less. Under `Any` the later place in the order of admission
+    3. the attempt's identity, which makes the order total
+    """
+    ordered = sorted(candidates, key=lambda each: each.attempt)
+    if rule is Preempt.ANY:
+        ordered.sort(key=lambda each: each.claim.place, reverse=True)
+    else:
+        ordered.sort(key=lambda each: each.since, reverse=True)
+    ordered.sort(key=lambda each: each.claim.priority)
+    return ordered
 
 
 def may_preempt(preemptor: Claim, other: Claim) -> bool:
@@ -105,7 +112,7 @@ def choose(preemptor: Claim, candidates: Iterable[Candidate], room: Room) -> tup
 
     None also where it fits already: then it needs nobody. `room` is left as it was found.
     """
-    everybody = sorted(candidates, key=lambda c: c.preference)
+    everybody = in_order_of_preference(candidates, preemptor.within_queue)
     pool = [each for each in everybody if may_preempt(preemptor, each.claim)]
     for _ in range(CHOICES):
         victims = _sufficient(preemptor, pool, room) if pool else None
@@ -138,7 +145,7 @@ def _who_would_strike_back(
 
 
 def _sufficient(preemptor: Claim, pool: Sequence[Candidate], room: Room) -> tuple[Candidate, ...] | None:
-    """The victims, whether or not they are stable. `pool` is sorted by preference and holds only who may be one."""
+    """The victims, whether or not they are stable. `pool` is in order of preference and holds only who may be one."""
 
     def fits(request: Amounts) -> bool:
         return room.fits(preemptor.queue, request)
@@ -163,6 +170,7 @@ class Trial:
 
     preemptor: Claim
     room: Room
+    rank: Mapping[Candidate, int] = field(default_factory=dict)  # the order of preference
     enough: Callable[[], bool] = lambda: True
     taken: dict[Candidate, None] = field(default_factory=dict)
 
@@ -180,6 +188,10 @@ class Trial:
         """As if nothing had been tried."""
         for candidate in list(self.taken):
             self.give_back(candidate)
+
+    def by_preference(self) -> list[Candidate]:
+        """Those taken, the most preferable first."""
+        return sorted(self.taken, key=self.rank.__getitem__)
 
     def try_to_take(self, candidate: Candidate) -> bool:
         """Take it, unless that would take more from its queue than it borrows."""
@@ -214,7 +226,8 @@ def _fewest(
     request = preemptor.request
     lacking = [(resource, amount) for resource, amount in request if not suffices(((resource, amount),))]
     uses = {each: use for each in pool if (use := _use(each.held, lacking)) > 0}
-    trial = Trial(preemptor, room, lambda: suffices(request))
+    rank = {each: n for n, each in enumerate(pool)}
+    trial = Trial(preemptor, room, rank, lambda: suffices(request))
     # 1. The lowest priority up to which there is enough. The largest first where taking in that order takes from a
     #    queue, with those that are no use in the end, all that it borrows.
     if not trial.fill(uses) and not trial.fill(_largest_first(uses)):
@@ -231,7 +244,7 @@ def _fewest(
     _spare(trial)
     _exchange(trial, list(uses))
     _spare(trial)
-    victims = tuple(sorted(trial.taken, key=lambda c: c.preference))
+    victims = tuple(trial.by_preference())
     trial.undo()
     return victims
 
@@ -249,7 +262,7 @@ def _use(held: Amounts, lacking: Sequence[tuple[str, int]]) -> float:
 
 def _spare(trial: Trial) -> None:
     """Give back who is not needed, the least preferable first."""
-    for each in sorted(trial.taken, key=lambda c: c.preference, reverse=True):
+    for each in reversed(trial.by_preference()):
         trial.give_back(each)
         if not trial.enough():
             trial.take(each)
@@ -258,7 +271,7 @@ def _spare(trial: Trial) -> None:
 def _exchange(trial: Trial, pool: Sequence[Candidate]) -> None:
     """Put more preferable ones in the place of others, one for one, the least preferable first."""
     tries = EXCHANGES
-    for victim in sorted(trial.taken, key=lambda c: c.preference, reverse=True):
+    for victim in reversed(trial.by_preference()):
         trial.give_back(victim)
         for other in pool:
             if other is victim or tries == 0:
