@@ -8,7 +8,7 @@ from itertools import count
 from builders import NOON, at
 from taskjob.core.model import Amounts, AttemptId, QueueName, Uid
 from taskjob.core.phases import Preempt
-from taskjob.core.preemption import Candidate, Claim
+from taskjob.core.preemption import Candidate, Contender
 
 _numbers = count()
 
@@ -52,22 +52,22 @@ class Cohort:
         )
 
 
-def a_claim(
+def a_contender(
     queue: str,
     priority: int = 0,
     created: float = 0,
     within: Preempt = Preempt.LOWER_PRIORITY,
     reclaim: Preempt = Preempt.NEVER,
     **request: int,
-) -> Claim:
+) -> Contender:
     """What a job asks for, in whole units of whatever resource."""
     name = f"{queue}-{next(_numbers):06}"
     place = (-priority, at(created).timestamp(), "team", name, name)
-    return Claim(QueueName(queue), tuple(sorted(request.items())), priority, place, within, reclaim)
+    return Contender(QueueName(queue), tuple(sorted(request.items())), priority, place, within, reclaim)
 
 
-def running(room: Cohort, claim: Claim, since: float = 0) -> Candidate:
+def running(room: Cohort, contender: Contender, since: float = 0) -> Candidate:
     """An attempt of such a job that began so many seconds after noon, charged to the room."""
-    room.charge(claim.queue, claim.request)
+    room.charge(contender.queue, contender.request)
     assert since >= 0, f"before {NOON}"
-    return Candidate(AttemptId(Uid(claim.place[-1]), 0, 0, 1), claim.request, at(since), claim)
+    return Candidate(AttemptId(Uid(contender.place[-1]), 0, 0, 1), contender.request, at(since), contender)

@@ -16,6 +16,7 @@ from taskjob.core.decisions import Launch
 from taskjob.core.draft import Draft
 from taskjob.core.lifecycle import hold
 from taskjob.core.model import AttemptId, QueueName, Uid
+from taskjob.core.nomination import expected, preempt
 from taskjob.core.offers import Offer, Round
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob, TrackedQueue
@@ -39,7 +40,7 @@ def admit(draft: Draft, room: int) -> None:
             else:
                 groups[f"cohort {cohort.name}"] = cohort.queues
     rounds: list[tuple[Round, Mapping[QueueName, TrackedQueue]]] = [
-        (Round(state.jobs, queues, draft.now), queues) for queues in groups.values()
+        (Round(state.jobs, queues, draft.now, expected(state, queues, draft.now)), queues) for queues in groups.values()
     ]
     bids = [(offer.order[2:], at) for at, (each, _) in enumerate(rounds) if (offer := each.best()) is not None]
     heapify(bids)
@@ -65,6 +66,8 @@ def admit(draft: Draft, room: int) -> None:
             else:
                 _explain(draft, tracked)
                 state.queues.wake(name, tracked, draft.now)
+        if at not in unfinished:
+            preempt(draft, queues)
 
 
 def _launch(state: State, offer: Offer, now: datetime) -> Launch:

@@ -6,7 +6,7 @@ The whole story, in the order in which it happens:
 2. life: each job that something happened to is decided by `lifecycle.step`: status, stop, may it be admitted
 3. admission: the queues that something happened to, and their cohorts, admit what fits, in the order of `offers`,
    and reserve its quota at once
-4. explanation: what was looked at and not admitted is told why
+4. explanation: what was looked at and not admitted is told why; `nomination` evicts for those that may preempt
 5. care: ended pods are captured and removed, finished jobs removed when their time is over
 6. history is told what newly happened, and the next instant to look is named
 
@@ -41,15 +41,9 @@ def plan(state: State, now: datetime, room: int) -> Plan:
     state.entries = []
     _pass_time(state, now)
     state.graph.look_for_cycles()
-    for uid in state.take_dirty():
-        tracked = state.jobs.get(uid)
-        if tracked is not None:
-            try:
-                _live(draft, tracked)
-            except Exception as error:  # one job's fault must not stop the others
-                state.queues.unqueue(tracked)
-                draft.faults.append(Fault(uid, repr(error)))
+    _look(draft)
     admit(draft, room)
+    _look(draft)  # at those that are evicted
     draft.decisions.extend(retention.orphans(state, now))
     wake_at = earliest(state.timers[0][0] if state.timers else None, state.queues.wake_at)
     return Plan(tuple(draft.decisions), tuple(draft.entries), wake_at, tuple(draft.faults))
@@ -75,6 +69,17 @@ def _wake(state: State, tracked: TrackedJob, at: datetime | None) -> None:
 
 
 # ------------------------------------------------------------------ 2. life
+def _look(draft: Draft) -> None:
+    for uid in draft.state.take_dirty():
+        tracked = draft.state.jobs.get(uid)
+        if tracked is not None:
+            try:
+                _live(draft, tracked)
+            except Exception as error:  # one job's fault must not stop the others
+                draft.state.queues.unqueue(tracked)
+                draft.faults.append(Fault(uid, repr(error)))
+
+
 def _live(draft: Draft, tracked: TrackedJob) -> None:
     state, now = draft.state, draft.now
     job = tracked.job

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskjob.core import amounts
-from taskjob.core.model import Dependency, JobKey
-from taskjob.core.phases import Condition, Phase, Reason
+from taskjob.core.model import Dependency, Job, JobKey, QueueName
+from taskjob.core.phases import PRIORITIES, Condition, Phase, Reason
 from taskjob.core.why import RUNNING, Why
 
 NAMED = 3
@@ -77,6 +77,20 @@ def waiting(why: Why) -> str:
             return _shortage(why, queue)
         case _:
             return ""
+
+
+def preempted(by: Job) -> str:
+    """For whom an attempt made room."""
+    return f'preempted by TaskJob "{by.namespace}/{by.name}" of queue "{by.queue}", priority {_priority(by.priority)}'
+
+
+def quota_lowered(queue: QueueName) -> str:
+    """What an attempt made room for, if it was for nobody."""
+    return f'queue "{queue}" uses more than its quota, which was lowered, and others come first (spec.preemption)'
+
+
+def _priority(priority: int) -> str:
+    return next((name for name, value in PRIORITIES.items() if value == priority), str(priority))
 
 
 def _shortage(why: Why, queue: str) -> str:

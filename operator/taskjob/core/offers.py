@@ -12,7 +12,8 @@ the first that does. Who asks for more than could ever fit is passed over. Betwe
 
 A head that did not fit for `reserve_after_seconds` has a *claim*: in its queue nothing may start that would use what it
 needs, and nothing of what it needs of the cohort may be borrowed by who goes after it. A claim never keeps another
-queue from its own quota. A claim to a queue's own quota goes before all that borrows.
+queue from its own quota. A claim to a queue's own quota goes before all that borrows. Whoever has others evicted has a
+claim at once (`nomination`): what the victims leave is its.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import NamedTuple
 
+from taskjob.core.amounts import add
 from taskjob.core.line import Found, fits
 from taskjob.core.model import Amounts, QueueName, Uid
 from taskjob.core.ordering import AdmissionKey, aged_priority
@@ -51,18 +53,34 @@ def is_open(tracked: TrackedQueue) -> bool:
     )
 
 
+def order_of(tracked: TrackedQueue, key: AdmissionKey, request: Amounts, now: datetime, *, counted: bool) -> Order:
+    """Where a job stands between the queues of its cohort; its share with what it asks for, if that is `counted`."""
+    ledger, queue = tracked.ledger, tracked.queue
+    borrows = ledger.pool is not None and not ledger.within_quota(request)
+    share = ledger.share(request if counted else ()) if borrows else 0.0
+    aging = queue.aging_seconds if queue is not None else 0
+    return (borrows, share, -aged_priority(key, aging, now), *key[1:])
+
+
 class Round:
     """The queues of one cohort, or one queue without a cohort, in one cycle: offers, until nothing more fits.
 
     Whoever takes an offer has it charged and its job out of the line, then calls `taken`.
     """
 
-    __slots__ = ("_current", "_heap", "_jobs", "_largest", "_now", "_queues", "claims")
+    __slots__ = ("_current", "_expected", "_heap", "_jobs", "_largest", "_now", "_queues", "claims")
 
-    def __init__(self, jobs: dict[Uid, TrackedJob], queues: Mapping[QueueName, TrackedQueue], now: datetime) -> None:
+    def __init__(
+        self,
+        jobs: dict[Uid, TrackedJob],
+        queues: Mapping[QueueName, TrackedQueue],
+        now: datetime,
+        expected: Mapping[QueueName, list[Found]],
+    ) -> None:
         self._jobs = jobs
         self._queues = queues
         self._now = now
+        self._expected = expected
         self.claims: dict[QueueName, Claim] = {}
         self._current: dict[QueueName, Offer] = {}
         self._heap: list[Offer] = []
@@ -120,7 +138,7 @@ class Round:
             elif name not in self.claims and self._is_due(tracked, head):
                 return False
         if found is not None:
-            offer = Offer(self._order(tracked, *found, counted=not self._is_due(tracked, found)), name, *found)
+            offer = Offer(order_of(tracked, *found, self._now, counted=not self._is_due(tracked, found)), name, *found)
             self._current[name] = offer
             heappush(self._heap, offer)
             for resource, amount in offer.request:
@@ -135,8 +153,8 @@ class Round:
         if not self.claims:
             found = tracked.line.first(ledger.available())
             return found if found is not None and (found[0] == head[0] or not strict) else None
-        if claim is None:
-            order = self._order(tracked, *head, counted=not self._is_due(tracked, head))
+        if claim is None or claim.uid != head[0][-1]:
+            order = order_of(tracked, *head, self._now, counted=not self._is_due(tracked, head))
             ahead = self._claimed(but=name, before=order) if order[0] else {}
             if fits(head[1], ledger.available(ahead)):
                 return head
@@ -151,16 +169,30 @@ class Round:
     def _look_for_claims(self) -> None:
         """Heads that have waited long enough and do not fit, in their order; each respects those before it."""
         self.claims = {}
+        for name, waiting in self._expected.items():
+            self._claim_for(name, [each for each in waiting if self._jobs[Uid(each[0][-1])].place == each[0]])
         due: list[tuple[Order, QueueName, TrackedQueue, Amounts]] = []
         for name, tracked in self._queues.items():
-            if tracked.blocked is not None and is_open(tracked):
+            if tracked.blocked is not None and name not in self.claims and is_open(tracked):
                 head = tracked.line.first(tracked.capacity)
                 if head is not None and self._is_due(tracked, head):
-                    due.append((self._order(tracked, *head, counted=False), name, tracked, head[1]))
+                    due.append((order_of(tracked, *head, self._now, counted=False), name, tracked, head[1]))
         for order, name, tracked, request in sorted(due, key=lambda each: each[0]):
             ahead = self._claimed(but=name, before=order) if order[0] else {}
             if not fits(request, tracked.ledger.available(ahead)):
                 self.claims[name] = Claim(order, request, tracked.ledger.claim(request))
+
+    def _claim_for(self, name: QueueName, waiting: list[Found]) -> None:
+        """Those that start when others have ended have one claim together, in the name of the first."""
+        tracked = self._queues[name]
+        if waiting and fits(waiting[0][1], tracked.ledger.available()):
+            waiting = waiting[1:]  # it fits by now, and goes before those behind it anyway
+        if waiting and is_open(tracked):
+            request: Amounts = ()
+            for _, asked in waiting:
+                request = add(request, asked)
+            order = order_of(tracked, *waiting[0], self._now, counted=False)
+            self.claims[name] = Claim(order, request, tracked.ledger.claim(request))
 
     def _claimed(self, *, but: QueueName, before: Order | None = None) -> dict[str, int]:
         """What others claim of the pool; only those that go before that order, if one is given."""
@@ -177,10 +209,3 @@ class Round:
         if since is None or queue is None:
             return False
         return self._now - since >= timedelta(seconds=queue.reserve_after_seconds)
-
-    def _order(self, tracked: TrackedQueue, key: AdmissionKey, request: Amounts, *, counted: bool) -> Order:
-        ledger, queue = tracked.ledger, tracked.queue
-        borrows = ledger.pool is not None and not ledger.within_quota(request)
-        share = ledger.share(request if counted else ()) if borrows else 0.0
-        aging = queue.aging_seconds if queue is not None else 0
-        return (borrows, share, -aged_priority(key, aging, self._now), *key[1:])

@@ -49,7 +49,7 @@ class Room(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Contender:
     """What a job asks for in a queue, its place there among those that wait, and whom it may preempt."""
 
     queue: QueueName
@@ -62,12 +62,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, eq=False)  # one object for one attempt: identity is cheap to compare
 class Candidate:
-    """An attempt that may be evicted: what it holds, and its job's claim should it be queued again."""
+    """An attempt that may be evicted: what it holds, and its job as a contender should it be queued again."""
 
     attempt: AttemptId
     held: Amounts
     since: datetime  # when its container started, else its pod's creation
-    claim: Claim
+    contender: Contender
 
 
 def in_order_of_preference(candidates: Iterable[Candidate], rule: Preempt) -> list[Candidate]:
@@ -79,14 +79,14 @@ def in_order_of_preference(candidates: Iterable[Candidate], rule: Preempt) -> li
     """
     ordered = sorted(candidates, key=lambda each: each.attempt)
     if rule is Preempt.ANY:
-        ordered.sort(key=lambda each: each.claim.place, reverse=True)
+        ordered.sort(key=lambda each: each.contender.place, reverse=True)
     else:
         ordered.sort(key=lambda each: each.since, reverse=True)
-    ordered.sort(key=lambda each: each.claim.priority)
+    ordered.sort(key=lambda each: each.contender.priority)
     return ordered
 
 
-def may_preempt(preemptor: Claim, other: Claim) -> bool:
+def may_preempt(preemptor: Contender, other: Contender) -> bool:
     """Whether the rules let one evict the other, if that helps.
 
     Within a queue only who stands behind the preemptor in the order of admission: so whatever `Any` lets happen, two
@@ -107,13 +107,13 @@ def may_preempt(preemptor: Claim, other: Claim) -> bool:
             assert_never(never)
 
 
-def choose(preemptor: Claim, candidates: Iterable[Candidate], room: Room) -> tuple[Candidate, ...] | None:
+def choose(preemptor: Contender, candidates: Iterable[Candidate], room: Room) -> tuple[Candidate, ...] | None:
     """The victims that let the preemptor start, most preferable first; None if there is no such set.
 
     None also where it fits already: then it needs nobody. `room` is left as it was found.
     """
     everybody = in_order_of_preference(candidates, preemptor.within_queue)
-    pool = [each for each in everybody if may_preempt(preemptor, each.claim)]
+    pool = [each for each in everybody if may_preempt(preemptor, each.contender)]
     for _ in range(CHOICES):
         victims = _sufficient(preemptor, pool, room) if pool else None
         if not victims:
@@ -125,8 +125,27 @@ def choose(preemptor: Claim, candidates: Iterable[Candidate], room: Room) -> tup
     return None
 
 
+def choose_for_less(
+    queue: QueueName, overused: Callable[[], Mapping[str, int]], running: Iterable[Candidate], room: Room
+) -> tuple[Candidate, ...]:
+    """Who of a queue's running has to go until nothing is `overused` there.
+
+    The last in the order of admission, as far as they help: whoever goes stands behind all that stay and could have
+    gone in its place. As many as there are, if all are not enough.
+    """
+    lacking = tuple(overused().items())
+    useful = [each for each in in_order_of_preference(running, Preempt.ANY) if _use(each.held, lacking) > 0]
+    nobody = Contender(queue, lacking, 0, (0, 0, "", "", ""))
+    trial = Trial(nobody, room, _ranks(useful), lambda: not overused())
+    if trial.fill(useful):
+        _spare(trial)
+        useful = trial.by_preference()
+        trial.undo()
+    return tuple(useful)
+
+
 def _who_would_strike_back(
-    preemptor: Claim, victims: Sequence[Candidate], everybody: Sequence[Candidate], room: Room
+    preemptor: Contender, victims: Sequence[Candidate], everybody: Sequence[Candidate], room: Room
 ) -> set[Candidate]:
     """The victims that, submitted again once the preemptor has started, would preempt somebody in their turn."""
     gone = set(victims)
@@ -136,15 +155,15 @@ def _who_would_strike_back(
     room.charge(preemptor.queue, preemptor.request)
     found = set()
     for victim in victims:
-        pool = [each for each in everybody if each not in gone and may_preempt(victim.claim, each.claim)]
-        if pool and _sufficient(victim.claim, pool, room):
+        pool = [each for each in everybody if each not in gone and may_preempt(victim.contender, each.contender)]
+        if pool and _sufficient(victim.contender, pool, room):
             found.add(victim)
     room.release(preemptor.queue, preemptor.request)
     trial.undo()
     return found
 
 
-def _sufficient(preemptor: Claim, pool: Sequence[Candidate], room: Room) -> tuple[Candidate, ...] | None:
+def _sufficient(preemptor: Contender, pool: Sequence[Candidate], room: Room) -> tuple[Candidate, ...] | None:
     """The victims, whether or not they are stable. `pool` is in order of preference and holds only who may be one."""
 
     def fits(request: Amounts) -> bool:
@@ -155,7 +174,7 @@ def _sufficient(preemptor: Claim, pool: Sequence[Candidate], room: Room) -> tupl
 
     if fits(preemptor.request):
         return None
-    own = [each for each in pool if each.claim.queue == preemptor.queue]
+    own = [each for each in pool if each.contender.queue == preemptor.queue]
     if room.within_quota(preemptor.queue, preemptor.request):
         return _fewest(preemptor, pool, room, fits)
     found = _fewest(preemptor, own, room, fits)
@@ -168,7 +187,7 @@ def _sufficient(preemptor: Claim, pool: Sequence[Candidate], room: Room) -> tupl
 class Trial:
     """Victims taken out of the room to see what that gives."""
 
-    preemptor: Claim
+    preemptor: Contender
     room: Room
     rank: Mapping[Candidate, int] = field(default_factory=dict)  # the order of preference
     enough: Callable[[], bool] = lambda: True
@@ -176,12 +195,12 @@ class Trial:
 
     def take(self, candidate: Candidate) -> None:
         """As if it were gone."""
-        self.room.release(candidate.claim.queue, candidate.held)
+        self.room.release(candidate.contender.queue, candidate.held)
         self.taken[candidate] = None
 
     def give_back(self, candidate: Candidate) -> None:
         """As if it went on."""
-        self.room.charge(candidate.claim.queue, candidate.held)
+        self.room.charge(candidate.contender.queue, candidate.held)
         del self.taken[candidate]
 
     def undo(self) -> None:
@@ -196,7 +215,7 @@ class Trial:
     def try_to_take(self, candidate: Candidate) -> bool:
         """Take it, unless that would take more from its queue than it borrows."""
         self.take(candidate)
-        if self.is_fair(candidate.claim.queue):
+        if self.is_fair(candidate.contender.queue):
             return True
         self.give_back(candidate)
         return False
@@ -215,28 +234,27 @@ class Trial:
         That is: put back alone, it would be beyond its queue's own quota again. So it has no claim to come back.
         """
         return queue == self.preemptor.queue or not any(
-            self.room.within_quota(queue, each.held) for each in self.taken if each.claim.queue == queue
+            self.room.within_quota(queue, each.held) for each in self.taken if each.contender.queue == queue
         )
 
 
 def _fewest(
-    preemptor: Claim, pool: Sequence[Candidate], room: Room, suffices: Callable[[Amounts], bool]
+    preemptor: Contender, pool: Sequence[Candidate], room: Room, suffices: Callable[[Amounts], bool]
 ) -> tuple[Candidate, ...] | None:
     """The least set with which the request `suffices`, by the criteria that the module lists."""
     request = preemptor.request
     lacking = [(resource, amount) for resource, amount in request if not suffices(((resource, amount),))]
     uses = {each: use for each in pool if (use := _use(each.held, lacking)) > 0}
-    rank = {each: n for n, each in enumerate(pool)}
-    trial = Trial(preemptor, room, rank, lambda: suffices(request))
+    trial = Trial(preemptor, room, _ranks(pool), lambda: suffices(request))
     # 1. The lowest priority up to which there is enough. The largest first where taking in that order takes from a
     #    queue, with those that are no use in the end, all that it borrows.
     if not trial.fill(uses) and not trial.fill(_largest_first(uses)):
         return None
-    level = max(each.claim.priority for each in trial.taken)
+    level = max(each.contender.priority for each in trial.taken)
     first = list(trial.taken)
     trial.undo()
     # 2. Of those up to it, who gives most: so that few are enough.
-    uses = {each: use for each, use in uses.items() if each.claim.priority <= level}
+    uses = {each: use for each, use in uses.items() if each.contender.priority <= level}
     if not trial.fill(_largest_first(uses)):
         for each in first:
             trial.take(each)
@@ -247,6 +265,10 @@ def _fewest(
     victims = tuple(trial.by_preference())
     trial.undo()
     return victims
+
+
+def _ranks(pool: Iterable[Candidate]) -> dict[Candidate, int]:
+    return {each: n for n, each in enumerate(pool)}
 
 
 def _largest_first(uses: Mapping[Candidate, float]) -> list[Candidate]:

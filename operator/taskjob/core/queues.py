@@ -72,12 +72,22 @@ class Queues:
             tracked.wake_at = at
             heappush(self._wakes, (at, name))
 
+    def look_again_at(self, name: QueueName, at: datetime | None) -> None:
+        """Look at the queue again at that instant. Only the earliest counts: looking at it then names the next."""
+        tracked = self.by_name[name]
+        if at is not None and (tracked.look_at is None or at < tracked.look_at):
+            tracked.look_at = at
+            heappush(self._wakes, (at, name))
+
     def pass_time(self, now: datetime) -> None:
         """Queues whose instant has come are looked at."""
         while self._wakes and self._wakes[0][0] <= now:
-            _, name = heappop(self._wakes)
-            if name in self.by_name:
+            at, name = heappop(self._wakes)
+            tracked = self.by_name.get(name)
+            if tracked is not None:
                 self.dirty[name] = None
+                if tracked.look_at is not None and tracked.look_at <= at:
+                    tracked.look_at = None
 
     @property
     def wake_at(self) -> datetime | None:
@@ -232,7 +242,9 @@ class Queues:
         """Charge an attempt; what it was charged before no longer counts."""
         self.release(attempt)
         self.charges[attempt] = (name, request)
-        self._at(name).ledger.charge(request)
+        tracked = self._at(name)
+        tracked.ledger.charge(request)
+        tracked.holders[attempt] = None
 
     def release(self, attempt: AttemptId) -> None:
         """The attempt holds nothing; nothing happens if it is not charged."""
@@ -240,6 +252,7 @@ class Queues:
         if held is not None:
             name, request = held
             self.by_name[name].ledger.release(request)
+            del self.by_name[name].holders[attempt]
             self.dirty[name] = None
             self._forget_if_empty(name)
 

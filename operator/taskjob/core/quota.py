@@ -200,6 +200,18 @@ class Ledger:
                 most = max(most, beyond / lent)
         return most / self.weight
 
+    def overused(self) -> dict[str, int]:
+        """What is in use beyond what the queue may use now, by resource, as after its quota was lowered."""
+        over = {}
+        for resource, borrowed in self.borrowed().items():
+            beyond = borrowed
+            if self.pool is not None:
+                limit = self._borrowing.get(resource, borrowed)
+                beyond = max(min(borrowed, -self.pool.left(resource)), borrowed - limit)
+            if beyond > 0:
+                over[resource] = beyond
+        return over
+
     def borrowed(self) -> dict[str, int]:
         """What is used beyond the quota, by resource: borrowed, or left over from a larger quota."""
         return {

@@ -134,8 +134,10 @@ class TrackedQueue:
     unexplained: dict[Uid, None] = field(default_factory=dict)  # waiting, and not told why since that may have changed
     blocked: Uid | None = None  # the first in line, if it did not fit at the last look
     claim: Claim | None = None  # what is kept for it
+    holders: dict[AttemptId, None] = field(default_factory=dict)  # the attempts that are charged
     starts: list[datetime] = field(default_factory=list)  # the last starts, while their number is limited; sorted
     wake_at: datetime | None = None
+    look_at: datetime | None = None  # when preemption wants another look, without an event
 
     def started(self, at: datetime) -> None:
         """An attempt is started; remembered as far as the limit of starts asks for it, or might."""

@@ -1,0 +1,276 @@
+"""Room for those who preempt: whom they have evicted, and what is kept for them while their victims end.
+
+Part of `cycle.plan`, for the queues that allow preemption. Nothing of it is remembered but what the victims' statuses
+say: who stands first in line, and fits once all attempts that are being ended have gone, is *expected*. What it needs
+is kept for it (`offers` gives it a claim), and it evicts nobody more. So a restart finds the same, and a victim that is
+slow to end costs no other attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from taskjob.core import explain
+from taskjob.core.deadlines import STOP_SLACK, earliest
+from taskjob.core.draft import Draft
+from taskjob.core.lifecycle import Eviction
+from taskjob.core.line import Found
+from taskjob.core.model import Amounts, AttemptId, Job, Queue, QueueName, Uid
+from taskjob.core.offers import is_open, order_of
+from taskjob.core.ordering import admission_key
+from taskjob.core.phases import Preempt, Stopping
+from taskjob.core.preemption import Candidate, Contender, choose, choose_for_less, may_preempt
+from taskjob.core.state import State
+from taskjob.core.tracked import Order, TrackedJob, TrackedPod, TrackedQueue
+
+MOST = 256
+"""How many of a cohort's jobs a look goes through; those behind have their turn when these have started."""
+
+LAUNCHING = timedelta(seconds=1)
+"""When to look again at an attempt whose pod nobody has seen yet."""
+
+
+def expected(state: State, queues: Mapping[QueueName, TrackedQueue], now: datetime) -> dict[QueueName, list[Found]]:
+    """Of one cohort's queues that allow preemption: the first in line that start once what is being ended has gone.
+
+    Not those that fit now, nor any behind one that will not fit then. In the order of each queue.
+    """
+    found: dict[QueueName, list[Found]] = {}
+    if not any(_preempts(tracked) and tracked.line for tracked in queues.values()):
+        return found
+    ending = list(_ending(state, queues, now))
+    if not ending:
+        return found
+    with _outlook(queues, now) as outlook:
+        for _ in range(MOST):
+            head = outlook.first()
+            if head is None or not outlook.fits(head.name, head.request):
+                break
+            outlook.admit(head)
+        outlook.let_go(ending)
+        for _ in range(MOST):
+            head = outlook.first()
+            if head is None:
+                break
+            if outlook.fits(head.name, head.request):
+                outlook.admit(head)
+                found.setdefault(head.name, []).append((head.key, head.request))
+            else:
+                outlook.pass_over(head.name)
+    return found
+
+
+def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
+    """Evict for the first in line of one cohort's queues that do not fit, in their order, as far as the rules allow.
+
+    A queue with the rule `Any` whose quota was lowered below its use also gives back what is beyond it, the last first.
+    """
+    state, now = draft.state, draft.now
+    blocked = [tracked for tracked in queues.values() if tracked.blocked is not None and _preempts(tracked)]
+    shrunk = [name for name, tracked in queues.items() if _gives_back(tracked) and tracked.ledger.overused()]
+    if not blocked and not shrunk:
+        return
+    with _outlook(queues, now) as outlook:
+        ending = list(_ending(state, queues, now))
+        outlook.let_go(ending)
+        patience = earliest(*(each.stuck_at for each in ending))
+        running = _Running(state, queues, now)
+        for name in shrunk:
+            own = [each for each in running.candidates if each.contender.queue == name]
+            less = choose_for_less(name, queues[name].ledger.overused, own, outlook)
+            outlook.let_go(running.evict(less, explain.quota_lowered(name)))
+        for _ in range(MOST):
+            head = outlook.first()
+            if head is None:
+                break
+            if outlook.fits(head.name, head.request):
+                outlook.admit(head)
+                state.queues.look_again_at(head.name, patience)
+                continue
+            waiter = state.jobs[Uid(head.key[-1])].job
+            contender = _contender(waiter, head.name, queues[head.name].queue, head.request)
+            chosen = choose(contender, running.candidates, outlook)
+            if chosen is None:
+                state.queues.look_again_at(head.name, running.changes_at(contender))
+                outlook.pass_over(head.name)
+                continue
+            outlook.let_go(running.evict(chosen, explain.preempted(waiter)))
+            outlook.admit(head)
+
+
+def _preempts(tracked: TrackedQueue) -> bool:
+    queue = tracked.queue
+    return queue is not None and (
+        queue.preemption_within_queue is not Preempt.NEVER or queue.preemption_reclaim is not Preempt.NEVER
+    )
+
+
+def _gives_back(tracked: TrackedQueue) -> bool:
+    """Not a quota that follows the nodes: it comes back with them, and nobody meant to take it away."""
+    queue = tracked.queue
+    return queue is not None and queue.preemption_within_queue is Preempt.ANY and queue.quota_from_nodes is None
+
+
+def _contender(job: Job, name: QueueName, queue: Queue | None, request: Amounts) -> Contender:
+    if queue is None:
+        return Contender(name, request, job.priority, admission_key(job))
+    return Contender(
+        name,
+        request,
+        job.priority,
+        admission_key(job, queue.aging_seconds),
+        queue.preemption_within_queue,
+        queue.preemption_reclaim,
+    )
+
+
+# ------------------------------------------------------------------ what runs
+class Held(NamedTuple):
+    """What an attempt that ends holds; if it does not end, it is waited for until `stuck_at`."""
+
+    attempt: AttemptId
+    name: QueueName
+    request: Amounts
+    stuck_at: datetime | None = None
+
+
+def _ending(state: State, queues: Mapping[QueueName, TrackedQueue], now: datetime) -> Iterator[Held]:
+    """The attempts that are being ended, whatever for; but not those that do not end though they were told to."""
+    for name, tracked in queues.items():
+        for attempt in tracked.holders:
+            pod, job = state.pods.get(attempt), state.jobs.get(attempt.uid)
+            if pod is not None and _is_stopping(pod, job):
+                stuck_at = _stuck_at(pod)
+                if stuck_at is None or now < stuck_at:
+                    yield Held(attempt, name, state.queues.charges[attempt][1], stuck_at)
+
+
+def _is_stopping(pod: TrackedPod, job: TrackedJob | None) -> bool:
+    if pod.pod.deleting or job is None or job.eviction is not None or job.job.status.stopping is not None:
+        return True
+    return job.asked is not None and job.asked.status.stopping is not None
+
+
+def _stuck_at(pod: TrackedPod) -> datetime | None:
+    """When a pod that was told to end, and then deleted, should long have gone: its node does not answer."""
+    asked_at = pod.end_asked_at
+    return asked_at and asked_at + timedelta(seconds=pod.pod.grace_seconds) + 2 * STOP_SLACK
+
+
+class _Running:
+    """The attempts of a cohort that may be evicted, and those that may be later."""
+
+    def __init__(self, state: State, queues: Mapping[QueueName, TrackedQueue], now: datetime) -> None:
+        self._state = state
+        self.candidates: list[Candidate] = []
+        self._later: list[tuple[datetime, Contender]] = []
+        for name, tracked in queues.items():
+            if tracked.queue is None:
+                continue
+            least = timedelta(seconds=tracked.queue.min_runtime_seconds)
+            for attempt in tracked.holders:
+                job, pod = state.jobs.get(attempt.uid), state.pods.get(attempt)
+                if job is None or (pod is not None and _is_stopping(pod, job)):
+                    continue
+                held = state.queues.charges[attempt][1]
+                contender = _contender(job.job, name, tracked.queue, held)
+                if pod is None:
+                    self._later.append((now + max(least, LAUNCHING), contender))
+                    continue
+                since = pod.pod.started_at or pod.pod.created_at
+                if now < since + least:
+                    self._later.append((since + least, contender))
+                else:
+                    self.candidates.append(Candidate(attempt, held, since, contender))
+
+    def evict(self, victims: tuple[Candidate, ...], message: str) -> list[Held]:
+        """Their statuses say so first; then their pods are ended. Returns what they held."""
+        for victim in victims:
+            self._state.jobs[victim.attempt.uid].eviction = Eviction(Stopping.PREEMPTED, message)
+            self._state.dirty_jobs[victim.attempt.uid] = None
+            self.candidates.remove(victim)
+        return [Held(victim.attempt, victim.contender.queue, victim.held) for victim in victims]
+
+    def changes_at(self, contender: Contender) -> datetime | None:
+        """When somebody may be evicted for it who may not yet."""
+        return earliest(*(at for at, other in self._later if may_preempt(contender, other)))
+
+
+# ------------------------------------------------------------------ what will be
+class _Head(NamedTuple):
+    order: Order
+    name: QueueName
+    key: tuple[float, float, str, str, str]
+    request: Amounts
+
+
+class _Outlook:
+    """The ledgers and lines of a cohort, as they will be: a `preemption.Room`, tried out on the real ones."""
+
+    def __init__(self, queues: Mapping[QueueName, TrackedQueue], now: datetime) -> None:
+        self._queues = queues
+        self._now = now
+        self._open = {
+            name: tracked
+            for name, tracked in queues.items()
+            if _preempts(tracked) and tracked.starts_again_at(now) is None
+        }
+        self._gone: list[Held] = []
+        self._admitted: list[_Head] = []
+
+    def first(self) -> _Head | None:
+        """Whose turn it is, of the first in the lines."""
+        heads = []
+        for name, tracked in self._open.items():
+            head = tracked.line.first(tracked.capacity) if is_open(tracked) else None
+            if head is not None:
+                heads.append(_Head(order_of(tracked, *head, self._now, counted=False), name, *head))
+        return min(heads, default=None)
+
+    def admit(self, head: _Head) -> None:
+        """As if it had started."""
+        self._queues[head.name].line.remove(head.key, head.request)
+        self.charge(head.name, head.request)
+        self._admitted.append(head)
+
+    def pass_over(self, name: QueueName) -> None:
+        """The first in that line waits, and so does the line."""
+        del self._open[name]
+
+    def let_go(self, ending: list[Held]) -> None:
+        """As if they had ended."""
+        for held in ending:
+            self.release(held.name, held.request)
+        self._gone += ending
+
+    def undo(self) -> None:
+        """As it is."""
+        for head in self._admitted:
+            self.release(head.name, head.request)
+            self._queues[head.name].line.add(head.key, head.request)
+        for held in self._gone:
+            self.charge(held.name, held.request)
+
+    def charge(self, queue: QueueName, request: Amounts) -> None:
+        self._queues[queue].ledger.charge(request)
+
+    def release(self, queue: QueueName, request: Amounts) -> None:
+        self._queues[queue].ledger.release(request)
+
+    def fits(self, queue: QueueName, request: Amounts) -> bool:
+        return self._queues[queue].ledger.fits(request)
+
+    def within_quota(self, queue: QueueName, request: Amounts) -> bool:
+        return self._queues[queue].ledger.within_quota(request)
+
+
+@contextmanager
+def _outlook(queues: Mapping[QueueName, TrackedQueue], now: datetime) -> Iterator[_Outlook]:
+    outlook = _Outlook(queues, now)
+    try:
+        yield outlook
+    finally:
+        outlook.undo()
