@@ -24,7 +24,8 @@ from typing import Any, Protocol, TypeVar, cast
 from fakes_logs import FakeLogStream, LogFiles
 from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
 from taskjob.core.model import AttemptId, ContainerRun, Job, Pod, PodUid, Queue, QueueName, Status, Uid
-from taskjob.core.phases import FailureClass, PodPhase, Reason
+from taskjob.core.notices import Notice
+from taskjob.core.phases import FailureClass, PodPhase
 from taskjob.kube.pods import pod_name
 from taskjob.ports import (
     Changed,
@@ -63,7 +64,7 @@ class FakeKube:
     pods: dict[PodUid, Pod] = field(default_factory=dict)
     queues: dict[QueueName, Queue] = field(default_factory=dict)
     queue_figures: dict[QueueName, SetQueueStatus] = field(default_factory=dict)
-    warnings: dict[tuple[Uid, Reason], str] = field(default_factory=dict)
+    notices: dict[tuple[Uid, str, str], Notice] = field(default_factory=dict)  # by uid, reason and message
     files: LogFiles = field(default_factory=LogFiles)
     created: list[AttemptId] = field(default_factory=list)  # one for each pod that was ever made
     calls: list[tuple[str, object]] = field(default_factory=list)  # (method, decision or pod), answered ones
@@ -245,8 +246,8 @@ class FakeKube:
     async def remove_job(self, decision: RemoveJob) -> Done | Gone | Stale | Refused | Unreachable:
         return self._answer("remove_job", decision, lambda: self._remove_job(decision.job))
 
-    async def warn(self, job: Job, reason: Reason, message: str) -> Done | Refused | Unreachable:
-        return self._answer("warn", job, lambda: self._warn(job, reason, message))
+    async def announce(self, notice: Notice) -> Done | Refused | Unreachable:
+        return self._answer("announce", notice, lambda: self._announce(notice))
 
     async def set_queue_status(self, decision: SetQueueStatus) -> Done | Gone | Refused | Unreachable:
         return self._answer("set_queue_status", decision, lambda: self._set_queue_status(decision))
@@ -352,9 +353,17 @@ class FakeKube:
         self.delete_job(current)
         return Done()
 
-    def _warn(self, job: Job, reason: Reason, message: str) -> Done:
-        self.warnings[job.uid, reason] = message
+    def _announce(self, notice: Notice) -> Done:
+        self.notices[notice.job.uid, notice.reason, notice.message] = notice
         return Done()
+
+    def job_named(self, name: str) -> Job:
+        """The TaskJob of that name."""
+        return next(job for job in self.jobs.values() if job.name == name)
+
+    def told_of(self, name: str) -> list[str]:
+        """The Events on the TaskJobs of that name: reason and message."""
+        return [f"{told.reason}: {told.message}" for told in self.notices.values() if told.job.name == name]
 
     def _set_queue_status(self, decision: SetQueueStatus) -> Done | Gone:
         if decision.queue.name not in self.queues:

@@ -21,8 +21,8 @@ from taskjob.control.mirror import Mirror
 from taskjob.control.reading import Care
 from taskjob.control.recorder import Recorder
 from taskjob.core.decisions import EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
-from taskjob.core.model import Job, Pod
-from taskjob.core.phases import Reason
+from taskjob.core.model import Pod
+from taskjob.core.notices import Notice
 from taskjob.core.state import State
 from taskjob.ports import Unreachable
 from virtual_time import VirtualClock
@@ -53,8 +53,8 @@ class FlakyKube:
     async def remove_job(self, decision: RemoveJob) -> Any:
         return await self._call(lambda: self.kube.remove_job(decision))
 
-    async def warn(self, job: Job, reason: Reason, message: str) -> Any:
-        return await self._call(lambda: self.kube.warn(job, reason, message))
+    async def announce(self, notice: Notice) -> Any:
+        return await self._call(lambda: self.kube.announce(notice))
 
     async def set_queue_status(self, decision: SetQueueStatus) -> Any:
         return await self._call(lambda: self.kube.set_queue_status(decision))

@@ -42,6 +42,10 @@ cycles = Counter("taskjobs_cycles_total", "Cycles of scheduling.")
 cycle_seconds = Histogram("taskjobs_cycle_seconds", "One cycle: planning and handing on.", buckets=_LATENCIES)
 decisions = Counter("taskjobs_decisions_total", "Decisions by kind.", ["kind"])
 stale_writes = Counter("taskjobs_stale_writes_total", "Status writes that were decided on an outdated observation.")
+notices = Counter("taskjobs_events_total", "Kubernetes Events on TaskJobs that were to be made.", ["reason"])
+notices_dropped = Counter(
+    "taskjobs_events_dropped_total", "Kubernetes Events that were not made because too many waited already."
+)
 jobs = Gauge("taskjobs_jobs", "TaskJobs in the mirror by phase.", ["phase"])
 queue_jobs = Gauge("taskjobs_queue_jobs", "Jobs of a queue: pending, or admitted (charged).", ["queue", "what"])
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from taskjob.core.decisions import EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
 from taskjob.core.model import AttemptId, Entry, Job, Pod
-from taskjob.core.phases import Reason
+from taskjob.core.notices import Notice
 
 
 # ---------------------------------------------------------------- the cluster
@@ -180,8 +180,8 @@ class KubePort(Protocol):
     async def remove_job(self, decision: RemoveJob) -> Done | Gone | Stale | Refused | Unreachable:
         """Delete a TaskJob, with uid and resourceVersion as preconditions."""
 
-    async def warn(self, job: Job, reason: Reason, message: str) -> Done | Refused | Unreachable:
-        """Tell of a TaskJob whose status the API server refuses: an Event on it. Told twice, it is one."""
+    async def announce(self, notice: Notice) -> Done | Refused | Unreachable:
+        """Make an Event on a TaskJob. Told twice, it is one."""
 
     async def set_queue_status(self, decision: SetQueueStatus) -> Done | Gone | Refused | Unreachable:
         """Write a TaskQueue's figures."""

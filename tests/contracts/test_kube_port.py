@@ -19,6 +19,7 @@ from taskjob.core.decisions import (
     Urgency,
 )
 from taskjob.core.model import AttemptId, Job, Status
+from taskjob.core.notices import Notice
 from taskjob.core.phases import Phase, PodPhase, Reason
 from taskjob.kube.http import KubeHttp
 from taskjob.kube.pods import pod_name
@@ -285,4 +286,4 @@ async def test_a_container_that_there_is_not_has_no_log(world: World) -> None:
 async def test_a_warning_on_a_job_may_be_told_twice(world: World) -> None:
     job = await world.make_job("odd")
     for _ in range(2):
-        assert await world.port.warn(job, Reason.INVALID_SPEC, "spec.image is a list") == Done()
+        assert await world.port.announce(Notice(job, "InvalidSpec", "spec.image is a list")) == Done()

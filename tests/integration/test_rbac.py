@@ -26,6 +26,7 @@ from kube_worlds import RealWorld
 from operator_process import OperatorProcess
 from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus, Urgency
 from taskjob.core.model import AttemptId, Job, Pod, Queue
+from taskjob.core.notices import Notice
 from taskjob.core.phases import Phase, Reason
 from taskjob.kube.client import KubeClient, job_path, pod_path
 from taskjob.kube.http import MERGE_PATCH, KubeHttp, Reply, encode
@@ -159,8 +160,8 @@ async def a_pod_that_ended(scene: Scene) -> None:
     must_be(await scene.kube.remove_pod(RemovePod(scene.pod)), Done)
 
 
-async def a_warning(scene: Scene) -> None:
-    must_be(await scene.kube.warn(scene.job, Reason.INVALID_SPEC, "spec.image is a list"), Done)
+async def a_notice(scene: Scene) -> None:
+    must_be(await scene.kube.announce(Notice(scene.job, "InvalidSpec", "spec.image is a list")), Done)
 
 
 async def a_log(scene: Scene) -> None:
@@ -211,7 +212,7 @@ TABLE: dict[Verb, tuple[Probe, str]] = {
     ("pods", "watch"): (watch_of_pods, "the end of a pod is not seen"),
     ("pods", "patch"): (a_pods_deadline, "cancel and timeouts do not stop a running pod with grace"),
     ("pods", "delete"): (a_pod_that_ended, "ended pods stay, and those without a node cannot be stopped"),
-    ("events", "create"): (a_warning, "no Event tells of a TaskJob whose status the API server refuses"),
+    ("events", "create"): (a_notice, "kubectl describe shows no Events of a TaskJob: failed attempts, refused pods"),
     ("pods/log", "get"): (a_log, "no log is kept in history"),
     ("leases", "get"): (the_lease_read, "no epoch: the operator ends at its start"),
     ("leases", "create"): (the_lease_made, "no epoch in a new installation: the operator ends at its start"),

@@ -62,6 +62,11 @@ class Bill:
         name = f'taskjobs_decisions_total{{kind="{kind}"}}'
         return int(self._operator.metrics().get(name, 0) - self._decided_before.get(name, 0))
 
+    def events(self) -> float:
+        """How many Kubernetes Events the operator wanted to make meanwhile."""
+        now, before = self._operator.metrics(), self._decided_before
+        return sum(now[name] - before.get(name, 0) for name in now if name.startswith("taskjobs_events_total"))
+
 
 @pytest.fixture
 def operator(site: Site) -> Iterator[OperatorProcess]:
@@ -99,6 +104,7 @@ def test_two_hundred_jobs_at_once_cost_about_two_writes_each(site: Site, operato
     print(f"{count} jobs at once: {each:.2f} writes each up to the terminal status; {writes}")
     assert writes["pods created"] == count
     assert each <= 3
+    assert bill.events() == 0, "an ordinary success makes no Event"
     site.pods.wait_until(lambda pods: not pods, 30, "their pods are removed")
     print(f"and {bill.decided('RemovePod') / count:.2f} deletes of pods each")
     assert bill.decided("RemovePod") == count

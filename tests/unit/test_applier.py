@@ -3,60 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from random import Random
 
 import pytest
 
-from builders import a_job, a_queue
-from fakes_history import FakeHistory
-from fakes_kube import FakeKube
-from shell import FlakyKube, Shell
-from taskjob.core.model import Job
+from applier_world import World, story
+from builders import a_job
 from taskjob.core.phases import Phase, Reason
 from taskjob.ports import Deposed, DeposedError, Gone, Refused, Unreachable
-from virtual_time import VirtualClock, run
-
-
-class World:
-    """One operator over fakes that answer at once, unless told otherwise."""
-
-    def __init__(self) -> None:
-        self.fake = FakeKube(now=VirtualClock().now, obeys_deadlines=True)
-        self.history = FakeHistory()
-        self.shell = Shell(self.fake, FlakyKube(self.fake, Random(0), latency=0.001), self.history, epoch=1)
-        self.fake.create_queue(a_queue())
-        self.shell.start()
-
-    def job(self, job: Job) -> Job:
-        return self.fake.jobs[job.uid]
-
-    def calls(self, method: str) -> int:
-        return sum(1 for called, _ in self.fake.calls if called == method)
-
-    async def until(self, holds: Callable[[], bool], seconds: float = 120) -> None:
-        """Let (virtual) time pass until something holds."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not holds():
-            assert asyncio.get_running_loop().time() < deadline, f"it did not come to hold: {self.fake.calls[-10:]}"
-            await asyncio.sleep(0.01)
-            self.fake.deliver_events()
-
-    async def pass_time(self, seconds: float) -> None:
-        for _ in range(int(seconds * 10)):
-            await asyncio.sleep(0.1)
-            self.fake.deliver_events()
-
-
-def story(tell: Callable[[World], Awaitable[None]]) -> None:
-    async def play() -> None:
-        world = World()
-        try:
-            await tell(world)
-        finally:
-            await world.shell.kill()
-
-    run(play())
 
 
 def test_a_create_whose_answer_is_lost_is_asked_for_again_until_the_answer_is_known() -> None:
@@ -134,7 +87,7 @@ def test_a_refused_status_is_not_sent_again_at_once() -> None:
         job = world.fake.create_job(a_job("a").suspended().build())
         await world.pass_time(20)
         assert world.calls("set_status") == 1
-        assert "suspend" in world.fake.warnings[job.uid, Reason.SUSPENDED], "at least an Event tells of it"
+        assert any("suspend" in told for told in world.fake.told_of("a")), "at least an Event tells of it"
         await world.until(lambda: world.job(job).status.reason is Reason.SUSPENDED)
         assert world.calls("set_status") == 2
 

@@ -26,6 +26,7 @@ from taskjob.core.decisions import (
     SetStatus,
 )
 from taskjob.core.model import Job
+from taskjob.core.notices import Notice, notice_of
 from taskjob.ports import (
     Changed,
     Clock,
@@ -50,6 +51,9 @@ REMOVALS_PER_SECOND, REMOVALS_AT_ONCE = 200.0, 50
 
 PROGRESS_AT_ONCE = 4
 """`Starting` and `Running`: history and the stream tell them at once; on a busy server a job's end overtakes them."""
+
+NOTICES_PER_SECOND, NOTICES_AT_ONCE = 10.0, 50
+"""Events: a courtesy, which a thousand failing jobs must not turn into a load."""
 
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 REFUSED_STATUS_SECONDS = 30.0
@@ -79,6 +83,7 @@ class Applier:
         self._outbox = Outbox(
             Pace(HOLDS_PER_SECOND, HOLDS_AT_ONCE),
             Pace(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE),
+            Pace(NOTICES_PER_SECOND, NOTICES_AT_ONCE),
             Courtesy(PROGRESS_AT_ONCE),
         )
         self.tasks: set[asyncio.Task[None]] = set()  # the requests under way
@@ -164,6 +169,8 @@ class Applier:
                 state.job_not_removed(request.job.uid)
             case SetQueueStatus():
                 self.queue_not_told(request)
+            case Notice():
+                pass
             case _:
                 assert_never(request)
 
@@ -186,6 +193,8 @@ class Applier:
                 answer = await self._kube.set_queue_status(request)
                 if isinstance(answer, Unreachable):
                     self.queue_not_told(request)
+            case Notice():
+                await self._kube.announce(request)  # whatever comes of it: the status says the same
             case _:
                 assert_never(request)
 
@@ -248,6 +257,7 @@ class Applier:
         match answer:
             case Written(job):
                 self._mirror.observe_job(job)
+                self._announce(notice_of(decision.job.status, job))
             case Stale(Job() as job):
                 metrics.stale_writes.inc()
                 self._mirror.observe_job(job)
@@ -265,7 +275,7 @@ class Applier:
                 )
                 # What people would read in the status stands at least beside the object. Whether that works or not,
                 # the status is tried again.
-                await self._kube.warn(decision.job, decision.status.reason, decision.status.message)
+                self._announce(Notice(decision.job, str(decision.status.reason), decision.status.message))
                 self._later(REFUSED_STATUS_SECONDS, lambda: state.not_written(decision))
                 return
             case Unreachable():
@@ -274,6 +284,17 @@ class Applier:
                 assert_never(answer)
         state.not_written(decision)  # whatever it was, what is wanted now is decided on what is known now
         self._wake()
+
+    def _announce(self, notice: Notice | None) -> None:
+        """Tell it by an Event, when there is nothing better to do; what is too much is dropped."""
+        if notice is None:
+            return
+        if self._outbox.has_room_for_notices:
+            metrics.notices.labels(notice.reason).inc()
+            self._outbox.push(notice)
+            self._pump()
+        else:
+            metrics.notices_dropped.inc()
 
     async def _end_pod(self, decision: EndPod) -> None:
         logger.info("ending pod %s/%s: %s", decision.pod.namespace, decision.pod.name, decision.why)

@@ -13,8 +13,12 @@ from typing import Protocol
 
 from taskjob.core.decisions import EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus, Urgency
 from taskjob.core.model import Uid
+from taskjob.core.notices import Notice
 
-Request = Launch | SetStatus | EndPod | RemovePod | RemoveJob | SetQueueStatus
+Request = Launch | SetStatus | EndPod | RemovePod | RemoveJob | SetQueueStatus | Notice
+
+NOTICES_KEPT = 1000
+"""Events that wait: more than these say nothing that anybody would read."""
 
 
 class Rank(IntEnum):
@@ -28,7 +32,8 @@ class Rank(IntEnum):
     PROGRESS = 5
     QUEUE = 6
     HOLD = 7
-    REMOVE = 8
+    NOTICE = 8
+    REMOVE = 9
 
 
 _OF_URGENCY = {
@@ -51,6 +56,8 @@ def rank(request: Request) -> Rank:
             return Rank.END
         case SetQueueStatus():
             return Rank.QUEUE
+        case Notice():
+            return Rank.NOTICE
         case RemovePod() | RemoveJob():
             return Rank.REMOVE
 
@@ -125,13 +132,23 @@ class Outbox:
     Each rank is a queue of its own: one whose brake is on does not hold up those behind it.
     """
 
-    def __init__(self, holds: Pace, removals: Pace, progress: Courtesy) -> None:
+    def __init__(self, holds: Pace, removals: Pace, notices: Pace, progress: Courtesy) -> None:
         self._queues: dict[Rank, deque[Request]] = {rank: deque() for rank in Rank}
         self._latest: dict[Uid, SetStatus] = {}  # of the status writes in the queues, those that still count
         self._writing: dict[Uid, tuple[SetStatus, float]] = {}  # what is under way, and since when
         self._progress = progress
-        self._brakes: dict[Rank, Brake] = {Rank.HOLD: holds, Rank.REMOVE: removals, Rank.PROGRESS: progress}
+        self._brakes: dict[Rank, Brake] = {
+            Rank.HOLD: holds,
+            Rank.NOTICE: notices,
+            Rank.REMOVE: removals,
+            Rank.PROGRESS: progress,
+        }
         self.launches = 0  # how many launches wait
+
+    @property
+    def has_room_for_notices(self) -> bool:
+        """Whether another Event may wait here."""
+        return len(self._queues[Rank.NOTICE]) < NOTICES_KEPT
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))

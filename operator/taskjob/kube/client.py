@@ -14,8 +14,8 @@ import msgspec
 
 from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
 from taskjob.core.model import Job, Pod
-from taskjob.core.phases import Reason
-from taskjob.kube.events import warning
+from taskjob.core.notices import Notice
+from taskjob.kube.events import event
 from taskjob.kube.http import JSON_PATCH, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 from taskjob.kube.logs import open_log
 from taskjob.kube.pod_shape import PodObject
@@ -209,15 +209,15 @@ class KubeClient:
             return Deposed(reply.message)
         return _no(reply)
 
-    async def warn(self, job: Job, reason: Reason, message: str) -> Done | Refused | Unreachable:
+    async def announce(self, notice: Notice) -> Done | Refused | Unreachable:
         """Make an Event on the TaskJob, unless this very one is there."""
         try:
             reply = await self.http.request(
                 "POST",
-                f"/api/v1/namespaces/{quote(job.namespace, safe='')}/events",
+                f"/api/v1/namespaces/{quote(notice.job.namespace, safe='')}/events",
                 verb="create",
                 resource="events",
-                body=encode(warning(job, reason, message, self.http.clock.now())),
+                body=encode(event(notice, self.http.clock.now())),
             )
         except NoAnswerError as error:
             return Unreachable(str(error))

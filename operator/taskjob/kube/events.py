@@ -1,4 +1,4 @@
-"""Kubernetes Events: the last resort for telling people of an object whose status cannot be written."""
+"""Kubernetes Events on TaskJobs, as `kubectl describe` shows them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from datetime import datetime
 from typing import Any, Final
 from zlib import crc32
 
-from taskjob.core.model import Job
-from taskjob.core.phases import Reason
+from taskjob.core.notices import Notice
 from taskjob.kube.schema import GROUP, VERSION
 
 LONGEST_NOTE: Final = 1024
 """Characters of an Event's message that the API server takes."""
 
 
-def warning(job: Job, reason: Reason, message: str, now: datetime) -> dict[str, Any]:
+def event(notice: Notice, now: datetime) -> dict[str, Any]:
     """An Event on a TaskJob. Its name says what it says of which spec, so that telling it twice makes no second one."""
+    job, status = notice.job, notice.job.status
     instant = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    said = crc32(f"{job.uid}/{job.generation}/{reason}/{message}".encode(errors="replace"))
+    of_what = f"{job.uid}/{job.generation}/{status.run}/{status.attempt}/{notice.reason}/{notice.message}"
+    said = crc32(of_what.encode(errors="replace"))
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -30,9 +31,9 @@ def warning(job: Job, reason: Reason, message: str, now: datetime) -> dict[str, 
             "uid": job.uid,
             "resourceVersion": str(job.version),
         },
-        "type": "Warning",
-        "reason": str(reason),
-        "message": message[:LONGEST_NOTE],
+        "type": "Warning" if notice.warning else "Normal",
+        "reason": notice.reason,
+        "message": notice.message[:LONGEST_NOTE],
         "source": {"component": "taskjobs"},
         "firstTimestamp": instant,
         "lastTimestamp": instant,
