@@ -136,6 +136,10 @@ BENCH ?= $(patsubst bench/%.py,%,$(shell git ls-files 'bench/*.py'))
 bench: binaries ## Run the benchmarks of bench/, some minutes (BENCH="core history": only those)
 	@for each in $(BENCH); do echo "== bench/$$each.py"; $(BIN)/python bench/$$each.py || exit 1; done
 
+.PHONY: bench-core
+bench-core: $(VENV) ## What a scheduling decision costs, against what it may: one JSON object a figure, some minutes
+	@$(BIN)/python bench/core.py
+
 .PHONY: clean
 clean: ## Remove .venv and what tools left behind (not the cache of built programs)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest-kind

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -333,6 +334,11 @@ async def serve(settings: OperatorSettings) -> None:
         await operator.run()
 
 
+GC_THRESHOLDS = (50_000, 20, 100)
+"""The mirror is large, lasting and free of cycles: looking through it as often as Python would by default finds nothing,
+at a quarter of the cost of a start with 100,000 TaskJobs."""
+
+
 def main() -> int:
     """`taskjob-operator`: settings from the environment; 0 when told to stop, 1 when something failed."""
     try:
@@ -343,6 +349,7 @@ def main() -> int:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     if settings.log_level != "DEBUG":
         logging.getLogger("kopf").setLevel(logging.WARNING)
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))

@@ -18,6 +18,7 @@ from taskjob.core.lifecycle import hold
 from taskjob.core.model import AttemptId, QueueName, Uid
 from taskjob.core.nomination import expected, preempt
 from taskjob.core.offers import Offer, Round
+from taskjob.core.phases import Reason
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob, TrackedQueue
 from taskjob.core.waiting import why
@@ -85,10 +86,14 @@ def _launch(state: State, offer: Offer, now: datetime) -> Launch:
 def _explain(draft: Draft, tracked: TrackedQueue) -> None:
     """Tell those that were not looked at before, and the head, since what keeps it may have changed."""
     unexplained, tracked.unexplained = tracked.unexplained, {}
-    if tracked.blocked is not None:
+    if tracked.blocked is not None and _said(draft.state.jobs[tracked.blocked]) is not Reason.WAITING_FOR_QUOTA:
         unexplained[tracked.blocked] = None
     for uid in unexplained:
         _explain_one(draft, draft.state.jobs[uid])
+
+
+def _said(waiter: TrackedJob) -> Reason:
+    return (waiter.asked.status if waiter.asked is not None else waiter.job.status).reason
 
 
 def _explain_one(draft: Draft, waiter: TrackedJob) -> None:

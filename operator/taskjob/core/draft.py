@@ -8,7 +8,7 @@ from datetime import datetime
 from taskjob.core import chronicle
 from taskjob.core.decisions import Decision, Fault, SetStatus, Urgency
 from taskjob.core.lifecycle import under_way
-from taskjob.core.model import Entry, Status
+from taskjob.core.model import Entry, Status, Transition
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob
 
@@ -37,9 +37,11 @@ class Draft:
         """Tell history what newly happened; a wait for a new reason refreshes the job's row."""
         job = tracked.job
         latest = self.state.current_pod(job)
-        pods = [each.pod for each in self.state.pods_of(job.uid)]
         active = under_way(job, latest.pod if latest is not None else None)
-        rows = chronicle.established(job, pods, active, tracked.told)
+        rows: tuple[Transition, ...] = ()
+        if active or job.status.transition > tracked.told:
+            pods = [each.pod for each in self.state.pods_of(job.uid)]
+            rows = chronicle.established(job, pods, active, tracked.told)
         if tracked.told < 0:
             rows = (chronicle.appearance(job), *rows)
         told_as = (shown.phase, shown.reason, job.priority, job.generation)

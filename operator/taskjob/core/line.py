@@ -136,15 +136,20 @@ class Line:
         head = row.head
         row.remove(key)
         if key == head:
-            self._hide(head)
             if row:
-                self._show(row.head, row)
+                self._move(head, row)
             else:
+                self._hide(head)
                 del self._rows[request]
 
     def first(self, limits: Mapping[str, int]) -> Found | None:
         """The first whose request fits the limits, none of which is negative."""
-        for block in self._blocks:
+        blocks = self._blocks
+        if blocks:  # mostly it is the very first
+            key, row = blocks[0].heads[0]
+            if fits(row.request, limits):
+                return key, row.request
+        for block in blocks:
             if fits(block.least, limits):
                 for key, row in block.heads:
                     if fits(row.request, limits):
@@ -165,7 +170,7 @@ class Line:
         at = max(bisect_right(self._firsts, key) - 1, 0)
         block = self._blocks[at]
         self._firsts[at] = min(self._firsts[at], key)
-        insort(block.heads, (key, row), key=_key)
+        insort(block.heads, (key, row))
         block.lower(row.request)
         if len(block.heads) > 2 * BLOCK:
             later = _Block(block.heads[BLOCK:])
@@ -175,14 +180,21 @@ class Line:
             block.exact = False
             block.tighten()
 
+    def _move(self, before: AdmissionKey, row: Row) -> None:
+        """The first of a row left: the next mostly belongs into the same block, whose least it does not change."""
+        at = bisect_right(self._firsts, before) - 1
+        if at + 1 == len(self._firsts) or row.head < self._firsts[at + 1]:
+            heads = self._blocks[at].heads
+            del heads[bisect_left(heads, (before,))]
+            insort(heads, (row.head, row))
+        else:
+            self._hide(before)
+            self._show(row.head, row)
+
     def _hide(self, key: AdmissionKey) -> None:
         at = bisect_right(self._firsts, key) - 1
         block = self._blocks[at]
-        del block.heads[bisect_left(block.heads, key, key=_key)]
+        del block.heads[bisect_left(block.heads, (key,))]
         block.exact = False
         if not block.heads:
             del self._blocks[at], self._firsts[at]
-
-
-def _key(head: tuple[AdmissionKey, Row]) -> AdmissionKey:
-    return head[0]

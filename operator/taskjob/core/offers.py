@@ -142,7 +142,7 @@ class Round:
             self._current[name] = offer
             heappush(self._heap, offer)
             for resource, amount in offer.request:
-                if amount > self._largest.get(resource, 0):
+                if amount > self._largest.get(resource, 0) and resource in tracked.ledger.quota:
                     self._largest[resource] = amount
         return True
 
@@ -151,8 +151,9 @@ class Round:
         claim = self.claims.get(name)
         strict = tracked.queue is not None and tracked.queue.strategy is Strategy.STRICT_FIFO
         if not self.claims:
-            found = tracked.line.first(ledger.available())
-            return found if found is not None and (found[0] == head[0] or not strict) else None
+            if ledger.fits(head[1]):
+                return head
+            return None if strict else tracked.line.first(ledger.available())
         if claim is None or claim.uid != head[0][-1]:
             order = order_of(tracked, *head, self._now, counted=not self._is_due(tracked, head))
             ahead = self._claimed(but=name, before=order) if order[0] else {}

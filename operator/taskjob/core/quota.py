@@ -107,17 +107,18 @@ class Ledger:
         used = self.usage.get(resource, 0)
         pool = self.pool
         if pool is None:
-            return max(quota - used, 0)
+            return quota - used if used < quota else 0
         kept = self._kept[resource]
         left = pool.lent.get(resource, 0) - pool.used.get(resource, 0) - claimed
         available = (kept - used if used < kept else 0) + (left if left > 0 else 0)
-        borrowing = self._borrowing.get(resource)
-        if borrowing is not None:
-            available = min(available, quota + borrowing - used)
-        return max(available, 0)
+        if resource in self._borrowing:
+            available = max(min(available, quota + self._borrowing[resource] - used), 0)
+        return available
 
     def available(self, claimed: Mapping[str, int] = NOTHING) -> dict[str, int]:
         """What fits now, by resource; `claimed` of the pool is left to others. Never negative."""
+        if not claimed:
+            return {resource: self._available(resource, quota) for resource, quota in self.quota.items()}
         return {
             resource: self._available(resource, quota, claimed.get(resource, 0))
             for resource, quota in self.quota.items()
@@ -144,7 +145,17 @@ class Ledger:
 
     def fits(self, request: Amounts) -> bool:
         """Whether all of it fits now, with what may be borrowed."""
-        return self.shortage(request) is None
+        quota, usage = self.quota, self.usage
+        for resource, amount in request:
+            limit = quota.get(resource)
+            if limit is None or not amount:
+                continue
+            if self.pool is None:  # asked most often, so quick
+                if usage.get(resource, 0) + amount > limit:
+                    return False
+            elif amount > self._available(resource, limit):
+                return False
+        return True
 
     def within_quota(self, request: Amounts) -> bool:
         """Whether, with it, the queue stays within its own quota in what is asked: nothing of it is borrowed."""
@@ -192,12 +203,13 @@ class Ledger:
         pool = self.pool
         if pool is None:
             return 0.0
-        asked, most = dict(request), 0.0
+        asked, usage, most = dict(request), self.usage, 0.0
         for resource, quota in self.quota.items():
-            beyond = self.usage.get(resource, 0) + asked.get(resource, 0) - quota
-            lent = pool.lent.get(resource, 0)
-            if beyond > 0 and lent > 0:
-                most = max(most, beyond / lent)
+            beyond = usage.get(resource, 0) + asked.get(resource, 0) - quota
+            if beyond > 0:
+                lent = pool.lent.get(resource, 0)
+                if lent and beyond / lent > most:
+                    most = beyond / lent
         return most / self.weight
 
     def overused(self) -> dict[str, int]:
