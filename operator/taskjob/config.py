@@ -28,8 +28,8 @@ class OperatorSettings(CommonSettings):
     lease_name: str = "taskjobs-operator"
     fence_account: str = Field(
         "",
-        description="The service account in `lease_namespace` that is given the epoch, for the chart's policies; empty: "
-        "none.",
+        description="The service account in `lease_namespace` that is given the epoch, for the chart's policies; "
+        "empty: none.",
     )
     leader_election: bool = Field(
         False, description="Stand for election among replicas; without it each start takes the Lease by force."

@@ -19,6 +19,7 @@ from taskjob.core.phases import (
     OnDependencyFailure,
     Phase,
     PodRetention,
+    Preempt,
     Reason,
     RetryAction,
     Stopping,
@@ -338,6 +339,26 @@ def test_a_quota_that_cannot_be_used_is_named() -> None:
 def test_a_queue_is_read_with_its_stop_policy() -> None:
     queue = parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {"stopPolicy": "HoldAndDrain"}})
     assert queue.stop_policy is StopPolicy.HOLD_AND_DRAIN
+
+
+def test_a_queue_is_read_with_its_rules_of_preemption() -> None:
+    rules = {"withinQueue": "LowerPriority", "reclaimWithinCohort": "Any", "minRuntimeSeconds": 5}
+    queue = parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {"preemption": rules}})
+    assert (queue.preemption_within_queue, queue.preemption_reclaim) == (Preempt.LOWER_PRIORITY, Preempt.ANY)
+    assert (queue.min_runtime_seconds, queue.problem) == (5, None)
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        ({"withinQueue": "Always"}, 'spec.preemption.withinQueue: "Always" is not one of Never, LowerPriority, Any'),
+        ({"minRuntimeSeconds": -1}, "spec.preemption.minRuntimeSeconds: -1 is not between 0 and 2147483647"),
+        (7, "spec.preemption: 7 is not an object"),
+    ],
+)
+def test_a_rule_of_preemption_that_cannot_be_used_is_named(rules: Any, problem: str) -> None:
+    queue = parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {"preemption": rules}})
+    assert queue.problem == problem
 
 
 def test_a_queue_with_an_unknown_stop_policy_says_so() -> None:

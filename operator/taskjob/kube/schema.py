@@ -35,6 +35,7 @@ from taskjob.core.phases import (
     OnDependencyFailure,
     Phase,
     PodRetention,
+    Preempt,
     Reason,
     RetryAction,
     Stopping,
@@ -139,12 +140,16 @@ def parse_queue(obj: Object) -> Queue:
             quota[resource] = amounts.parse(resource, quantity)
         except amounts.QuantityError as error:
             read.complain(f"spec.quota[{resource}]", str(error))
+    preemption = read.mapping(spec, "preemption", "spec.")
     return Queue(
         name=QueueName(name),
         version=whole(meta.get("resourceVersion")),
         generation=whole(meta.get("generation")),
         controller=read.text(spec, "controllerName", "spec.", DEFAULT_CONTROLLER),
         quota=amounts.amounts(quota),
+        preemption_within_queue=read.choice(preemption, "withinQueue", "spec.preemption.", Preempt.NEVER),
+        preemption_reclaim=read.choice(preemption, "reclaimWithinCohort", "spec.preemption.", Preempt.NEVER),
+        min_runtime_seconds=read.integer(preemption, "minRuntimeSeconds", "spec.preemption.", 60),
         stop_policy=read.choice(spec, "stopPolicy", "spec.", StopPolicy.NONE),
         problem=read.problem,
     )

@@ -15,8 +15,35 @@ from taskjob.resources.fields import (
     Metadata,
     ObservedPart,
     Part,
+    Seconds,
 )
-from taskjob.resources.words import API_VERSION, DEFAULT_CONTROLLER, TASKQUEUE, ApiVersion, StopPolicy, TaskQueueKind
+from taskjob.resources.words import (
+    API_VERSION,
+    DEFAULT_CONTROLLER,
+    TASKQUEUE,
+    ApiVersion,
+    Preempt,
+    StopPolicy,
+    TaskQueueKind,
+)
+
+
+class Preemption(Part):
+    """Whose attempts are evicted for a job that does not fit; they are queued again, not charged a retry."""
+
+    within_queue: Preempt = Field(
+        Preempt.NEVER,
+        description="Of the queue's own: LowerPriority: those of a lower priority; Any: whoever stands behind the job "
+        "in the order of admission, and what is beyond a quota that was lowered. Never one that stands before it.",
+    )
+    reclaim_within_cohort: Preempt = Field(
+        Preempt.NEVER,
+        description="Of what other queues of the cohort borrow, as far as the job stays within the queue's own quota: "
+        "LowerPriority: those of a lower priority; Any: whatever their priority.",
+    )
+    min_runtime_seconds: Seconds = Field(
+        60, description="No attempt of the queue is evicted for another job before it has run so long."
+    )
 
 
 class TaskQueueSpec(Part):
@@ -30,6 +57,10 @@ class TaskQueueSpec(Part):
         default_factory=dict,
         description="By resource: what the pods of the queue may request together, such as "
         '{cpu: "20", memory: 64Gi, pods: 100, nvidia.com/gpu: 4}. A resource that is not named is not limited.',
+    )
+    preemption: Preemption = Field(
+        default_factory=Preemption,
+        description="Whose attempts are evicted for a job of the queue that does not fit. Nobody's, unless it says so.",
     )
     stop_policy: StopPolicy = Field(
         StopPolicy.NONE,

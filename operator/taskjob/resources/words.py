@@ -90,6 +90,14 @@ class PodRetention(StrEnum):
     KEEP = "Keep"
 
 
+class Preempt(StrEnum):
+    """Whose attempts a TaskJob may have evicted in order to start."""
+
+    NEVER = "Never"
+    LOWER_PRIORITY = "LowerPriority"
+    ANY = "Any"
+
+
 class StopPolicy(StrEnum):
     """Whether a TaskQueue admits, and what becomes of what it runs."""
 
