@@ -11,16 +11,19 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from itertools import islice
 from typing import Final, Literal
 
 from taskjob.core.phases import Phase
+from taskjob.history.views import LogRow
 from taskjob.ports import HistoryUnavailableError
 from taskjob_api import metrics
 from taskjob_api.cluster import NoPodLog
 from taskjob_api.desk import Desk
 from taskjob_api.jobs import Found
+from taskjob_api.kept import LINE_MAX, Line, Mark, as_text, contents, has_times, since
 from taskjob_api.logs import LiveLog, LogQuery, Target
 from taskjob_api.problems import Kind, Problem
 from taskjob_api.reviews import Right, to_read_logs
@@ -29,22 +32,13 @@ from taskjob_api.views import encode
 log = logging.getLogger(__name__)
 
 END_IDENTITY: Final = "end"
-LINE_MAX: Final = 262_144
-"""Bytes of a line that are sent as one event; what is longer is cut into several."""
 _LOOK_SECONDS: Final = (0.2, 2.0)  # between two looks whether the attempt has ended
 _BEAT_SECONDS: Final = 15.0
+_COMPLETE_SECONDS: Final = 0.5
+_COMPLETE_LOOKS: Final = 10
 _TIME_MAX: Final = 40
 _BEAT: Final = b": still here\n\n"
 _IDENTITY: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9TZ:.-]{0,35})")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a pod's log, with the time that the kubelet gave it (empty if none)."""
-
-    time: bytes
-    text: bytes
-    whole: bool = True  # its end was seen
 
 
 class Place:
@@ -136,7 +130,7 @@ def event(text: bytes, identity: str) -> bytes:
     return f"id: {identity}\n{data}\n".encode()
 
 
-def named(kind: Literal["end", "problem"], content: bytes, identity: str) -> bytes:
+def named(kind: Literal["end", "problem", "mark"], content: bytes, identity: str) -> bytes:
     """An event that is no line."""
     return b"event: " + kind.encode() + b"\nid: " + identity.encode() + b"\ndata: " + content + b"\n\n"
 
@@ -200,6 +194,10 @@ class Follower:
 
     async def _events(self, opened: LiveLog | NoPodLog) -> AsyncIterator[bytes]:
         wait, longest = _LOOK_SECONDS
+        row = await self._desk.logs.followed(self._of, self._query)
+        if row is not None:
+            for sent in self._kept(row):
+                yield sent
         while True:
             before = self._place.lines
             if isinstance(opened, LiveLog):
@@ -230,17 +228,72 @@ class Follower:
             async for sent in self._lines(opened):
                 yield sent
             return
-        kept = await self._desk.logs.kept(self._of, self._query, None)
-        if kept is None:
-            return
-        # A kept log has no times: where we are in it is known only if we began at its beginning.
-        whole = self._query.tail is None and self._query.since is None
-        start = self._place.lines if whole else 0
-        if start == 0 and self._place.lines > 0 and not self._resumed:
-            return  # a part that was asked for, read from the pod until it ended
-        for text in kept.body.removesuffix(b"\n").split(b"\n")[start:] if kept.body else ():
-            self._place.lines += 1
-            yield event(text, self._identity)
+        row = await self._desk.logs.kept(self._of, self._query)
+        for _ in range(_COMPLETE_LOOKS):  # of a pod that was deleted, the end is on its way
+            if row is None or row.complete:
+                break
+            await asyncio.sleep(_COMPLETE_SECONDS)
+            row = await self._desk.logs.kept(self._of, self._query)
+        if row is not None:
+            for sent in self._kept(row):
+                yield sent
+
+    def _kept(self, row: LogRow) -> Iterator[bytes]:
+        """The new lines of a kept log, and the marks before them."""
+        tail = self._query.tail
+        whole = tail is None and self._query.since is None
+        if not has_times(row) and self._place.lines > 0 and not whole and not self._resumed:
+            return  # of a part that was asked for, read from the pod until it ended, nobody knows where it stands here
+        found: Iterable[Line | Mark] = since(contents(row), self._since)
+        if not has_times(row) and whole:
+            found = islice(found, self._place.lines, None)
+        if tail is not None and self._place.lines == 0:
+            found = deque(found, maxlen=tail)
+        self._place.restart()
+        marks: list[Mark] = []
+        for each in found:
+            if isinstance(each, Mark):
+                marks.append(each)
+            elif not each.time or self._place.is_new(each):
+                self._place.lines += not each.time
+                for mark in marks:
+                    yield self._marked(mark)
+                marks = []
+                yield self._event(each)
+            else:
+                marks = []
+        for mark in marks:
+            yield self._marked(mark)
+        self._place.restart()
+
+    async def text(self, row: LogRow, opened: LiveLog) -> AsyncIterator[bytes]:
+        """As text and not followed: what history has, then what the pod has behind it."""
+        try:
+            for piece in as_text(self._seen(since(contents(row), self._since)), timestamps=self._query.timestamps):
+                yield piece
+            self._place.restart()
+            inside = False
+            async for line in lines_of(opened.chunks()):
+                if self._place.is_new(line):
+                    stamp = line.time + b" " if self._query.timestamps and line.time and not inside else b""
+                    yield stamp + line.text + (b"\n" if line.whole else b"")
+                    inside = not line.whole
+        finally:
+            await opened.close()
+
+    def _seen(self, found: Iterable[Line | Mark]) -> Iterator[Line | Mark]:
+        for each in found:
+            if isinstance(each, Line):
+                self._place.is_new(each)
+            yield each
+
+    def _marked(self, mark: Mark) -> bytes:
+        told = {"kind": mark.kind, "bytes": mark.size, "message": mark.sentence}
+        return named("mark", encode(told), self._identity)
+
+    def _event(self, line: Line) -> bytes:
+        stamp = line.time + b" " if self._query.timestamps and line.time else b""
+        return event(stamp + line.text, self._identity)
 
     async def _lines(self, opened: LiveLog) -> AsyncIterator[bytes]:
         """The new lines of a log that was opened; a connection that breaks just ends it."""
@@ -267,7 +320,7 @@ class Follower:
                     return
                 waiting = None
                 if self._place.is_new(line):
-                    yield event(line.text, self._identity)
+                    yield self._event(line)
         finally:
             if waiting is not None:
                 waiting.cancel()

@@ -2,7 +2,8 @@
 
 1. Which attempt, and the name of its pod: from the TaskJob, or from history's attempts.
 2. The pod's own log, if the TaskJob is in the cluster; if there is no such pod any more,
-3. history's. A log there has no times: `since` gives all of it if the attempt ended later, nothing if earlier.
+3. history's. Of what runs for a while, history has more than the pod: it is followed, and the kubelet serves only its
+   newest file. Then history comes first, and the pod's goes on behind it.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from taskjob.core.model import PodTemplate
 from taskjob.history.reader import HistoryReader
+from taskjob.history.views import LogRow
+from taskjob.kube.pods import MAIN_CONTAINER
 from taskjob.ports import HistoryUnavailableError
 from taskjob_api.auth import Rights
 from taskjob_api.cluster import CallersCluster, NoPodLog
 from taskjob_api.jobs import Found
+from taskjob_api.kept import as_text, contents, has_times, since
 from taskjob_api.problems import FieldError, Kind, Problem, invalid
 from taskjob_api.reviews import to_read_logs
+from taskjob_api.views import rfc3339
 
 TAIL_MAX: Final = 1_000_000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -41,7 +46,12 @@ class _PodSpec(msgspec.Struct):
     containers: list[_Container] = []
 
 
+class _Meta(msgspec.Struct):
+    annotations: dict[str, str] | None = None
+
+
 class _Template(msgspec.Struct):
+    metadata: _Meta | None = None
     spec: _PodSpec | None = None
 
 
@@ -49,17 +59,14 @@ _decode_template: Final = msgspec.json.Decoder(_Template).decode
 
 
 def meant_container(template: PodTemplate) -> str | None:
-    """The container whose log is meant when none is named: `main`, else the first by name.
-
-    The rule of history's query `log`, which does not know the order of a pod's containers: so the answer does not
-    change when the pod goes.
-    """
+    """The container whose log is meant when none is named: the main one, as the operator and kubectl choose it."""
     try:
-        spec = _decode_template(template).spec
+        found = _decode_template(template)
     except msgspec.MsgspecError:
         return None
-    names = [container.name for container in spec.containers] if spec is not None else []
-    return min(names, key=lambda name: (name != "main", name), default=None)
+    names = [container.name for container in found.spec.containers] if found.spec is not None else []
+    chosen = (found.metadata.annotations or {}).get(MAIN_CONTAINER) if found.metadata is not None else None
+    return chosen if chosen in names else next(iter(names), None)
 
 
 class LogQuery(BaseModel):
@@ -71,9 +78,10 @@ class LogQuery(BaseModel):
         None, description="The attempt; absent: the current or last one."
     )
     container: Annotated[str, Field(min_length=1, max_length=63, pattern=_CONTAINER)] | None = Field(
-        None, description="The container; absent: `main` if there is one, else the first by name."
+        None, description="The container; absent: the main one, which is the first unless an annotation names another."
     )
     follow: bool = Field(False, description="Go on until the attempt ends, as server-sent events.")
+    timestamps: bool = Field(False, description="Put the time before each line.")
     tail: Annotated[int, Field(ge=0, le=TAIL_MAX)] | None = Field(None, description="Only so many lines of the end.")
     since: Annotated[str, Field(min_length=2, max_length=40)] | None = Field(
         None, description="Only what was written since: an instant (RFC 3339), or a duration such as 10m."
@@ -109,15 +117,6 @@ class Target:
         """For people."""
         job = self.found.job or self.found.row
         return f"{job.namespace}/{job.name}, attempt {self.attempt}" if job is not None else ""
-
-
-@dataclass(frozen=True, slots=True)
-class KeptLog:
-    """A log as history keeps it, cut to what was asked for."""
-
-    body: bytes
-    cut_bytes: int
-    note: str
 
 
 def target(found: Found, query: LogQuery) -> Target:
@@ -210,26 +209,30 @@ class Logs:
             return opened
         return LiveLog(opened, stack)
 
-    async def kept(self, of: Target, query: LogQuery, since: datetime | None) -> KeptLog | None:
+    async def kept(self, of: Target, query: LogQuery) -> LogRow | None:
         """History's log of the attempt. Raises `HistoryUnavailableError`, and `Problem` if the caller may not."""
         job = of.found.job or of.found.row
         assert job is not None  # noqa: S101 - see Found
         await self._rights.require(to_read_logs(job.namespace))
         container = query.container
         if container is None and of.found.job is not None:
-            # History keeps the logs of init containers too, and cannot tell them apart; the template can.
+            # Logs that earlier releases kept do not say which is the main one; the template does.
             container = meant_container(of.found.job.template)
         log = await self._reader.logs(job.uid, of.attempt, container, of.run)
         if log is None and query.container is None:
             log = await self._reader.logs(job.uid, of.attempt, None, of.run)
-        if log is None:
+        return log
+
+    async def followed(self, of: Target, query: LogQuery) -> LogRow | None:
+        """What history has of a log whose container may still write, if anything. History may be away: then the pod's
+        own log has to do. Who may not read it is told so by the API server, when the pod's is opened."""
+        if of.found.job is None or query.tail is not None:
             return None
-        body = log.body
-        if since is not None and (ended_at := _ended_at(of)) is not None and ended_at < since:
-            body = b""
-        if query.tail is not None:
-            body = last_lines(body, query.tail)
-        return KeptLog(body, log.cut_bytes, log.note)
+        try:
+            row = await self.kept(of, query)
+        except (HistoryUnavailableError, Problem):
+            return None
+        return row if row is not None and not row.complete else None
 
     async def missing(self, of: Target, query: LogQuery, pod: NoPodLog) -> Problem:
         """Why there is no log."""
@@ -247,7 +250,16 @@ class Logs:
         return Problem(Kind.NO_LOG, f"{of.name}: its pod is gone, and no log of it was kept")
 
 
-def _ended_at(of: Target) -> datetime | None:
+def shown(row: LogRow, query: LogQuery, second: str | None, ended_at: datetime | None) -> bytes:
+    """A kept log as text, cut to what was asked for. One without times is given whole if it ended after `since`."""
+    if not has_times(row) and second is not None and ended_at is not None and rfc3339(ended_at) < second:
+        return b""
+    body = b"".join(as_text(since(contents(row), second), timestamps=query.timestamps))
+    return last_lines(body, query.tail) if query.tail is not None else body
+
+
+def ended_at(of: Target) -> datetime | None:
+    """When the attempt ended, as history knows it."""
     for known in of.found.row.attempts if of.found.row is not None else ():
         if (known.run, known.attempt) == (of.run, of.attempt):
             return known.finished_at

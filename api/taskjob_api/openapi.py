@@ -139,7 +139,7 @@ def logs(query: type[BaseModel]) -> dict[str, Any]:
                 "content": {"text/plain": text, "text/event-stream": text},
                 "headers": {
                     "Taskjobs-Log-Source": {
-                        "schema": {"type": "string", "enum": ["pod", "history"]},
+                        "schema": {"type": "string", "enum": ["pod", "history", "history, pod"]},
                         "description": "Where the log comes from (not with `follow`).",
                     },
                     "Taskjobs-Log-Cut-Bytes": {

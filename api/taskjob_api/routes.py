@@ -29,7 +29,7 @@ from taskjob_api.follow import END_IDENTITY, Follower, Place
 from taskjob_api.health import health
 from taskjob_api.hub import Hub
 from taskjob_api.jobs import Jobs, Names
-from taskjob_api.logs import LogQuery, Logs, target
+from taskjob_api.logs import LogQuery, Logs, ended_at, shown, target
 from taskjob_api.middleware import LocalOnly, Measured, OnlyOrigins, Sealed
 from taskjob_api.problems import Kind, Problem, field_errors, from_fields, unavailable
 from taskjob_api.reviews import Caller
@@ -188,18 +188,25 @@ async def get_logs(request: Request, job_id: JobId) -> Response:
         place = Place.parse(resumed, wanted.attempt)
         follower = Follower(desk, wanted, query, since_time, place)
         opened = await follower.open()
-        if isinstance(opened, NoPodLog) and await desk.logs.kept(wanted, query, since) is None:
+        if isinstance(opened, NoPodLog) and await desk.logs.kept(wanted, query) is None:
             raise await desk.logs.missing(wanted, query, opened)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(follower.events(opened), media_type="text/event-stream", headers=headers)
-    opened = await desk.logs.open(wanted, query, since_time)
+    row = await desk.logs.followed(wanted, query)
+    if row is not None:
+        follower = Follower(desk, wanted, query, since_time, None)
+        opened = await follower.open(follow=False)
+        if not isinstance(opened, NoPodLog):
+            headers = {_LOG_SOURCE: "history, pod", _LOG_CUT: str(row.cut_bytes)}
+            return StreamingResponse(follower.text(row, opened), media_type="text/plain", headers=headers)
+    opened = await desk.logs.open(wanted, query, since_time, timestamps=query.timestamps)
     if not isinstance(opened, NoPodLog):
         return StreamingResponse(opened.chunks(), media_type="text/plain", headers={_LOG_SOURCE: "pod"})
-    kept = await desk.logs.kept(wanted, query, since)
+    kept = await desk.logs.kept(wanted, query)
     if kept is None:
         raise await desk.logs.missing(wanted, query, opened)
     headers = {_LOG_SOURCE: "history", _LOG_CUT: str(kept.cut_bytes)}
-    return Response(kept.body, media_type="text/plain", headers=headers)
+    return Response(shown(kept, query, since_time, ended_at(wanted)), media_type="text/plain", headers=headers)
 
 
 @router.websocket("/stream")

@@ -21,7 +21,7 @@ from builders import a_job
 from history_stories import FULL, an_entry
 from kubelets import Kubelet, a_kubelet, stamp
 from taskjob.core.model import AttemptId, Uid
-from taskjob.ports import Log
+from taskjob.ports import Log, LogChunk, LogGap
 from taskjob_cluster import Cluster
 
 pytestmark = pytest.mark.cluster
@@ -133,6 +133,7 @@ class Events:
     response: httpx.Response
     last_id: str = ""
     lines: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
     end: dict[str, Any] | None = None
 
     async def read(self, until_lines: int | None = None) -> None:
@@ -150,6 +151,8 @@ class Events:
                 elif raw == "" and data:
                     if kind == "message":
                         self.lines.append("\n".join(data))
+                    elif kind == "mark":
+                        self.marks.append(json.loads("".join(data))["kind"])
                     else:
                         self.end = {"event": kind, **json.loads("".join(data))}
                     data, kind = [], "message"
@@ -309,8 +312,8 @@ async def test_tail_and_since_choose_a_part_of_a_kept_log(job: Running, world: W
     }
 
 
-@pytest.mark.parametrize(("containers", "meant"), [(("worker", "agent"), "agent"), (("agent", "main"), "main")])
-async def test_of_several_containers_main_or_else_the_first_by_name_is_meant_live_and_from_history(
+@pytest.mark.parametrize(("containers", "meant"), [(("worker", "agent"), "worker"), (("agent", "main"), "agent")])
+async def test_of_several_containers_the_first_is_meant_live_and_from_history(
     world: World, kubelet: Kubelet, start: Start, containers: tuple[str, str], meant: str
 ) -> None:
     job = await start(name="two", containers=containers)
@@ -358,6 +361,66 @@ async def test_a_log_with_a_piece_cut_out_says_so(world: World) -> None:
     await world.tell(logs=(a_log("uid-big", b"head...tail", cut_bytes=17),))
     found = await world.http.get("/jobs/uid-big/logs")
     assert (found.text, found.headers["taskjobs-log-cut-bytes"]) == ("head...tail", "17")
+
+
+# ---------------------------------------------------------------- history and pod, one log
+def a_part(uid: str, body: bytes, times: list[int], *, complete: bool = False, **fields: Any) -> Log:
+    """A log with the kubelet's times; of one that goes on, or of all of it."""
+    stamps = "".join(f"{stamp(at)}\n" for at in times).encode()
+    return a_log(uid, body, times=stamps, complete=complete, main=True, **fields)
+
+
+async def test_what_the_kubelet_has_begun_anew_comes_from_history_and_the_rest_from_the_pod(
+    job: Running, world: World
+) -> None:
+    await world.tell(logs=(a_part(job.uid, b"a\nb\nc\nhalf of", [0, SECOND, SECOND, 2 * SECOND]),))
+    job.kubelet.write(job.pod, "c", at=1 * SECOND)  # its second; the kubelet has only the newest file
+    job.kubelet.logs[job.pod, "main"].lines = [(1 * SECOND, "b"), (1 * SECOND, "c"), (2 * SECOND, "half of it")]
+    answer = await world.http.get(job.path)
+    assert (answer.text, answer.headers["taskjobs-log-source"]) == ("a\nb\nc\nhalf of it\n", "history, pod")
+    since = await world.http.get(job.path, params={"since": stamp(1 * SECOND)})
+    assert since.text == "b\nc\nhalf of it\n"
+    timed = await world.http.get(job.path, params={"timestamps": "true"})
+    assert timed.text.startswith(f"{stamp(0)} a\n{stamp(SECOND)} b\n")
+    async with following(world, job.path) as events:
+        await events.read(4)
+        job.kubelet.write(job.pod, "the last", at=3 * SECOND)
+        job.kubelet.end(job.pod)
+        times = [0, SECOND, SECOND, 2 * SECOND, 3 * SECOND]
+        await world.tell(logs=(a_part(job.uid, b"a\nb\nc\nhalf of it\nthe last\n", times, complete=True),))
+        await job.finish()
+        await events.read()
+    assert events.lines == ["a", "b", "c", "half of it", "the last"]
+
+
+async def test_a_follower_that_comes_back_to_a_kept_log_finds_its_line_by_its_time(job: Running, world: World) -> None:
+    """The middle is left out, so lines cannot be counted."""
+    job.kubelet.write(job.pod, "a", "b", at=0)
+    job.kubelet.write(job.pod, "m", at=1 * SECOND)
+    job.kubelet.write(job.pod, "y", at=2 * SECOND)
+    async with following(world, job.path) as events:
+        await events.read(4)
+    chunk = LogChunk(0, b"a\nb\n", f"{stamp(0)}\n".encode() * 2)
+    shape = {
+        "chunks": (chunk,),
+        "number": 5,
+        "head": 1,
+        "tail": 5,
+        "cut_bytes": 2,
+        "gaps": (LogGap(6, "the node went"),),
+    }
+    await world.tell(logs=(a_part(job.uid, b"y\nz\n", [2 * SECOND, 3 * SECOND], complete=True, **shape),))
+    job.kubelet.end(job.pod)
+    await job.finish()
+    async with following(world, job.path, last_id=events.last_id) as again:
+        await again.read()
+    assert events.lines + again.lines == ["a", "b", "m", "y", "z"]
+    text = (await world.http.get(job.path)).text
+    assert text == (
+        "a\nb\n[taskjobs: 2 bytes are left out here: the log was longer than is kept]\ny\nz\n"
+        "[taskjobs: something is missing here: the node went]\n"
+    )
+    assert (await world.http.get(job.path, params={"since": stamp(3 * SECOND)})).text.startswith("z\n")
 
 
 # ---------------------------------------------------------------- nothing there

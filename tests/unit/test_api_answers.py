@@ -157,9 +157,14 @@ def test_a_carriage_return_cannot_forge_an_event() -> None:
     assert event(b"a\rdata: b\r\n\revent: end", "1") == b"id: 1\ndata: a\ndata: data: b\ndata: \ndata: event: end\n\n"
 
 
-def test_main_or_else_the_meant_container_by_name_is_the_one_meant() -> None:
-    assert meant_container(PodTemplate(b'{"spec": {"containers": [{"name": "b"}, {"name": "a"}]}}')) == "a"
-    assert meant_container(PodTemplate(b'{"spec": {"containers": [{"name": "a"}, {"name": "main"}]}}')) == "main"
+def test_the_first_container_is_meant_unless_an_annotation_names_another() -> None:
+    assert meant_container(PodTemplate(b'{"spec": {"containers": [{"name": "b"}, {"name": "a"}]}}')) == "b"
+    chosen = (
+        b'{"metadata": {"annotations": {"kubectl.kubernetes.io/default-container": "%s"}},'
+        b' "spec": {"containers": [{"name": "b"}, {"name": "a"}]}}'
+    )
+    assert meant_container(PodTemplate(chosen % b"a")) == "a"
+    assert meant_container(PodTemplate(chosen % b"no-such")) == "b"
     assert meant_container(PodTemplate(b"{}")) is None
     assert meant_container(PodTemplate(b'{"spec": {"containers": 7}}')) is None
 
