@@ -11,6 +11,7 @@ import contextlib
 import logging
 import re
 import time
+from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from itertools import islice
@@ -145,6 +146,7 @@ class Follower:
         self._since = since
         self._resumed = place is not None
         self._place = place or Place()
+        self._inside = False  # the last event was a piece of a line that goes on
         self._going: asyncio.Task[bool] | None = None
         self._judged_at = time.monotonic()
 
@@ -292,8 +294,11 @@ class Follower:
         return named("mark", encode(told), self._identity)
 
     def _event(self, line: Line) -> bytes:
-        stamp = line.time + b" " if self._query.timestamps and line.time else b""
-        return event(stamp + line.text, self._identity)
+        stamp = line.time + b" " if self._query.timestamps and line.time and not self._inside else b""
+        self._inside = not line.whole
+        if self._query.encoding == "text":
+            return event(stamp + line.text, self._identity)
+        return event(b64encode(stamp + line.text + (b"\n" if line.whole else b"")), self._identity)
 
     async def _lines(self, opened: LiveLog) -> AsyncIterator[bytes]:
         """The new lines of a log that was opened; a connection that breaks just ends it."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -81,6 +81,9 @@ class LogQuery(BaseModel):
         None, description="The container; absent: the main one, which is the first unless an annotation names another."
     )
     follow: bool = Field(False, description="Go on until the attempt ends, as server-sent events.")
+    encoding: Literal["text", "base64"] = Field(
+        "text", description="With `follow`: `base64` sends each line's bytes as they are, its end included."
+    )
     timestamps: bool = Field(False, description="Put the time before each line.")
     tail: Annotated[int, Field(ge=0, le=TAIL_MAX)] | None = Field(None, description="Only so many lines of the end.")
     since: Annotated[str, Field(min_length=2, max_length=40)] | None = Field(

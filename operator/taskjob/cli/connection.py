@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from taskjob.cli.errors import CommandError
+from taskjob.cli.errors import CommandError, NotFoundError
 from taskjob.kube.credentials import ConfigurationError, Credentials
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
@@ -112,18 +112,25 @@ class ApiClient:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, query: Mapping[str, str] | None = None, *, seconds: float | None = None
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A good answer, to be read piece by piece. Raises `CommandError`, also while it is being read."""
         try:
             async with self._session.get(
                 self.place.url + path,
                 params=query,
+                headers=headers,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10),
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:
-                    raise CommandError(self._refusal(response.status, await response.content.read(_ANSWER_LONGEST)))
+                    kind = NotFoundError if response.status == 404 else CommandError
+                    raise kind(self._refusal(response.status, await response.content.read(_ANSWER_LONGEST)))
                 yield response
         except TimeoutError as error:
             raise CommandError(f"the API at {self.place.url} did not answer in time") from error
