@@ -81,6 +81,10 @@ test-e2e: binaries ## Run the tests on a real cluster with real pods
 test-ha: binaries ## Kill, freeze and restart leaders for a quarter of an hour; prints its figures as JSON lines
 	@$(BIN)/python -m pytest -m ha tests/integration/test_leadership.py $(ARGS)
 
+.PHONY: test-life
+test-life: binaries ## Measure the life of jobs and their logs on real pods, some minutes; prints its figures as JSON lines
+	@$(BIN)/python -m pytest -s -m life e2e $(ARGS)
+
 .PHONY: lint
 lint: install ## Check style, types and the import rule
 	@$(BIN)/ruff check $(CHECKED)

@@ -19,7 +19,8 @@ from taskjob.core.phases import Phase
 from taskjob.history.reader import AttemptView, JobRow, TransitionView
 from taskjob.history.views import DependencyView, JobSummary
 from taskjob_api.filters import JobQuery, ListQuery
-from taskjob_api.follow import LINE_MAX, Line, Place, event, lines_of
+from taskjob_api.follow import Place, event, lines_of
+from taskjob_api.kept import LINE_MAX, Line
 from taskjob_api.logs import LogQuery, meant_container
 from taskjob_api.openapi import parameters
 from taskjob_api.problems import TYPES, Kind
