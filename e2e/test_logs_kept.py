@@ -48,11 +48,11 @@ def a_program(name: str, program: str, **spec: object) -> dict[str, object]:
     return job
 
 
-def kept(bench: Bench, api: Api, name: str, **query: object) -> bytes:
+def kept(bench: Bench, api: Api, name: str) -> bytes:
     """The log once the pod is gone."""
     job_id = api.job_id(bench, name)
     until(lambda: not bench.pods(name), 120, "the removal of the pod, once its log is kept")
-    answer = api.get(f"/jobs/{job_id}/logs", params=query)
+    answer = api.get(f"/jobs/{job_id}/logs")
     assert (answer.status_code, answer.headers["taskjobs-log-source"]) == (200, "history"), answer.text[:300]
     return answer.content
 
@@ -67,7 +67,8 @@ def told(api_log: bytes, written: bytes, name: str) -> Verdict:
 def test_binary_bytes_long_lines_carriage_returns_and_no_line_end_are_kept_as_they_were(bench: Bench, api: Api) -> None:
     program = (
         "import sys; out = sys.stdout.buffer; out.write(bytes(range(256)) * 40 + b'\\n\\n\\r\\n');"
-        "out.write(b'y' * 1_500_000 + b'\\n' + 'größe 漢字 🚀\\n'.encode() + b'[taskjobs] no mark\\nthe end'); out.flush()"
+        "out.write(b'y' * 1_500_000 + b'\\n' + 'größe 漢字 🚀\\n'.encode() + b'[taskjobs] no mark\\nthe end');"
+        "out.flush()"
     )
     written = bytes(range(256)) * 40 + b"\n\n\r\n" + b"y" * 1_500_000 + b"\n" + "größe 漢字 🚀\n".encode()
     written += b"[taskjobs] no mark\nthe end"
@@ -104,6 +105,11 @@ def test_deleting_a_running_taskjob_keeps_what_it_wrote(bench: Bench, api: Api) 
     bench.apply(a_taskjob("deleted", "trap 'echo going; exit 1' TERM; echo first; echo second; sleep 600 & wait"))
     bench.wait("deleted", "Running")
     job_id = api.job_id(bench, "deleted")
+
+    def source() -> str:
+        return str(api.get(f"/jobs/{job_id}/logs").headers.get("taskjobs-log-source"))
+
+    until(lambda: source() == "history, pod", 30, "its being followed")
     bench.kubectl("delete", "tj", "deleted", "--wait=false")
     until(lambda: api.get(f"/jobs/{job_id}").json().get("goneAt"), 60, "the TaskJob leaving")
     until(lambda: bench.kubectl("get", "pods", "-o", "name") == "", 60, "the pod leaving")

@@ -7,13 +7,23 @@ flushes wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from taskjob.core.model import AttemptId, Job, Pod, Transition, Uid
 from taskjob.core.phases import Phase
-from taskjob.ports import Batch, DeposedError, FlushOutcome, HistoryUnavailableError, KeptLog, Log, OpenJob
+from taskjob.ports import (
+    Batch,
+    DeposedError,
+    FlushOutcome,
+    HistoryUnavailableError,
+    Keep,
+    KeptLog,
+    Log,
+    OpenJob,
+    Pruned,
+)
 
 TransitionKey = tuple[AttemptId, Phase | None, Phase, int]
 
@@ -36,6 +46,8 @@ class FakeHistory:
     jobs: dict[Uid, KnownJob] = field(default_factory=dict)
     attempts: dict[AttemptId, Pod] = field(default_factory=dict)
     logs: dict[tuple[AttemptId, str], Log] = field(default_factory=dict)
+    log_times: dict[tuple[AttemptId, str], datetime] = field(default_factory=dict)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     flushes: int = 0
     _told: dict[TransitionKey, Transition] = field(default_factory=dict)
     _gate: asyncio.Event | None = None
@@ -100,6 +112,29 @@ class FakeHistory:
             if of == attempt
         ]
 
+    async def prune(self, epoch: int, keep: Keep, limit: int) -> Pruned:
+        self._check_available()
+        if epoch != self.epoch:
+            return Pruned()
+        now, jobs, logs = self.now(), [], []
+        if keep.jobs is not None:
+            gone = [
+                (job.gone_at, uid) for uid, job in self.jobs.items() if job.gone_at and job.gone_at < now - keep.jobs
+            ]
+            jobs = [uid for _, uid in sorted(gone)[:limit]]
+            self._told = {key: row for key, row in self._told.items() if row.attempt.uid not in jobs}
+            self.attempts = {attempt: pod for attempt, pod in self.attempts.items() if attempt.uid not in jobs}
+            self.logs = {key: log for key, log in self.logs.items() if key[0].uid not in jobs}
+            for uid in jobs:
+                del self.jobs[uid]
+        if keep.logs is not None:
+            live = {uid for uid, job in self.jobs.items() if job.gone_at is None}
+            written = [(at, key) for key, at in self.log_times.items() if at < now - keep.logs and key in self.logs]
+            logs = [key for _, key in sorted(written) if key[0].uid not in live][:limit]
+            for key in logs:
+                del self.logs[key]
+        return Pruned(len(jobs), len(logs))
+
     def _keep(self, log: Log) -> None:
         """Chunks add up; those that were left out go."""
         kept = self.logs.get((log.attempt, log.container))
@@ -108,6 +143,7 @@ class FakeHistory:
         chunks = {chunk.n: chunk for of in (kept, log) if of is not None for chunk in of.chunks}
         counting = [chunks[n] for n in sorted(chunks) if n < log.head or log.tail <= n < log.number]
         self.logs[log.attempt, log.container] = replace(log, chunks=tuple(counting))
+        self.log_times[log.attempt, log.container] = self.now()
 
     def _check_available(self) -> None:
         if not self.available:

@@ -76,6 +76,11 @@ class OperatorSettings(CommonSettings):
             )
         return deadline
 
+    history_keep_days: float = Field(
+        365, ge=0, description="How long jobs that left the cluster stay in history, with all of theirs; 0: for ever."
+    )
+    history_keep_logs_days: float = Field(30, ge=0, description="How long their logs do; 0: as long as the job.")
+
     @field_validator("log_redact")
     @classmethod
     def _usable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 import uvloop
@@ -29,6 +30,7 @@ from taskjob.control.apply import Applier
 from taskjob.control.capture import Capture, Following
 from taskjob.control.loop import Loop, Wakeup
 from taskjob.control.mirror import Mirror, StoreRestoredError
+from taskjob.control.pruner import Pruner
 from taskjob.control.queues import QueueReporter
 from taskjob.control.reading import Care
 from taskjob.control.recorder import Recorder
@@ -45,7 +47,7 @@ from taskjob.kube.http import KubeHttp, NoAnswerError
 from taskjob.kube.informer import PodInformer
 from taskjob.kube.lease import Elector, LeaseRefusedError, Unopposed, claim_epoch, lift_epoch
 from taskjob.kube.lists import ListError, list_jobs, list_queues
-from taskjob.ports import DeposedError
+from taskjob.ports import DeposedError, Keep
 
 logger = logging.getLogger("taskjob")
 
@@ -63,6 +65,7 @@ class Acting:
     history: HistoryWriter
     recorder: Recorder
     capture: Capture
+    pruner: Pruner
     applier: Applier
     loop: Loop
 
@@ -88,13 +91,15 @@ class Acting:
         reporter = QueueReporter(mirror, clock, applier.submit)
         applier.queue_not_told = reporter.not_told
         loop = Loop(mirror, applier, recorder, clock, wakeup, settings.tick_seconds, after_cycle=reporter)
-        return cls(history, recorder, capture, applier, loop)
+        pruner = Pruner(history, _keep(settings), epoch=epoch)
+        return cls(history, recorder, capture, pruner, applier, loop)
 
     async def run(self) -> None:
         """Decide and record until cancelled. Raises what a part failed with."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.recorder.run())
             group.create_task(self.capture.run())
+            group.create_task(self.pruner.run())
             group.create_task(self.loop.run())
             await self.applier.deposed
 
@@ -278,6 +283,13 @@ class Operator:
                 logger.warning("%s", error)
             if self.acting is None:
                 self.mirror.state.entries.clear()  # the leader tells history of them
+
+
+def _keep(settings: OperatorSettings) -> Keep:
+    def days(number: float) -> timedelta | None:
+        return timedelta(days=number) if number > 0 else None
+
+    return Keep(jobs=days(settings.history_keep_days), logs=days(settings.history_keep_logs_days))
 
 
 def root_cause(error: BaseException) -> BaseException:

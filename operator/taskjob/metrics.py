@@ -73,5 +73,6 @@ history_refused = Counter(
     "taskjobs_history_refused_total",
     "Entries and logs that PostgreSQL refused for their content; logged.",
 )
+history_pruned = Counter("taskjobs_history_pruned_total", "What was taken out for its age: jobs, or logs.", ["what"])
 history_lag_seconds = Gauge("taskjobs_history_lag_seconds", "Age of the oldest entry that is not written yet.")
 history_buffered = Gauge("taskjobs_history_buffered_entries", "Entries that wait to be written.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -221,6 +221,22 @@ class HistoryUnavailableError(Exception):
     """PostgreSQL cannot be reached, or did not answer in time. The same call may be made again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long history keeps what has left the cluster; None: for ever."""
+
+    jobs: timedelta | None = None  # with their attempts, transitions and logs
+    logs: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What one call took out."""
+
+    jobs: int = 0
+    logs: int = 0
+
+
 class HistoryPort(Protocol):
     """The operator's side of history: one writer, in batches."""
 
@@ -235,6 +251,10 @@ class HistoryPort(Protocol):
 
     async def kept_logs(self, attempt: AttemptId) -> Sequence[KeptLog]:
         """What is held of an attempt's logs, of each container. Raises `HistoryUnavailableError`."""
+
+    async def prune(self, epoch: int, keep: Keep, limit: int) -> Pruned:
+        """Take out what is older, at most `limit` jobs and as many logs; nothing of a job that is in the cluster, and
+        nothing if `epoch` does not own history. Raises `HistoryUnavailableError`."""
 
 
 class DeposedError(Exception):

@@ -6,7 +6,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -25,10 +25,12 @@ from taskjob.ports import (
     FlushOutcome,
     HistoryPort,
     HistoryUnavailableError,
+    Keep,
     KeptLog,
     Log,
     LogChunk,
     LogGap,
+    Pruned,
 )
 
 PENDING, STARTING, RUNNING, SUCCEEDED = FULL
@@ -372,3 +374,51 @@ async def test_unicode_comes_back_as_it_was(subject: Subject, message: str) -> N
     job = replace(entry.job, status=replace(entry.job.status, message=message))
     await subject.history.flush(0, Batch((replace(entry, job=job),)))
     assert (await subject.job("uid-a"))[1] == message
+
+
+# ---------------------------------------------------------------- pruning
+LONG, NEVER = timedelta(days=300), timedelta(0)
+
+
+async def a_past(subject: Subject) -> None:
+    """Three jobs: one left long ago, one has just left, one is there still; each with a log."""
+    await subject.history.open(1)
+    now = datetime.now(UTC)
+    for name, gone_at in (("old", at(0)), ("new", now), ("live", None)):
+        story = a_story(name, *FULL)
+        story[-1] = replace(story[-1], gone_at=gone_at)
+        await subject.history.flush(1, Batch(tuple(story), (a_log(story[0].job),)))
+
+
+async def left(subject: Subject) -> tuple[set[str], set[str]]:
+    """Whose transitions, and whose logs, are there."""
+    logs = {
+        name
+        for name in ("old", "new", "live")
+        if await subject.history.kept_logs(AttemptId(Uid(f"uid-{name}"), 0, 0, 1))
+    }
+    return {row[0].removeprefix("uid-") for row in await subject.told()}, logs
+
+
+async def test_jobs_that_left_long_ago_go_with_all_of_theirs_and_no_others(subject: Subject) -> None:
+    await a_past(subject)
+    age = datetime.now(UTC) - at(0)
+    keep = Keep(jobs=age - timedelta(hours=1))
+    assert await subject.history.prune(0, keep, 10) == Pruned(), "an older epoch prunes nothing"
+    assert await subject.history.prune(1, keep, 10) == Pruned(jobs=1)
+    assert await left(subject) == ({"new", "live"}, {"new", "live"})
+    assert await subject.history.prune(1, keep, 10) == Pruned()
+    assert await subject.history.prune(1, Keep(), 10) == Pruned()
+
+
+async def test_logs_go_before_their_jobs_but_never_those_of_a_job_that_is_there(subject: Subject) -> None:
+    await a_past(subject)
+    assert await subject.history.prune(1, Keep(logs=LONG), 10) == Pruned()
+    assert await subject.history.prune(1, Keep(logs=NEVER), 1) == Pruned(logs=1)
+    assert await subject.history.prune(1, Keep(logs=NEVER), 10) == Pruned(logs=1)
+    assert await left(subject) == ({"old", "new", "live"}, {"live"})
+
+
+async def test_an_unavailable_history_prunes_nothing(subject: Subject) -> None:
+    with pytest.raises(HistoryUnavailableError):
+        await subject.unavailable().prune(1, Keep(jobs=LONG), 10)

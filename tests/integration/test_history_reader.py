@@ -17,7 +17,7 @@ from taskjob.history.connection import Limits
 from taskjob.history.cursors import CursorUnknownError, Position, read_position, write_position
 from taskjob.history.reader import HistoryReader, JobFilter, JobRow, TransitionView
 from taskjob.history.writer import HistoryWriter
-from taskjob.ports import Batch, HistoryUnavailableError, Log
+from taskjob.ports import Batch, HistoryUnavailableError, Keep, Log
 
 PENDING, STARTING, RUNNING, SUCCEEDED = FULL
 ALL = JobFilter()
@@ -217,6 +217,22 @@ async def test_a_stream_that_comes_back_misses_nothing_and_repeats_nothing(
     assert await reader.transitions_after(cursor, ALL, 3) == ((), cursor, False)
     again = await reader.transitions_after(seen[1].cursor, ALL, 100)
     assert list(again.rows) == seen[2:]
+
+
+async def test_a_cursor_older_than_what_is_kept_is_told_and_one_from_now_goes_on(
+    writer: HistoryWriter, reader: HistoryReader
+) -> None:
+    first = await reader.head()
+    story = a_story("old", *FULL)
+    await tell(writer, *story[:-1], replace(story[-1], gone_at=at(4)))
+    keep = Keep(jobs=timedelta(seconds=1))
+    assert (await writer.prune(0, keep, 10)).jobs == 1
+    with pytest.raises(CursorUnknownError, match="older than what history keeps"):
+        await reader.transitions_after(first, ALL, 10)
+    now = await reader.head()
+    assert await reader.transitions_after(now, ALL, 10) == ((), now, False)
+    await tell(writer, *a_story("new", PENDING))
+    assert [row.job.name for row in (await reader.transitions_after(now, ALL, 10)).rows] == ["new"]
 
 
 async def test_a_frame_shows_the_job_as_it_was_then(writer: HistoryWriter, reader: HistoryReader) -> None:

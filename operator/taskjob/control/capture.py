@@ -29,7 +29,7 @@ AT_ONCE: Final = 8
 RETRY_SECONDS: Final = (0.5, 2.0, 8.0)
 """A node that does not answer gets so many more chances; then the log counts as lost, and history says why."""
 
-LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.5
 AGAIN_SECONDS: Final = (0.2, 1.0, 5.0, 10.0)
 NEWS_LOOKS: Final = 15
 HANDOVER_SECONDS: Final = 10.0

@@ -162,6 +162,48 @@ SELECT l.*, array(SELECT c.n FROM log_chunks c
                  = (l.uid, l.run, l.member, l.attempt, l.container) ORDER BY c.n) AS sizes
 FROM logs l WHERE (l.uid, l.run, l.member, l.attempt) = ($1, $2, $3, $4) ORDER BY l.container;
 
+-- name: prune_jobs
+-- The first $3 of those jobs that left the cluster more than $2 ago, with all that is kept of them; for epoch $1 alone.
+-- Where the stream of transitions begins now is noted: a cursor before that is told to start anew.
+WITH fence AS MATERIALIZED (
+    SELECT epoch FROM meta WHERE epoch = $1 FOR UPDATE
+), old AS MATERIALIZED (
+    SELECT j.uid FROM fence, jobs j WHERE j.gone_at < now() - $2::interval ORDER BY j.gone_at LIMIT $3
+), told AS (
+    DELETE FROM transitions t USING old WHERE t.uid = old.uid RETURNING t.seq
+), tried AS (
+    DELETE FROM attempts a USING old WHERE a.uid = old.uid
+), pieces AS (
+    DELETE FROM log_chunks c USING old WHERE c.uid = old.uid
+), written AS (
+    DELETE FROM logs l USING old WHERE l.uid = old.uid
+), gone AS (
+    DELETE FROM jobs j USING old WHERE j.uid = old.uid RETURNING j.uid
+), noted AS (
+    UPDATE meta SET pruned_seq = greatest(pruned_seq, (SELECT max(seq) FROM told))
+    FROM fence WHERE meta.epoch = fence.epoch AND EXISTS (SELECT FROM told)
+)
+SELECT count(*) FROM gone;
+
+-- name: prune_logs
+-- The first $3 of those logs that were written more than $2 ago, of jobs that left the cluster; for epoch $1 alone.
+WITH fence AS MATERIALIZED (
+    SELECT epoch FROM meta WHERE epoch = $1 FOR UPDATE
+), old AS MATERIALIZED (
+    SELECT l.uid, l.run, l.member, l.attempt, l.container FROM fence, logs l
+    WHERE l.captured_at < now() - $2::interval
+      AND NOT EXISTS (SELECT FROM jobs j WHERE j.uid = l.uid AND j.gone_at IS NULL)
+    ORDER BY l.captured_at LIMIT $3
+), pieces AS (
+    DELETE FROM log_chunks c USING old
+    WHERE (c.uid, c.run, c.member, c.attempt, c.container) = (old.uid, old.run, old.member, old.attempt, old.container)
+), gone AS (
+    DELETE FROM logs l USING old
+    WHERE (l.uid, l.run, l.member, l.attempt, l.container) = (old.uid, old.run, old.member, old.attempt, old.container)
+    RETURNING l.uid
+)
+SELECT count(*) FROM gone;
+
 -- ================================================================ the reader
 -- name: job_columns
 -- A fragment: what the API shows of a job.
@@ -264,13 +306,13 @@ SELECT container FROM logs WHERE uid = $1 AND run = $2 AND attempt = $3 ORDER BY
 
 -- name: head
 -- The incarnation and the greatest sequence number.
-SELECT incarnation, coalesce((SELECT max(seq) FROM transitions), 0) AS head FROM meta;
+SELECT incarnation, greatest((SELECT max(seq) FROM transitions), pruned_seq) AS head FROM meta;
 
 -- name: transitions_after
 -- The next $12 transitions after sequence number $11, and of those the ones that the filters let pass; here $13 are the
 -- namespaces and $14 the phases that a transition leads to, and $1 and $2 are null. There is always a row: the incarnation, the greatest number of all, and how far this looked.
 WITH origin AS (
-    SELECT incarnation, coalesce((SELECT max(seq) FROM transitions), 0) AS head FROM meta
+    SELECT incarnation, greatest((SELECT max(seq) FROM transitions), pruned_seq) AS head, pruned_seq FROM meta
 ), recent AS MATERIALIZED (
     SELECT * FROM transitions WHERE seq > $11::bigint ORDER BY seq LIMIT $12
 ), passed AS (
@@ -280,5 +322,5 @@ WITH origin AS (
     WHERE {job_filter}
       AND ($13::text[] IS NULL OR j.namespace = ANY ($13)) AND ($14::text[] IS NULL OR t.to_phase = ANY ($14))
 )
-SELECT origin.incarnation, origin.head, (SELECT max(seq) FROM recent) AS looked_to, passed.*
+SELECT origin.incarnation, origin.head, origin.pruned_seq, (SELECT max(seq) FROM recent) AS looked_to, passed.*
 FROM origin LEFT JOIN passed ON true ORDER BY passed.seq;

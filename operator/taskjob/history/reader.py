@@ -184,6 +184,8 @@ class HistoryReader:
             head = found[0]["head"]
             if found[0]["incarnation"] != incarnation or seq > head:
                 raise CursorUnknownError("the cursor is of another history: this one was set up or restored since")
+            if seq < found[0]["pruned_seq"]:
+                raise CursorUnknownError("the cursor is older than what history keeps")
             passed = [row for row in found if row["seq"] is not None]
             seq = found[0]["looked_to"] or seq
             if len(passed) > limit - len(rows):

@@ -25,7 +25,17 @@ from taskjob.history.connection import UNREACHABLE, Address, Limits
 from taskjob.history.log_rows import kept_log, log_columns
 from taskjob.history.migrate import migrate
 from taskjob.history.statements import SQL
-from taskjob.ports import Batch, DeposedError, FlushOutcome, HistoryUnavailableError, KeptLog, Log, OpenJob
+from taskjob.ports import (
+    Batch,
+    DeposedError,
+    FlushOutcome,
+    HistoryUnavailableError,
+    Keep,
+    KeptLog,
+    Log,
+    OpenJob,
+    Pruned,
+)
 
 if TYPE_CHECKING:
     from taskjob.history.connection import Connection
@@ -107,6 +117,16 @@ class HistoryWriter:
         async with self._session("looking for logs") as connection:
             found = await connection.fetch(SQL["kept_logs"], *attempt)
         return [kept_log(attempt, row) for row in found]
+
+    async def prune(self, epoch: int, keep: Keep, limit: int) -> Pruned:
+        """Take out what is older, a statement each for jobs and logs. Raises `HistoryUnavailableError`."""
+        jobs = logs = 0
+        async with self._session("pruning") as connection:
+            if keep.jobs is not None:
+                jobs = await connection.fetchval(SQL["prune_jobs"], epoch, keep.jobs, limit)
+            if keep.logs is not None:
+                logs = await connection.fetchval(SQL["prune_logs"], epoch, keep.logs, limit)
+        return Pruned(jobs, logs)
 
     async def close(self) -> None:
         """Close the connection; a later call makes a new one."""
