@@ -66,11 +66,11 @@ def told(api_log: bytes, written: bytes, name: str) -> Verdict:
 
 def test_binary_bytes_long_lines_carriage_returns_and_no_line_end_are_kept_as_they_were(bench: Bench, api: Api) -> None:
     program = (
-        "import sys; out = sys.stdout.buffer; out.write(bytes(range(256)) * 40 + b'\\n\\n\\r\\n');"
+        "import sys; out = sys.stdout.buffer; out.write(bytes(range(256)) * 40 + b'\\n\\n\\r!\\n');"
         "out.write(b'y' * 1_500_000 + b'\\n' + 'größe 漢字 🚀\\n'.encode() + b'[taskjobs] no mark\\nthe end');"
         "out.flush()"
     )
-    written = bytes(range(256)) * 40 + b"\n\n\r\n" + b"y" * 1_500_000 + b"\n" + "größe 漢字 🚀\n".encode()
+    written = bytes(range(256)) * 40 + b"\n\n\r!\n" + b"y" * 1_500_000 + b"\n" + "größe 漢字 🚀\n".encode()
     written += b"[taskjobs] no mark\nthe end"
     bench.apply(a_program("odd", program))
     bench.wait("odd", "Succeeded")
@@ -122,7 +122,7 @@ def test_a_follow_lives_through_the_pods_end_and_its_bytes_are_the_containers(
 ) -> None:
     program = (
         "import os, sys, time; out = sys.stdout.buffer\n"
-        "out.write(b'attempt ' + os.environ['TASKJOB_ATTEMPT'].encode() + b' \\xff\\r\\n' + b'z' * 600_000)\n"
+        "out.write(b'attempt ' + os.environ['TASKJOB_ATTEMPT'].encode() + b' \\xff\\r!\\n' + b'z' * 600_000)\n"
         "out.flush()\n"
         "time.sleep(6)\n"
         "out.write(b'\\nlast'); out.flush()\n"
@@ -149,7 +149,7 @@ def test_a_follow_lives_through_the_pods_end_and_its_bytes_are_the_containers(
             assert process.wait(90) == 0, (tmp_path / "err").read_text()
         finally:
             process.kill()
-    body = b" \xff\r\n" + b"z" * 600_000 + b"\nlast"
+    body = b" \xff\r!\n" + b"z" * 600_000 + b"\nlast"
     assert out.read_bytes() == b"attempt 1" + body + b"attempt 2" + body
     bench.wait("followed", "Succeeded")
 
