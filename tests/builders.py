@@ -10,6 +10,7 @@ from typing import Any, Self
 from taskjob.core.model import (
     Amounts,
     AttemptId,
+    Concurrency,
     Dependency,
     Job,
     JobName,
@@ -26,8 +27,10 @@ from taskjob.core.model import (
 )
 from taskjob.core.phases import (
     PRIORITIES,
+    ConcurrencyScope,
     Condition,
     FailureClass,
+    OnConflict,
     OnDependencyFailure,
     Phase,
     PodPhase,
@@ -100,6 +103,15 @@ class JobBuilder:
 
     def cancelled(self) -> Self:
         return self._with(cancel=True)
+
+    def holding(
+        self,
+        key: str,
+        limit: int = 1,
+        on_conflict: OnConflict = OnConflict.QUEUE,
+        scope: ConcurrencyScope = ConcurrencyScope.NAMESPACE,
+    ) -> Self:
+        return self._with(concurrency=Concurrency(key, limit, on_conflict, scope))
 
     def to_run_again(self, run: int) -> Self:
         return self._with(rerun=run)

@@ -290,6 +290,7 @@ class FakeKube:
             phase=PodPhase.PENDING,
             created_at=_whole(self.now()),
             epoch=epoch,
+            concurrency=job.concurrency,
             job_name=job.name,
             active_deadline_seconds=launch.active_deadline_seconds,
             grace_seconds=job.grace_seconds,

@@ -259,6 +259,7 @@ class World:
             request=self.admitted_as.get(job.name, job.request),
             phase=PodPhase.PENDING,
             created_at=self._second(),
+            concurrency=job.concurrency,
             job_name=job.name,
             node="node" if self.nodes_work else None,
             active_deadline_seconds=launch.active_deadline_seconds,

@@ -26,6 +26,8 @@ FIXED: list[tuple[str, Object, Object]] = [
     ("dependsOn", {"dependsOn": [{"name": "a"}]}, {"dependsOn": [{"name": "a", "condition": "Failed"}]}),
     ("dependsOn", {"dependsOn": [{"name": "a"}]}, {"dependsOn": []}),
     ("retry", {"retry": {"limit": 1}}, {"retry": {"limit": 2}}),
+    ("concurrency", {"concurrency": {"key": "a"}}, {"concurrency": {"key": "b"}}),
+    ("concurrency", {"concurrency": {"key": "a"}}, {"concurrency": None}),
     ("template", templated(), {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}),
     ("template", templated(), {"template": {"spec": {"containers": [{"name": "main", "image": "other"}]}}}),
     ("template", templated(), {"template": None, "image": "x"}),

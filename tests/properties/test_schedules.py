@@ -26,6 +26,7 @@ from virtual_time import VirtualClock, run
 
 CPUS = 4
 LASTS = 3600
+LIMIT = 2  # of the one concurrency key
 SCHEDULES = int(os.environ.get("TASKJOBS_SCHEDULES", "300"))
 
 
@@ -58,6 +59,8 @@ def a_graph(random: Random) -> list[Scripted]:
         builder = a_job(f"j{number}").asking(cpu=random.choice([1, 1, 2, 4])).created(number // 4)
         builder = builder.retrying(random.choice([0, 0, 1, 2]), initial_seconds=random.choice([0, 1, 5]))
         builder = builder.kept_for(random.choice([0, 5, LASTS])).of_priority(random.choice(["High", "Normal", "Low"]))
+        if random.random() < 0.3:
+            builder = builder.holding("db", LIMIT)
         names = random.sample(range(number), k=min(number, random.choice([0, 0, 1, 2, 3])))
         depends_on = tuple(Dependency(JobName(f"j{other}"), random.choice(list(Condition))) for other in sorted(names))
         policy = random.choice([OnDependencyFailure.SKIP, OnDependencyFailure.FAIL])
@@ -77,12 +80,15 @@ class Witnessed(FakeKube):
 
     seen: dict[Uid, Job] = field(default_factory=dict)
     most_in_use: int = 0
+    most_holders: int = 0
 
     def _emit(self, method: str, value: object) -> None:
         if isinstance(value, Job):
             self.seen[value.uid] = value
         in_use = sum(dict(pod.request)["cpu"] for pod in self.pods.values() if not pod.phase.ended)
         self.most_in_use = max(self.most_in_use, in_use)
+        holders = sum(pod.concurrency is not None and not pod.phase.ended for pod in self.pods.values())
+        self.most_holders = max(self.most_holders, holders)
         super()._emit(method, value)
 
 
@@ -193,6 +199,7 @@ class Schedule:
         # then quota and the numbers of history are off by that pod until it is seen.
         if self.fake.fences_pods:
             assert self.fake.most_in_use <= CPUS * 1000, f"{self.fake.most_in_use} milli-CPU were in use"
+            assert self.fake.most_holders <= LIMIT, f"{self.fake.most_holders} held the key"
             self._check_history()
 
     def _check_ends(self) -> None:

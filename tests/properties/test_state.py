@@ -17,14 +17,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from builders import NOON, a_job, a_queue, amounts
+from taskjob.core.concurrency import key_of
 from taskjob.core.cycle import plan
 from taskjob.core.decisions import Launch, Plan, SetStatus
 from taskjob.core.dependencies import Edge, worst
-from taskjob.core.model import AttemptId, Dependency, Job, JobKey, JobName, Pod, QueueName, Transition, Uid
+from taskjob.core.model import AttemptId, Concurrency, Dependency, Job, JobKey, JobName, Pod, QueueName, Transition, Uid
 from taskjob.core.phases import (
     TRANSITIONS,
+    ConcurrencyScope,
     Condition,
     FailureClass,
+    OnConflict,
     OnDependencyFailure,
     Phase,
     PodPhase,
@@ -36,6 +39,14 @@ from taskjob.core.state import State
 from world import World
 
 WALKS = 60
+KEYS = [
+    None,
+    None,
+    Concurrency("db"),
+    Concurrency("db", 2),
+    Concurrency("db", 2, OnConflict.REJECT),
+    Concurrency("db", 1, scope=ConcurrencyScope.QUEUE),
+]
 NAMES = list("abcde")
 QUEUES = ["one", "two"]
 names = st.sampled_from(NAMES)
@@ -66,6 +77,7 @@ def derived(state: State) -> dict[str, Any]:
         },
         "holders": {name: set(tracked.holders) for name, tracked in state.queues.by_name.items()},
         "members": {name: set(tracked.members) for name, tracked in state.queues.by_name.items()},
+        "keys": {key: tracked.holders for key, tracked in state.keys.by_id.items() if tracked.holders},
         "pods": {attempt: tracked.pod for attempt, tracked in state.pods.items() if not tracked.gone},
     }
 
@@ -84,6 +96,7 @@ def rebuilt(world: World, launching: list[Launch]) -> State:
             state.reserve(launch.job, launch.attempt)
         else:
             state.queues.charge(launch.attempt, launch.job.queue, launch.job.request)
+            state.keys.reserve(launch.job, launch.attempt)
     return state
 
 
@@ -136,6 +149,7 @@ class Anything(RuleBasedStateMachine):
         retries=st.integers(0, 2),
         deadline=st.sampled_from([None, None, 30]),
         timeout=st.sampled_from([None, 10]),
+        concurrency=st.sampled_from(KEYS),
     )
     def submit(
         self,
@@ -149,16 +163,18 @@ class Anything(RuleBasedStateMachine):
         retries: int,
         deadline: int | None,
         timeout: int | None,
+        concurrency: Concurrency | None,
     ) -> None:
         if any(job.name == name for job in self.world.jobs.values()):
-            self.world.edit(name, depends_on=depends_on, priority=priority, queue=QueueName(queue))
+            queue_name = QueueName(queue)
+            self.world.edit(name, depends_on=depends_on, priority=priority, queue=queue_name, concurrency=concurrency)
             return
         self.uids += 1
         job = (
             a_job(name).with_uid(f"{name}{self.uids}").in_queue(queue).of_priority(priority).asking(cpu=cpu)
         ).on_dependency_failure(policy)
         job = job.retrying(retries, initial_seconds=3).timing_out(timeout, deadline)
-        self.world.submit(replace(job, fields={**job.fields, "depends_on": depends_on}))
+        self.world.submit(replace(job, fields={**job.fields, "depends_on": depends_on, "concurrency": concurrency}))
 
     @rule(name=names, suspend=st.booleans())
     def suspend(self, name: str, suspend: bool) -> None:
@@ -288,6 +304,7 @@ class Anything(RuleBasedStateMachine):
         assert not any(pod.attempt.uid == job.uid for pod in live), "it has a pod"
         assert not any(other.job.uid == job.uid for other in launching), "it is being launched"
         assert not any((job.suspend, job.cancel, job.deleting, job.problem))
+        self._key_has_room(launch, launching)
         for dependency in job.depends_on:
             on = self.world.state.by_key.get(JobKey(job.namespace, dependency.name))
             phase = self.world.jobs[on].status.phase if on is not None else None
@@ -311,6 +328,35 @@ class Anything(RuleBasedStateMachine):
         if queue.preemption_within_queue is Preempt.LOWER_PRIORITY:
             waiting = [self.world.state.jobs[job.uid] for job in self.world.jobs.values() if job.queue == pod.queue]
             assert any(other.queued and other.job.priority > victim.priority for other in waiting), "for whom?"
+
+    def _key_has_room(self, launch: Launch, launching: list[Launch]) -> None:
+        """Among those that hold the key, this one included, nobody's limit is passed."""
+        mine = launch.job.concurrency
+        if mine is None:
+            return
+        key = key_of(mine, launch.job.namespace, launch.job.queue)
+        live = [pod for pod in self.world.pods.values() if not pod.phase.ended]
+        held = {pod.attempt: (pod.concurrency, pod.namespace, pod.queue) for pod in live}
+        for other in (*launching, launch):
+            held[other.attempt] = (other.job.concurrency, other.job.namespace, other.job.queue)
+        limits = [
+            said.limit
+            for said, namespace, queue in held.values()
+            if said is not None and key_of(said, namespace, queue) == key
+        ]
+        assert len(limits) <= min(limits), f"{key} is held by {len(limits)}"
+
+    @invariant()
+    def no_key_idles_while_somebody_waits_for_it(self) -> None:
+        """Of each group that waits for a key as many stand in line as it has room for, the first ones."""
+        state = self.world.state
+        state.keys.settle()
+        for tracked in state.keys.by_id.values():
+            for group, row in tracked.rows.items():
+                assert row.waiters == sorted(row.waiters)
+                assert row.lined == min(tracked.room(group.limit), len(row.waiters))
+                for at, order in enumerate(row.waiters):
+                    assert at < row.lined or not state.jobs[Uid(order[-1])].queued
 
     @precondition(lambda self: self.world.pending)
     @rule(number=st.integers(0, 99), fails=st.booleans())
@@ -361,7 +407,8 @@ class Anything(RuleBasedStateMachine):
         plan(other, self.world.now, 0)
         for uid, tracked in state.jobs.items():
             remembers = tracked.refusal is not None or any(pod.gone for pod in state.pods_of(uid))
-            if not remembers:
+            rejected = tracked.asked is not None and tracked.asked.status.phase.terminal  # its end is on its way
+            if not remembers and not rejected:
                 assert tracked.queued == other.jobs[uid].queued, tracked.job.name
                 if tracked.place is not None:
                     rows = state.queues.by_name[tracked.job.queue].line.rows
@@ -409,6 +456,7 @@ class Anything(RuleBasedStateMachine):
                         "retries": dice.randint(0, 3),
                         "deadline": dice.choice([None, None, 30]),
                         "timeout": dice.choice([None, None, 10]),
+                        "concurrency": dice.choice(KEYS),
                     }
                 case "suspend":
                     arguments = {"name": dice.choice(NAMES), "suspend": dice.random() < 0.4}

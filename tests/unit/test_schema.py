@@ -281,7 +281,7 @@ JSON = st.recursive(
 SPEC_FIELDS = [
     *("queue", "priority", "dependsOn", "onDependencyFailure", "template", "image", "command", "args", "env"),
     *("resources", "retry", "startTimeoutSeconds", "timeoutSeconds", "deadlineSeconds", "suspend", "cancel", "rerun"),
-    *("ttlSecondsAfterFinished", "podRetention"),
+    *("ttlSecondsAfterFinished", "podRetention", "concurrency"),
 ]
 STATUS_FIELDS = [
     *("phase", "reason", "message", "conditions", "run", "attempt", "retries", "epoch", "transition", "stopping"),

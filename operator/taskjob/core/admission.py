@@ -14,7 +14,7 @@ from taskjob.core import explain
 from taskjob.core.deadlines import active_deadline_seconds
 from taskjob.core.decisions import Launch
 from taskjob.core.draft import Draft
-from taskjob.core.lifecycle import hold
+from taskjob.core.lifecycle import hold, reject
 from taskjob.core.model import AttemptId, QueueName, Uid
 from taskjob.core.nomination import expected, preempt
 from taskjob.core.offers import Offer, Round
@@ -31,6 +31,7 @@ def admit(draft: Draft, room: int) -> None:
     offers by priority and creation.
     """
     state = draft.state
+    state.keys.settle()
     groups: dict[str, Mapping[QueueName, TrackedQueue]] = {}
     for name in state.queues.take_dirty():
         tracked = state.queues.by_name.get(name)
@@ -50,8 +51,11 @@ def admit(draft: Draft, room: int) -> None:
         current = rounds[at][0]
         offer = current.best()
         if offer is not None:
-            draft.decisions.append(_launch(state, offer, draft.now))
-            room -= 1
+            if state.keys.has_room(state.jobs[Uid(offer.key[-1])].job):
+                draft.decisions.append(_launch(state, offer, draft.now))
+                room -= 1
+            else:  # those before it took what was left of its concurrency key
+                state.keys.settle()
             current.taken(offer)
             offer = current.best()
         if offer is None:
@@ -69,12 +73,14 @@ def admit(draft: Draft, room: int) -> None:
                 state.queues.wake(name, tracked, draft.now)
         if at not in unfinished:
             preempt(draft, queues)
+    state.keys.settle()
+    _explain_keys(draft)
 
 
 def _launch(state: State, offer: Offer, now: datetime) -> Launch:
     tracked = state.jobs[Uid(offer.key[-1])]
     job = tracked.job
-    state.queues.unqueue(tracked)
+    state.unqueue(tracked)
     attempt = AttemptId(job.uid, job.status.run, 0, job.status.attempt + 1)
     state.reserve(job, attempt)
     state.queues.by_name[offer.name].started(now)
@@ -96,11 +102,27 @@ def _said(waiter: TrackedJob) -> Reason:
     return (waiter.asked.status if waiter.asked is not None else waiter.job.status).reason
 
 
+def _explain_keys(draft: Draft) -> None:
+    """Those that wait for a concurrency key are told who holds it; those that do not want to wait end."""
+    for waiter in draft.state.keys.take_unexplained():
+        message = explain.key_taken(waiter.job, draft.state.keys.holders_of(waiter.job))
+        if waiter.parked is not None and waiter.parked.group.rejects and not draft.state.keys.has_room(waiter.job):
+            draft.state.unqueue(waiter)
+            ended = reject(waiter.job, message, draft.now)
+            draft.ask(waiter, ended.status, ended.urgency)
+        else:
+            _hold(draft, waiter, Reason.CONCURRENCY_LIMIT, message)
+
+
 def _explain_one(draft: Draft, waiter: TrackedJob) -> None:
     reason = why(draft.state.queues, waiter, draft.now)
+    _hold(draft, waiter, reason.reason, explain.waiting(reason))
+
+
+def _hold(draft: Draft, waiter: TrackedJob, reason: Reason, message: str) -> None:
     asked = waiter.asked
-    if asked is not None and asked.job is waiter.job and asked.status.reason is reason.reason:
+    if asked is not None and asked.job is waiter.job and asked.status.reason is reason:
         return  # on its way, with the figures of that moment
-    held = hold(waiter.job, reason.reason, explain.waiting(reason))
+    held = hold(waiter.job, reason, message)
     draft.ask(waiter, held.status, held.urgency)
     draft.tell(waiter, held.shown)

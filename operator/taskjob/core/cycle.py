@@ -4,6 +4,7 @@ The whole story, in the order in which it happens:
 
 1. time passes: jobs whose instant has come (backoff, deadline, timeout, time to live) are looked at
 2. life: each job that something happened to is decided by `lifecycle.step`: status, stop, may it be admitted
+   (one whose concurrency key has room, or no key, then stands in the line of its queue)
 3. admission: the queues that something happened to, and their cohorts, admit what fits, in the order of `offers`,
    and reserve its quota at once
 4. explanation: what was looked at and not admitted is told why; `nomination` evicts for those that may preempt
@@ -76,7 +77,7 @@ def _look(draft: Draft) -> None:
             try:
                 _live(draft, tracked)
             except Exception as error:  # one job's fault must not stop the others
-                draft.state.queues.unqueue(tracked)
+                draft.state.unqueue(tracked)
                 draft.faults.append(Fault(uid, repr(error)))
 
 
@@ -84,7 +85,7 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     state, now = draft.state, draft.now
     job = tracked.job
     if not state.queues.serves(job.queue):
-        state.queues.unqueue(tracked)
+        state.unqueue(tracked)
         tracked.asked = None
         return
     latest = state.current_pod(job)
@@ -114,10 +115,10 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     if not active or job.status.stopping is not None:
         tracked.eviction = None  # it is done, or the status says it from now on
     if decided.eligible:
-        state.queues.enqueue(tracked)
+        state.enqueue(tracked)
         _withdraw(tracked)
     else:
-        state.queues.unqueue(tracked)
+        state.unqueue(tracked)
         draft.ask(tracked, decided.status, decided.urgency)
     if decided.end is not None and latest is not None:
         latest.end_asked_at = now

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskjob.core import amounts
-from taskjob.core.model import Dependency, Job, JobKey, QueueName
-from taskjob.core.phases import PRIORITIES, Condition, Phase, Reason
+from taskjob.core.model import Dependency, Job, JobKey, JobName, QueueName
+from taskjob.core.phases import PRIORITIES, ConcurrencyScope, Condition, Phase, Reason
 from taskjob.core.why import RUNNING, Why
 
 NAMED = 3
@@ -51,6 +51,17 @@ def cycle(path: Sequence[JobKey]) -> str:
     if len(names) > 12:
         names = [*names[:6], f"({len(names) - 11} more)", *names[-5:]]
     return "its dependencies form a cycle: " + " -> ".join(names)
+
+
+def key_taken(job: Job, holders: Sequence[JobName]) -> str:
+    """Who holds a job's concurrency key, or is about to."""
+    if job.concurrency is None:
+        return ""
+    names = ", ".join(f'"{name}"' for name in holders[:NAMED])
+    more = f" and {len(holders) - NAMED} more" if len(holders) > NAMED else ""
+    held = f"is held by {names}{more}" if holders else "goes to those before it first"
+    of = "this namespace" if job.concurrency.scope is ConcurrencyScope.NAMESPACE else f'queue "{job.queue}"'
+    return f'concurrency key "{job.concurrency.key}" of {of} {held} (limit {job.concurrency.limit})'
 
 
 def waiting(why: Why) -> str:

@@ -428,6 +428,11 @@ def hold(job: Job, reason: Reason, message: str, wake_at: datetime | None = None
     return Step(held, held, Urgency.HOLD, wake_at=wake_at)
 
 
+def reject(job: Job, message: str, now: datetime) -> Step:
+    """Others hold its concurrency key, and it does not want to wait: it is over, and has not failed."""
+    return _end_waiting(job, Phase.SKIPPED, Reason.CONCURRENCY_CONFLICT, message, now)
+
+
 def _end_waiting(job: Job, phase: Phase, reason: Reason, message: str, now: datetime) -> Step:
     ended = replace(
         job.status,

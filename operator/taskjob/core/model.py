@@ -11,8 +11,10 @@ from datetime import datetime
 from typing import Final, NamedTuple, NewType
 
 from taskjob.core.phases import (
+    ConcurrencyScope,
     Condition,
     FailureClass,
+    OnConflict,
     OnDependencyFailure,
     Phase,
     PodPhase,
@@ -97,6 +99,33 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Concurrency:
+    """At most `limit` attempts at a time under that key, of a namespace or of a queue."""
+
+    key: str
+    limit: int = 1
+    on_conflict: OnConflict = OnConflict.QUEUE
+    scope: ConcurrencyScope = ConcurrencyScope.NAMESPACE
+
+
+class KeyId(NamedTuple):
+    """A concurrency key: `of` is the namespace or the queue that it belongs to."""
+
+    scope: ConcurrencyScope
+    of: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What an attempt holds: the key and limit that it was created with, and whose it is."""
+
+    key: KeyId
+    limit: int
+    job: JobName
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """`status` of a TaskJob, as observed or as it should become. `epoch` is stamped by the writer."""
 
@@ -140,6 +169,7 @@ class Job:
     depends_on: tuple[Dependency, ...] = ()
     on_dependency_failure: OnDependencyFailure = OnDependencyFailure.SKIP
     retry: Retry = field(default_factory=Retry)
+    concurrency: Concurrency | None = None
     timeout_seconds: int | None = None
     deadline_seconds: int | None = None
     start_timeout_seconds: int | None = None  # how long its pod may hang before its start; None: `deadlines` says
@@ -198,6 +228,7 @@ class Pod:
     phase: PodPhase
     created_at: datetime
     epoch: int = 0
+    concurrency: Concurrency | None = None  # the key that it holds until it ends, by its annotation
     job_name: JobName = JobName("")  # by its label; for messages about pods whose TaskJob is gone
     node: str | None = None
     started_at: datetime | None = None  # the main container's start

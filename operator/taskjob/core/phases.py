@@ -60,6 +60,7 @@ class Reason(StrEnum):
     QUEUE_HELD = "QueueHeld"  # the queue's stopPolicy
     NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"  # the queue's namespaceSelector
     RATE_LIMITED = "RateLimited"  # the queue's maxStartsPerSecond
+    CONCURRENCY_LIMIT = "ConcurrencyLimit"  # others hold its concurrency key
     BACKING_OFF = "BackingOff"
     SUSPENDED = "Suspended"
     PREEMPTED = "Preempted"  # its attempt made room for another job; it waits its turn again
@@ -73,6 +74,7 @@ class Reason(StrEnum):
     COMPLETED = "Completed"
     ATTEMPT_FAILED = "AttemptFailed"  # the last allowed attempt failed
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CONCURRENCY_CONFLICT = "ConcurrencyConflict"  # others hold its key, and it does not want to wait
     DEPENDENCY_CYCLE = "DependencyCycle"
     DEPENDENCY_NOT_SATISFIED = "DependencyNotSatisfied"
     CANCELLED_BY_USER = "CancelledByUser"
@@ -158,6 +160,20 @@ class Condition(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     FINISHED = "Finished"
+
+
+class ConcurrencyScope(StrEnum):
+    """What a concurrency key belongs to: keys of one name in another have nothing to do with it."""
+
+    NAMESPACE = "Namespace"
+    QUEUE = "Queue"
+
+
+class OnConflict(StrEnum):
+    """What a job does whose concurrency key is full when it could start."""
+
+    QUEUE = "Queue"
+    REJECT = "Reject"
 
 
 class OnDependencyFailure(StrEnum):

@@ -12,8 +12,8 @@ from datetime import datetime
 from heapq import heappop, heappush
 
 from taskjob.core.line import Line, fits
-from taskjob.core.model import DEFAULT_CONTROLLER, Amounts, AttemptId, CohortName, Namespace, Queue, QueueName, Uid
-from taskjob.core.ordering import admission_key
+from taskjob.core.model import DEFAULT_CONTROLLER, Amounts, AttemptId, CohortName, Job, Namespace, Queue, QueueName, Uid
+from taskjob.core.ordering import AdmissionKey, admission_key
 from taskjob.core.selectors import matches
 from taskjob.core.tracked import SECOND, Claim, TrackedCohort, TrackedJob, TrackedPod, TrackedQueue
 
@@ -270,6 +270,12 @@ class Queues:
             queue.members.pop(tracked.job.uid, None)
             self._forget_if_empty(tracked.job.queue)
 
+    def order_of(self, job: Job) -> AdmissionKey:
+        """Its place in the order of its queue."""
+        tracked = self.by_name.get(job.queue)
+        queue = tracked.queue if tracked is not None else None
+        return admission_key(job, queue.aging_seconds if queue is not None else 0)
+
     def enqueue(self, tracked: TrackedJob) -> None:
         """The job may be admitted: it waits its turn, and is told why if that does not come at once."""
         job = tracked.job
@@ -277,7 +283,7 @@ class Queues:
         if not self.takes(queue, job.namespace):
             self.unqueue(tracked)
         elif tracked.place is None:
-            tracked.place = admission_key(job, queue.queue.aging_seconds if queue.queue is not None else 0)
+            tracked.place = self.order_of(job)
             queue.line.add(tracked.place, job.request)
         queue.unexplained[job.uid] = None
         self.dirty[job.queue] = None

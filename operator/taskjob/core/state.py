@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from taskjob.core import chronicle
+from taskjob.core.concurrency import Keys
 from taskjob.core.decisions import SetStatus
 from taskjob.core.graph import Graph
 from taskjob.core.lifecycle import Facts, Refusal, step, under_way
@@ -39,6 +40,7 @@ class State:
     attempts_of: dict[Uid, list[AttemptId]] = field(default_factory=dict)  # sorted
     graph: Graph = field(init=False)
     queues: Queues = field(init=False)
+    keys: Keys = field(init=False)
     # what the next cycle has to look at
     dirty_jobs: dict[Uid, None] = field(default_factory=dict)
     orphans: dict[AttemptId, None] = field(default_factory=dict)  # pods whose TaskJob is not there
@@ -48,6 +50,7 @@ class State:
     def __post_init__(self) -> None:
         self.graph = Graph(self.jobs, self.by_key, self.dirty_jobs)
         self.queues = Queues(self.jobs, self.dirty_jobs, self.controller)
+        self.keys = Keys(self.jobs, self.queues)
 
     def take_dirty(self) -> tuple[Uid, ...]:
         """The jobs that something happened to since the last call, in that order."""
@@ -89,6 +92,7 @@ class State:
             or before.status.phase != job.status.phase
             or before.since != job.since
         ):
+            self.keys.leave(tracked)
             self.queues.leave(tracked)
             tracked.job = job
             self.queues.join(tracked)
@@ -112,6 +116,7 @@ class State:
         job = tracked.job
         if self.queues.serves(job.queue):
             self.entries.append(self._departure(tracked, now))
+        self.keys.leave(tracked)
         self.queues.leave(tracked)
         self.graph.remove(tracked)
         del self.jobs[uid]
@@ -162,6 +167,7 @@ class State:
         else:
             tracked.pod = pod
         self.queues.settle(self.pods[attempt])
+        self.keys.settle_pod(self.pods[attempt])
         job = self.jobs.get(attempt.uid)
         if job is None:
             self.orphans[attempt] = None
@@ -181,6 +187,7 @@ class State:
         if tracked.log is LogCare.NONE:
             tracked.log = LogCare.KEPT  # nothing is left to read
         self.queues.settle(tracked)
+        self.keys.settle_pod(tracked)
         job = self.jobs.get(pod.attempt.uid)
         if job is None:
             self._forget_pod(pod.attempt)
@@ -247,11 +254,13 @@ class State:
         tracked = self.jobs[job.uid]
         tracked.launching = attempt
         self.queues.charge(attempt, job.queue, job.request)
+        self.keys.reserve(job, attempt)
 
     def not_launched(self, attempt: AttemptId, refusal: str | None, now: datetime) -> None:
         """A definite answer: there is no pod for this attempt. `refusal` says why, None if nobody tried."""
         if attempt not in self.pods:
             self.queues.release(attempt)
+            self.keys.release(attempt)
         tracked = self.jobs.get(attempt.uid)
         if tracked is None or tracked.launching != attempt:
             return
@@ -261,6 +270,20 @@ class State:
             seconds = backoff_of_refusals(tracked.refusals)
             tracked.refusal = Refusal(refusal, now + timedelta(seconds=seconds))
         self.dirty_jobs[attempt.uid] = None
+
+    def enqueue(self, tracked: TrackedJob) -> None:
+        """Nothing but its concurrency key and its queue keeps the job: it waits for them."""
+        concurrency = tracked.job.concurrency
+        if concurrency is None:
+            self.keys.leave(tracked)
+            self.queues.enqueue(tracked)
+        else:
+            self.keys.park(tracked, concurrency)
+
+    def unqueue(self, tracked: TrackedJob) -> None:
+        """The job may not start (any more), or has."""
+        self.keys.leave(tracked)
+        self.queues.unqueue(tracked)
 
     def still_wanted(self, decision: SetStatus) -> bool:
         """Whether a status write that waits its turn is still what the state asks for."""

@@ -7,12 +7,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import NamedTuple
 
 from taskjob.core.decisions import SetStatus
 from taskjob.core.dependencies import Edge
 from taskjob.core.lifecycle import Eviction, Refusal
 from taskjob.core.line import Line
-from taskjob.core.model import Amounts, AttemptId, CohortName, Job, JobKey, JobName, Pod, Queue, QueueName, Uid
+from taskjob.core.model import (
+    Amounts,
+    AttemptId,
+    CohortName,
+    Job,
+    JobKey,
+    JobName,
+    KeyId,
+    Namespace,
+    Pod,
+    Queue,
+    QueueName,
+    Uid,
+)
 from taskjob.core.ordering import AdmissionKey
 from taskjob.core.phases import Condition, FailureClass, Phase, Reason
 from taskjob.core.quota import Ledger, Pool
@@ -69,6 +83,24 @@ class Cycle:
     sentence: str
 
 
+class Group(NamedTuple):
+    """What waits alike: if the first of them does not fit, none does."""
+
+    queue: QueueName
+    namespace: Namespace
+    request: Amounts
+    limit: int
+    rejects: bool  # ends when its key is full, instead of waiting
+
+
+class Place(NamedTuple):
+    """Where a job waits for its key."""
+
+    key: KeyId
+    group: Group
+    order: AdmissionKey
+
+
 @dataclass(slots=True, eq=False)
 class TrackedJob:
     """A job and what the state derived, asked and told about it."""
@@ -84,6 +116,7 @@ class TrackedJob:
     eviction: Eviction | None = None  # decided, and the status does not say so yet
     asked: SetStatus | None = None  # the status write that should be on its way
     place: AdmissionKey | None = None  # in the line of its queue, while it waits in it
+    parked: Place | None = None  # where it waits for its concurrency key, if it has one and may start
     blocked_since: datetime | None = None  # when it was first in line and did not fit, as far as we saw
     told: int = -1  # the number of the last transition that history was told
     told_as: tuple[Phase, Reason, int, int] | None = None  # phase, reason, priority, generation of that row

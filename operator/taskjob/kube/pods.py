@@ -15,8 +15,20 @@ from typing import Any, Final
 import msgspec
 
 from taskjob.core.decisions import Launch
-from taskjob.core.model import Amounts, AttemptId, ContainerRun, Job, JobName, Namespace, Pod, PodUid, QueueName, Uid
-from taskjob.core.phases import PodPhase
+from taskjob.core.model import (
+    Amounts,
+    AttemptId,
+    Concurrency,
+    ContainerRun,
+    Job,
+    JobName,
+    Namespace,
+    Pod,
+    PodUid,
+    QueueName,
+    Uid,
+)
+from taskjob.core.phases import ConcurrencyScope, PodPhase
 from taskjob.kube.fields import cut, whole
 from taskjob.kube.pod_ends import failure_of, state_of, trouble_of
 from taskjob.kube.pod_shape import (
@@ -38,6 +50,8 @@ ATTEMPT: Final = f"{GROUP}/attempt"
 QUEUE: Final = f"{GROUP}/queue"
 GROUP_LABEL: Final = f"{GROUP}/group"
 EPOCH: Final = f"{GROUP}/epoch"
+CONCURRENCY: Final = f"{GROUP}/concurrency"
+"""What the pod holds until it ends: scope, limit and key, so that it is known when its TaskJob is gone."""
 MAIN_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
 
 _LONGEST_NAME: Final = 63  # a pod's name is its hostname
@@ -123,6 +137,8 @@ def _marks(job: Job, attempt: AttemptId, epoch: int) -> tuple[dict[str, str], di
         ATTEMPT: str(attempt.attempt),
     }
     annotations = {EPOCH: str(epoch)}
+    if job.concurrency is not None:
+        annotations[CONCURRENCY] = f"{job.concurrency.scope}:{job.concurrency.limit}:{job.concurrency.key}"
     for key, name in ((JOB_NAME, job.name), (QUEUE, job.queue)):
         (labels if len(name) <= _LONGEST_LABEL else annotations)[key] = name
     for key, value in job.labels:
@@ -196,6 +212,7 @@ def _read(pod: PodObject) -> Pod:
         phase=phase,
         created_at=created_at,
         epoch=whole(annotations.get(EPOCH)),
+        concurrency=_concurrency(annotations.get(CONCURRENCY)),
         job_name=JobName(labels.get(JOB_NAME) or annotations.get(JOB_NAME) or ""),
         node=spec.node_name or None,
         started_at=_started_at(main_state),
@@ -231,6 +248,14 @@ def _attempt(meta: PodMeta, labels: dict[str, str]) -> AttemptId:
 def owned_by(pod: PodObject, uid: str) -> bool:
     """Whether the TaskJob of that uid is the pod's controller."""
     return any(owner.uid == uid and owner.controller for owner in pod.metadata.owner_references or ())
+
+
+def _concurrency(said: str | None) -> Concurrency | None:
+    scope, _, rest = (said or "").partition(":")
+    limit, _, key = rest.partition(":")
+    if scope not in list(ConcurrencyScope) or not key or whole(limit) < 1:
+        return None
+    return Concurrency(key, whole(limit), scope=ConcurrencyScope(scope))
 
 
 def _main(annotations: dict[str, str], spec: PodSpecRead) -> str:

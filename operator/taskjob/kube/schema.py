@@ -17,6 +17,7 @@ from taskjob.core import amounts
 from taskjob.core.model import (
     DEFAULT_CONTROLLER,
     Amounts,
+    Concurrency,
     Dependency,
     Job,
     JobName,
@@ -30,8 +31,10 @@ from taskjob.core.model import (
 )
 from taskjob.core.phases import (
     PRIORITIES,
+    ConcurrencyScope,
     Condition,
     FailureClass,
+    OnConflict,
     OnDependencyFailure,
     Phase,
     PodRetention,
@@ -90,6 +93,7 @@ def parse_job(obj: Object) -> Job:
     retry = _retry(spec, read) if "retry" in spec else _NO_RETRY
     queue = read.text(spec, "queue", "spec.", "default")
     on_dependency_failure = read.choice(spec, "onDependencyFailure", "spec.", OnDependencyFailure.SKIP)
+    concurrency = _concurrency(spec, read) if spec.get("concurrency") is not None else None
     timeout_seconds = read.optional_integer(spec, "timeoutSeconds", "spec.", 1)
     deadline_seconds = read.optional_integer(spec, "deadlineSeconds", "spec.", 1)
     start_timeout_seconds = read.optional_integer(spec, "startTimeoutSeconds", "spec.", 1)
@@ -114,6 +118,7 @@ def parse_job(obj: Object) -> Job:
         depends_on=depends_on,
         on_dependency_failure=on_dependency_failure,
         retry=retry,
+        concurrency=concurrency,
         timeout_seconds=timeout_seconds,
         deadline_seconds=deadline_seconds,
         start_timeout_seconds=start_timeout_seconds,
@@ -183,6 +188,20 @@ def _dependencies(spec: Object, read: Reader) -> tuple[Dependency, ...]:
             continue
         found[Dependency(JobName(name), read.choice(item, "condition", where + ".", Condition.SUCCEEDED))] = None
     return tuple(found)
+
+
+def _concurrency(spec: Object, read: Reader) -> Concurrency | None:
+    said, where = read.mapping(spec, "concurrency", "spec."), "spec.concurrency."
+    key = read.text(said, "key", where, "")
+    if not key:
+        read.complain(where + "key", "is missing")
+        return None
+    return Concurrency(
+        key=key,
+        limit=read.integer(said, "limit", where, 1, 1),
+        on_conflict=read.choice(said, "onConflict", where, OnConflict.QUEUE),
+        scope=read.choice(said, "scope", where, ConcurrencyScope.NAMESPACE),
+    )
 
 
 _NO_RETRY: Final = Retry()

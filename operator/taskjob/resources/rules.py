@@ -22,7 +22,7 @@ from taskjob.resources.words import NAME_MAX, QUEUE_NAME_MAX, TERMINAL_PHASES, P
 
 Path = tuple[str, ...]
 SHORT_FORM: Final = ("command", "args", "env", "resources")
-FIXED_ONCE_STARTED: Final = ("template", "image", *SHORT_FORM, "queue", "dependsOn", "retry")
+FIXED_ONCE_STARTED: Final = ("template", "image", *SHORT_FORM, "queue", "dependsOn", "retry", "concurrency")
 """Fields of a spec that belong to what has begun. Cancel, suspend, priority, the times and what is kept may change."""
 
 

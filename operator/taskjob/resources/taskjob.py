@@ -30,13 +30,16 @@ from taskjob.resources.words import (
     DEPENDENCIES_MAX,
     EXIT_CODES_MAX,
     INT32_MAX,
+    KEY_NAME,
     NAME_MAX,
     RETRIES_MAX,
     RETRY_RULES_MAX,
     TASKJOB,
     ApiVersion,
+    ConcurrencyScope,
     DependencyCondition,
     FailureClass,
+    OnConflict,
     OnDependencyFailure,
     Phase,
     PodRetention,
@@ -171,6 +174,25 @@ class Retry(Part):
     )
 
 
+class Concurrency(Part):
+    """How many attempts may run at a time under one key: 1 is mutual exclusion, more is a semaphore."""
+
+    key: Annotated[str, Field(min_length=1, max_length=63, pattern=KEY_NAME)] = Field(
+        description="The key's name; jobs that name the same one exclude each other."
+    )
+    limit: Annotated[StrictInt, Field(ge=1, le=INT32_MAX)] = Field(
+        1, description="How many may hold the key at a time; where jobs of one key differ, the least of them counts."
+    )
+    on_conflict: OnConflict = Field(
+        OnConflict.QUEUE,
+        description="When the key is full: Queue, wait for it; Reject, end as Skipped.",
+    )
+    scope: ConcurrencyScope = Field(
+        ConcurrencyScope.NAMESPACE,
+        description="Whose key it is: the Namespace's own, or shared by all who use the Queue.",
+    )
+
+
 class TaskJobSpec(Part):
     """What to run, when, and what to do if it fails."""
 
@@ -202,6 +224,9 @@ class TaskJobSpec(Part):
     args: _Words | None = Field(None, description="Short form: the program's arguments.")
     env: _Env | None = Field(None, description="Short form: environment variables.")
     resources: Resources | None = Field(None, description="Short form: what the container asks for and may use.")
+    concurrency: Concurrency | None = Field(
+        None, description="A key that only so many jobs hold at a time, from their admission until their pod has ended."
+    )
     retry: Retry = Field(default_factory=Retry, description="What happens when an attempt fails.")
     timeout_seconds: PositiveSeconds | None = Field(
         None,

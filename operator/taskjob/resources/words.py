@@ -38,6 +38,8 @@ MESSAGE_MAX: Final = 32_768
 
 DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+KEY_NAME: Final = r"^[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?$"
+"""Of a concurrency key."""
 CAMEL_CASE: Final = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
 """A reason, as the Kubernetes API has them."""
 
@@ -80,6 +82,20 @@ class OnDependencyFailure(StrEnum):
     SKIP = "Skip"
     FAIL = "Fail"
     WAIT = "Wait"
+
+
+class ConcurrencyScope(StrEnum):
+    """What a concurrency key belongs to."""
+
+    NAMESPACE = "Namespace"
+    QUEUE = "Queue"
+
+
+class OnConflict(StrEnum):
+    """What a job does whose concurrency key is full."""
+
+    QUEUE = "Queue"
+    REJECT = "Reject"
 
 
 class PodRetention(StrEnum):
