@@ -168,9 +168,13 @@ def _real_pods_can_run() -> None:
 
 
 def _start_services(stack: Stack, cluster: Cluster) -> None:
-    settings = {"TASKJOBS_DATABASE_URL": stack.start_postgres(), "TASKJOBS_KUBECONFIG": str(cluster.kubeconfig)}
-    stack.start_service(OPERATOR, settings, "TASKJOBS_ADMIN_PORT", 8081)
-    stack.start_service(API, settings | {"TASKJOBS_INSECURE_LOCAL": "true"}, "TASKJOBS_API_PORT", 8080)
+    settings = {
+        "TASKJOBS_DATABASE_URL": stack.start_postgres(),
+        "TASKJOBS_KUBECONFIG": str(cluster.kubeconfig),
+        "TASKJOBS_INSECURE_LOCAL": "true",
+    }
+    operator = stack.start_service(OPERATOR, settings, "TASKJOBS_ADMIN_PORT", 8081)
+    stack.start_service(API, settings | {"TASKJOBS_OPERATOR_URL": operator.url}, "TASKJOBS_API_PORT", 8080)
 
 
 def _on_the_node(cluster: Cluster, shared: Path) -> Path:

@@ -46,7 +46,7 @@ def _become(program: str, name: str) -> None:
         raise ClusterError(f"there is no cluster {name!r}: make cluster-up CLUSTER={name}")
     database = postgres.start(_database(name))
     settings = {"TASKJOBS_DATABASE_URL": database.url, "TASKJOBS_KUBECONFIG": str(cluster.kubeconfig)}
-    settings |= {"TASKJOBS_INSECURE_LOCAL": "true"} if program == API else {}
+    settings |= {"TASKJOBS_INSECURE_LOCAL": "true"}
     os.execve(Path(sys.executable).with_name(program), [program], {**os.environ, **settings})  # noqa: S606 - meant
 
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import httpx
+from aiohttp import web
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -28,6 +29,7 @@ from taskjob_api.app import Server, configured, listen, url_of
 from taskjob_api.auth import Guard
 from taskjob_api.cluster import Cluster
 from taskjob_api.hub import Hub
+from taskjob_api.leader import Leader
 from taskjob_api.reviews import Reviews
 from taskjob_api.routes import Doors, Service, StreamLimits, build
 
@@ -175,6 +177,8 @@ async def a_world(
     limits: StreamLimits | None = None,
     migrated: bool = True,
     judged: Judged | None = None,
+    operator_url: str = "http://127.0.0.1:1",
+    operator_token: Path | None = None,
 ) -> AsyncIterator[World]:
     """The API around a cluster and a database; nobody has to log in unless it is `judged`."""
     writer = HistoryWriter(database_url)
@@ -186,6 +190,7 @@ async def a_world(
     async with (
         await KubeHttp.connect(kubeconfig, timeout_seconds=5) as kube,
         HistoryReader(database_url, size=4) as reader,
+        Leader(operator_url, operator_token) as leader,
         httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as http,
         contextlib.AsyncExitStack() as sockets,
     ):
@@ -195,7 +200,7 @@ async def a_world(
         if judged is not None:
             reviews = Reviews(kube, audiences=judged.audiences, keep_seconds=judged.keep_seconds)
             guard = Guard(reviews, reader.namespaces, recheck_seconds=judged.recheck_seconds)
-        service = Service(Cluster(kube), reader, hub, limits=limits, going=going, guard=guard)
+        service = Service(Cluster(kube), reader, hub, limits=limits, going=going, guard=guard, leader=leader)
         doors = Doors(insecure_local=judged is None, origins=judged.origins if judged is not None else ())
         server = Server(configured(build(service, version="test", doors=doors)), going)
         serving = asyncio.create_task(server.serve([listening]))
@@ -210,6 +215,25 @@ async def a_world(
             await serving
             await writer.close()
             listening.close()
+
+
+@contextlib.asynccontextmanager
+async def a_leader(said: Callable[[str], dict[str, Any] | None]) -> AsyncIterator[str]:
+    """A stand-in for the leading operator, which says this of a UID; its URL."""
+
+    async def explain(request: web.Request) -> web.Response:
+        told = said(request.query["uid"])
+        return web.json_response(told, status=200 if told is not None else 404)
+
+    app = web.Application()
+    app.router.add_get("/explain", explain)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 @dataclass(frozen=True)

@@ -189,13 +189,21 @@ class OperatorProcess:
             log.seek(self._log_begins)
             return log.read().decode(errors="replace")
 
-    def ask(self, path: str) -> tuple[int, str]:
-        """GET on its own port: the HTTP status and the text. Raises OSError when it does not answer."""
+    @property
+    def url(self) -> str:
+        """Of its own port. Raises OSError before it has named it."""
         found = _PORT.search(self.log_of_this_start())
         if found is None:
             raise ConnectionError(f"{self.name} has not named its port yet")
+        return f"http://127.0.0.1:{found[1]}"
+
+    def ask(self, path: str, token: str | None = None) -> tuple[int, str]:
+        """GET on its own port: the HTTP status and the text. Raises OSError when it does not answer."""
+        request = urllib.request.Request(self.url + path)  # noqa: S310 - ours
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - ours
                 return answer.status, answer.read().decode()
         except HTTPError as error:
             with error:

@@ -24,6 +24,7 @@ from taskjob.kube.http import KubeHttp
 from taskjob_api.auth import Guard
 from taskjob_api.cluster import Cluster
 from taskjob_api.hub import Hub
+from taskjob_api.leader import Leader
 from taskjob_api.middleware import is_loopback
 from taskjob_api.reviews import Reviews
 from taskjob_api.routes import Doors, Service, StreamLimits, build
@@ -115,9 +116,18 @@ async def serve(settings: ApiSettings, listening: socket.socket) -> None:
     async with (
         await KubeHttp.connect(settings.kubeconfig, timeout_seconds=settings.request_timeout_seconds) as http,
         HistoryReader(settings.database_url.get_secret_value()) as reader,
+        Leader(settings.operator_url, settings.operator_token_file) as leader,
     ):
         hub = Hub(reader, kept=settings.stream_kept)
-        service = Service(Cluster(http), reader, hub, limits=limits, going=going, guard=guard(settings, http, reader))
+        service = Service(
+            Cluster(http),
+            reader,
+            hub,
+            limits=limits,
+            going=going,
+            guard=guard(settings, http, reader),
+            leader=leader,
+        )
         doors = Doors(settings.insecure_local, settings.allowed_origins)
         app = build(service, version=importlib.metadata.version("taskjobs"), doors=doors)
         how = (

@@ -168,7 +168,7 @@ class Jobs:
         row = found.row or await self._row(uid, time.monotonic() + HISTORY_LAG_SECONDS)
         if row is None:
             raise _unknown(uid)
-        ended = f"it is {row.phase}" if _is_terminal(row.phase) else "it was deleted"
+        ended = f"it is {row.phase}" if is_terminal(row.phase) else "it was deleted"
         raise Problem(Kind.FINISHED, f"{row.namespace}/{row.name} cannot be cancelled any more: {ended}")
 
     async def _row(self, uid: str, deadline: float) -> JobRow | None:
@@ -184,7 +184,8 @@ class Jobs:
                 return None
 
 
-def _is_terminal(phase: str) -> bool:
+def is_terminal(phase: str) -> bool:
+    """Whether a job in this phase has come to its end."""
     return phase in {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED}
 
 

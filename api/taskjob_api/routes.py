@@ -24,11 +24,13 @@ from taskjob_api.auth import TICKET_SECONDS, Guard, Rights, Tickets
 from taskjob_api.bodies import parse, read_body, submission
 from taskjob_api.cluster import Cluster, NoPodLog
 from taskjob_api.desk import Desk
+from taskjob_api.explain import ExplanationView, explain
 from taskjob_api.filters import ListQuery, StreamQuery, read_query
 from taskjob_api.follow import END_IDENTITY, Follower, Place
 from taskjob_api.health import health
 from taskjob_api.hub import Hub
 from taskjob_api.jobs import Jobs, Names
+from taskjob_api.leader import Leader
 from taskjob_api.logs import LogQuery, Logs, ended_at, shown, target
 from taskjob_api.middleware import LocalOnly, Measured, OnlyOrigins, Sealed
 from taskjob_api.problems import Kind, Problem, field_errors, from_fields, unavailable
@@ -86,8 +88,10 @@ class Service:
         limits: StreamLimits,
         going: asyncio.Event,
         guard: Guard,
+        leader: Leader,
     ) -> None:
         self.cluster = cluster
+        self.leader = leader
         self.reader = reader
         self.hub = hub
         self.limits = limits
@@ -170,6 +174,16 @@ async def cancel_job(request: Request, job_id: JobId) -> Response:
     jobs = _desk(request).jobs
     read_query(openapi.NoQuery, request.query_params)
     return _json(await jobs.cancel(job_id))
+
+
+@router.get("/{job_id}/explain", summary="Explain a job", **openapi.one(ExplanationView))
+async def explain_job(request: Request, job_id: JobId) -> Response:
+    """Why it waits, with figures, its place in the queue and who holds what it waits for, as the leading operator sees
+    it at this moment; 503 while there is none. What has ended is explained by what is recorded."""
+    desk = _desk(request)
+    read_query(openapi.NoQuery, request.query_params)
+    found = await desk.jobs.find(job_id)
+    return _json(await explain(found, _service(request).leader, desk.rights))
 
 
 @router.get("/{job_id}/logs", summary="Read or follow a log", **openapi.logs(LogQuery))

@@ -1,8 +1,10 @@
-"""The operator's own port: `/healthz` (is the loop alive), `/readyz` (may it be relied on), `/metrics`.
+"""The operator's own port: `/healthz` (is the loop alive), `/readyz` (may it be relied on), `/metrics`, `/explain`.
 
 A standby is ready when it would be able to take over: it holds what the cluster holds. It says that it stands by.
 
-Serves figures only, no objects: it is reachable without credentials wherever its port is.
+Probes and metrics are figures only, and reachable without credentials wherever the port is. `/explain` names jobs of
+all namespaces: it answers the accounts that it was told of (the API, which knows what its callers may see), and nobody
+else.
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ from taskjob import metrics
 from taskjob.control.loop import Loop
 from taskjob.control.mirror import Mirror
 from taskjob.control.recorder import Recorder
+from taskjob.core.explanation import explanation
+from taskjob.core.model import JobKey, JobName, Namespace, Uid
 from taskjob.core.phases import Phase
+from taskjob.kube.callers import Callers
+from taskjob.kube.http import NoAnswerError
 from taskjob.kube.informer import PodInformer
 from taskjob.ports import Clock, Leader
 
@@ -38,7 +44,10 @@ _process_connections = Gauge("taskjobs_process_connections", "Open network conne
 
 @dataclass(slots=True, eq=False)
 class Admin:
-    """The admin server over the parts that it reports on. `loop` and `recorder` are there once this process leads."""
+    """The admin server over the parts that it reports on. `loop` and `recorder` are there once this process leads.
+
+    Without `callers` anybody may ask `/explain`: on loopback only.
+    """
 
     mirror: Mirror
     pods: PodInformer
@@ -46,6 +55,7 @@ class Admin:
     clock: Clock
     host: str
     port: int
+    callers: Callers | None
     loop: Loop | None = None
     recorder: Recorder | None = None
     _runner: web.AppRunner | None = None
@@ -56,6 +66,7 @@ class Admin:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/explain", self._explain)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port)
@@ -99,6 +110,23 @@ class Admin:
     async def _readyz(self, _: web.Request) -> web.Response:
         return _answer(self.unready(), self.role)
 
+    async def _explain(self, request: web.Request) -> web.Response:
+        """`?uid=`, or `?namespace=&name=`: the explanation as JSON. 503 from whoever does not lead: ask another."""
+        if self.loop is None or self.loop.last_cycle is None or not self.leader.may_act():
+            return _answer([self.role if self.loop is None else "not (any more) the leader"])
+        if self.callers is not None:
+            try:
+                if not await self.callers.accepts(request.headers.get("Authorization")):
+                    return _no(401, "send a token of an account that may ask (TASKJOBS_EXPLAIN_TO)")
+            except NoAnswerError as error:
+                return _answer([str(error)])
+        state, query = self.mirror.state, request.query
+        uid = state.by_key.get(JobKey(Namespace(query.get("namespace", "")), JobName(query.get("name", ""))))
+        tracked = state.jobs.get(Uid(query["uid"]) if "uid" in query else uid or Uid(""))
+        if tracked is None:
+            return _no(404, "there is no such job in the cluster")
+        return web.json_response(explanation(state, tracked, self.clock.now()).told())
+
     async def _metrics(self, _: web.Request) -> web.Response:
         self._collect()
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -120,6 +148,10 @@ class Admin:
             _process_threads.set(process.num_threads())
             _process_files.set(process.num_fds())
             _process_connections.set(len(process.net_connections(kind="inet")))
+
+
+def _no(code: int, why: str) -> web.Response:
+    return web.Response(status=code, text=why + "\n")
 
 
 def _answer(wrong: list[str], right: str = "ok") -> web.Response:

@@ -48,7 +48,15 @@ class OperatorSettings(CommonSettings):
         description="This installation's name: it serves the TaskQueues whose spec.controllerName is this.",
     )
     admin_host: str = "127.0.0.1"
-    admin_port: int = Field(8081, ge=0, le=65535, description="Probes and metrics; 0 takes a free port.")
+    admin_port: int = Field(8081, ge=0, le=65535, description="Probes, metrics, explain; 0 takes a free port.")
+    explain_to: tuple[str, ...] = Field(
+        (),
+        description="Accounts that may ask the leader about jobs of any namespace, as the API server names them; their "
+        "tokens must be meant for the audience taskjobs-operator.",
+    )
+    insecure_local: bool = Field(
+        False, description="Ask nobody for a token who asks about jobs; admin_host must be loopback."
+    )
     writes_in_flight: int = Field(48, ge=1, le=1000, description="Requests to the API server at once.")
     request_timeout_seconds: float = Field(15, gt=0, le=300)
     tick_seconds: float = Field(0.005, ge=0, le=1, description="Events within this time share one cycle.")
@@ -93,6 +101,14 @@ class OperatorSettings(CommonSettings):
                 raise ValueError(f"{pattern!r} matches the empty text, so it would match everywhere")
         return patterns
 
+    @field_validator("insecure_local")
+    @classmethod
+    def _on_loopback(cls, insecure: bool, info: ValidationInfo) -> bool:
+        host = info.data.get("admin_host")
+        if insecure and host not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError(f"TASKJOBS_ADMIN_HOST is {host}: it must be loopback (127.0.0.1, ::1, localhost)")
+        return insecure
+
 
 class ApiSettings(CommonSettings):
     """The API's settings."""
@@ -110,6 +126,14 @@ class ApiSettings(CommonSettings):
         le=3600,
         description="How often it is looked at again for streams and followed logs. With the cache above and the API "
         "server's own of tokens (10 s), a right that is withdrawn shows nothing after a minute.",
+    )
+    operator_url: str = Field(
+        "http://127.0.0.1:8081",
+        pattern=r"^http://[^/\s]+$",
+        description="The operators' own port. Of all addresses that its name has, the one that leads is asked.",
+    )
+    operator_token_file: Path | None = Field(
+        None, description="A token of ours for the audience taskjobs-operator; read anew each time."
     )
     allowed_origins: tuple[str, ...] = Field((), description="Origins whose pages may use the API in a browser.")
 

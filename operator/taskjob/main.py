@@ -39,6 +39,7 @@ from taskjob.core.model import Job, Uid
 from taskjob.core.state import State
 from taskjob.history.writer import HistoryWriter
 from taskjob.kube import handlers
+from taskjob.kube.callers import Callers
 from taskjob.kube.client import KubeClient
 from taskjob.kube.credentials import ConfigurationError
 from taskjob.kube.election import Timing
@@ -134,7 +135,8 @@ class Operator:
         mirror = Mirror(state, http.clock, wakeup)
         pods = PodInformer(http, mirror, settings.namespaces)
         leader = _elector(settings, mirror) if settings.leader_election else Unopposed(_identity(settings))
-        admin = Admin(mirror, pods, leader, http.clock, settings.admin_host, settings.admin_port)
+        callers = None if settings.insecure_local else Callers(http, settings.explain_to)
+        admin = Admin(mirror, pods, leader, http.clock, settings.admin_host, settings.admin_port, callers)
         return cls(settings, http, wakeup, mirror, pods, leader, admin)
 
     async def run(self) -> None:

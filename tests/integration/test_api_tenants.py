@@ -19,7 +19,7 @@ from kubernetes import client
 from websockets.exceptions import InvalidStatus
 
 from api_server import a_taskjob
-from api_world import NOBODY, Judged, Refusal, Stream, World, a_world, eventually, known_as
+from api_world import NOBODY, Judged, Refusal, Stream, World, a_leader, a_world, eventually, known_as
 from builders import a_job, at
 from history_stories import FULL, a_story, an_entry
 from taskjob.core.model import AttemptId, Uid
@@ -54,7 +54,10 @@ def stranger(cluster: Cluster, kubernetes_client: client.ApiClient, namespace: s
 
 @pytest.fixture
 async def world(cluster: Cluster, database_url: str) -> AsyncIterator[World]:
-    async with a_world(cluster.kubeconfig, database_url, judged=Judged()) as world:
+    async with (
+        a_leader(lambda uid: {"id": uid, "name": SECRET, "holders": [], "behind": None}) as operator,
+        a_world(cluster.kubeconfig, database_url, judged=Judged(), operator_url=operator) as world,
+    ):
         yield world
 
 
@@ -155,6 +158,8 @@ READS: dict[str, Way] = {
     "log, past": asked("GET", "/jobs/{past}/logs"),
     "log, past, of an attempt": asked("GET", "/jobs/{past}/logs?attempt=1&container=main&tail=5"),
     "log, past, followed": asked("GET", "/jobs/{past}/logs?follow=true"),
+    "explain, live": asked("GET", "/jobs/{live}/explain"),
+    "explain, past": asked("GET", "/jobs/{past}/explain"),
     "cancel, live": asked("PATCH", "/jobs/{live}/cancel"),
     "cancel, past": asked("PATCH", "/jobs/{past}/cancel"),
     "stream": streamed(),
@@ -204,7 +209,7 @@ async def test_a_foreign_job_is_answered_as_one_that_does_not_exist(
     world: World, owner: Tenant, stranger: Tenant
 ) -> None:
     scene = await a_scene(world, owner, stranger)
-    for path in ("/jobs/{}", "/jobs/{}/logs", "/jobs/{}/logs?follow=true"):
+    for path in ("/jobs/{}", "/jobs/{}/explain", "/jobs/{}/logs", "/jobs/{}/logs?follow=true"):
         nobody = await world.http.get(path.format(NOBODY), headers=stranger.headers)
         assert Refusal.of(nobody) == Refusal(404, "not-found", ("job_id",))
         for uid in (scene.live, scene.past):

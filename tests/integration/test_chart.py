@@ -105,6 +105,7 @@ def test_settings_reach_the_operator_as_numbers_that_it_can_read(monkeypatch: py
     assert settings.lease_name == "taskjobs-operator"
     assert settings.fence_account == "taskjobs-operator"
     assert settings.admin_host == "0.0.0.0"  # noqa: S104  # what is tested
+    assert settings.explain_to == ("system:serviceaccount:default:taskjobs-api",)
 
 
 def operator_settings(objects: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch) -> OperatorSettings:
@@ -170,6 +171,7 @@ def test_the_install_page_names_every_setting_that_is_not_the_charts_own() -> No
             "admin_port",
         ),
         *("api_host", "api_port", "allowed_origins", "audiences"),
+        *("explain_to", "operator_url", "operator_token_file"),
         "insecure_local",  # binds to loopback, where no Service would reach it
     }
     page = (CHECKOUT / "docs" / "install.md").read_text()

@@ -28,6 +28,7 @@ from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, 
 from taskjob.core.model import AttemptId, Job, Pod, Queue
 from taskjob.core.notices import Notice
 from taskjob.core.phases import Phase, Reason
+from taskjob.kube.callers import Callers
 from taskjob.kube.client import KubeClient, job_path, pod_path
 from taskjob.kube.http import MERGE_PATCH, KubeHttp, Reply, encode
 from taskjob.kube.lists import list_jobs, list_queues, pages
@@ -169,6 +170,10 @@ async def a_log(scene: Scene) -> None:
     must_not_be_forbidden(await scene.send("GET", pod_path(scene.pod.namespace, scene.pod.name) + "/log"))
 
 
+async def a_caller(scene: Scene) -> None:
+    assert not await Callers(scene.http, ["somebody"]).accepts("Bearer not.a.token")
+
+
 def leases_of(home: str, name: str = "") -> str:
     path = f"/apis/coordination.k8s.io/v1/namespaces/{home}/leases"
     return f"{path}/{name}" if name else path
@@ -214,6 +219,7 @@ TABLE: dict[Verb, tuple[Probe, str]] = {
     ("pods", "delete"): (a_pod_that_ended, "ended pods stay, and those without a node cannot be stopped"),
     ("events", "create"): (a_notice, "kubectl describe shows no Events of a TaskJob: failed attempts, refused pods"),
     ("pods/log", "get"): (a_log, "no log is kept in history"),
+    ("tokenreviews", "create"): (a_caller, "the API cannot ask why a job waits: explain answers 503"),
     ("leases", "get"): (the_lease_read, "no epoch: the operator ends at its start"),
     ("leases", "create"): (the_lease_made, "no epoch in a new installation: the operator ends at its start"),
     ("leases", "patch"): (the_lease_renewed, "no epoch: the operator ends at its start"),
@@ -303,7 +309,8 @@ async def test_an_operator_of_named_namespaces_reads_queues_everywhere_and_nothi
     cluster: Cluster, home: str, namespace: str, tmp_path: Path
 ) -> None:
     objects = of_the_operator(home, f"--set=namespaces={{{namespace}}}")
-    assert rights_of(of_kind(objects, "ClusterRole")) == [("taskqueues", "list"), ("taskqueues", "watch")]
+    everywhere = [("taskqueues", "list"), ("taskqueues", "watch"), ("tokenreviews", "create")]
+    assert rights_of(of_kind(objects, "ClusterRole")) == everywhere
 
     async with operator_with(cluster, home, namespace, objects, tmp_path) as scene:
         await list_queues(scene.http)

@@ -83,18 +83,79 @@ async def taskjob(api: Api, *arguments: str) -> int:
         return await asyncio.to_thread(run, [*arguments, "--api", url])
 
 
-JOBS = {"/jobs/": (200, {"items": [a_job("train-2"), a_job("train")], "next": None})}
+def an_explanation(**fields: Any) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "place": None,
+        "lacking": None,
+        "behind": None,
+        "holders": [],
+        "holdersTotal": 0,
+        "until": None,
+    }
+    return {**a_job("train"), "queue": "gpu", **known, "dependencies": [], "dependenciesTotal": 0, **fields}
+
+
+JOBS = {
+    "/jobs/": (200, {"items": [a_job("train-2"), a_job("train")], "next": None}),
+    "/jobs/uid-train/explain": (200, an_explanation()),
+}
 
 
 async def test_explain_finds_the_job_of_exactly_that_name(capsys: pytest.CaptureFixture[str]) -> None:
     api = Api(JOBS)
     assert await taskjob(api, "explain", "train", "-n", "team-a") == 0
-    assert capsys.readouterr().out == "team-a/train is Pending: WaitingForQuota: needs cpu 4\n"
+    assert capsys.readouterr().out == "team-a/train is Pending: WaitingForQuota\n  needs cpu 4\n"
     assert dict(api.asked[0].query) == {"namespace": "team-a", "name": "train", "limit": "500"}
 
 
+async def test_explain_shows_place_and_holders(capsys: pytest.CaptureFixture[str]) -> None:
+    holders = [
+        {"namespace": "team-a", "name": "large", "queue": "gpu", "amount": "10"},
+        {"namespace": None, "name": None, "queue": None, "amount": "2"},
+    ]
+    lacking = {"resource": "cpu", "asked": "4", "available": "0", "limit": "20"}
+    told = an_explanation(place={"position": 3, "of": 17}, lacking=lacking, holders=holders, holdersTotal=12)
+    assert await taskjob(Api(JOBS | {"/jobs/uid-train/explain": (200, told)}), "explain", "train") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "team-a/train is Pending: WaitingForQuota",
+        "  needs cpu 4",
+        '  number 3 of 17 that wait in queue "gpu"',
+        "",
+        "cpu is held by 12 jobs, among them:",
+        '  10  team-a/large                 queue "gpu"',
+        "  2   a job that you may not read",
+    ]
+
+
+async def test_explain_shows_dependencies_with_their_phases(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = [
+        {"name": "extract", "condition": "Succeeded", "phase": "Running"},
+        {"name": "x", "condition": "Finished", "phase": None},
+    ]
+    told = an_explanation(dependencies=waiting, dependenciesTotal=2, until="2026-01-01T12:00:00Z")
+    assert await taskjob(Api(JOBS | {"/jobs/uid-train/explain": (200, told)}), "explain", "train") == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  not before 2026-01-01T12:00:00Z",
+        "",
+        "it waits for 2 jobs:",
+        "  extract  Running          Succeeded is asked",
+        "  x        not created yet  Finished is asked",
+    ]
+
+
+async def test_explain_passes_on_why_nobody_can_say(capsys: pytest.CaptureFixture[str]) -> None:
+    away = {"/jobs/uid-train/explain": (503, {"detail": "no operator that leads can be asked: standby: nobody"})}
+    assert await taskjob(Api(JOBS | away), "explain", "train") == 1
+    assert capsys.readouterr().err == "taskjob: no operator that leads can be asked: standby: nobody\n"
+
+
+async def test_explain_prints_what_the_api_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await taskjob(Api(JOBS), "explain", "train", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == an_explanation()
+
+
 async def test_a_name_is_looked_for_on_further_pages(capsys: pytest.CaptureFixture[str]) -> None:
-    api = Api({"/jobs/": (200, {"items": [a_job("train-2")], "next": "more"})})
+    api = Api(JOBS | {"/jobs/": (200, {"items": [a_job("train-2")], "next": "more"})})
     assert await taskjob(api, "explain", "train") == 0
     assert capsys.readouterr().out.startswith("team-a/train ")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 from typing import Any
 
 from taskjob.cli.connection import add_options, connect
@@ -11,23 +12,71 @@ from taskjob.cli.connection import add_options, connect
 
 def register(commands: Any) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("explain", help="say why a job does not run, or what became of it")
+    parser = commands.add_parser(
+        "explain",
+        help="say why a job does not run, or what became of it",
+        description="Says why a job does not run, with figures: its place in the queue, what it lacks and who holds "
+        "that, or which jobs it waits for.",
+    )
     parser.add_argument("name", metavar="NAME", help="the job's name")
+    parser.add_argument("--json", action="store_true", help="print what the API answers")
     add_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace) -> int:
-    print(asyncio.run(_explain(given)))
+    told = asyncio.run(_ask(given))
+    print(json.dumps(told, indent=2) if given.json else text(told))
     return 0
 
 
-async def _explain(given: argparse.Namespace) -> str:
+async def _ask(given: argparse.Namespace) -> dict[str, Any]:
     async with connect(given) as api:
-        return sentence(await api.find(given.name))
+        job = await api.find(given.name)
+        return dict(await api.get(f"/jobs/{job['id']}/explain"))
 
 
-def sentence(job: dict[str, Any]) -> str:
-    """A job as one line for people."""
-    said = f"{job['namespace']}/{job['name']} is {job['phase']}: {job['reason']}"
-    return f"{said}: {job['message']}" if job["message"] else said
+def text(told: dict[str, Any]) -> str:
+    """An explanation for people."""
+    lines = [f"{told['namespace']}/{told['name']} is {told['phase']}: {told['reason']}"]
+    if told["message"]:
+        lines.append(f"  {told['message']}")
+    if (place := told["place"]) is not None:
+        lines.append(f'  number {place["position"]} of {place["of"]} that wait in queue "{told["queue"]}"')
+    if told["until"] is not None:
+        lines.append(f"  not before {told['until']}")
+    if (behind := told["behind"]) is not None:
+        lines.append(f"  that job is {_who(behind)}")
+    if told["holders"]:
+        what = told["lacking"]["resource"] if told["lacking"] is not None else "it"
+        lines += ["", f"{what} is held by {_counted(told['holdersTotal'], len(told['holders']))}:"]
+        lines += _columns([[holder["amount"], _who(holder), _where(holder)] for holder in told["holders"]])
+    if told["dependencies"]:
+        lines += ["", f"it waits for {_counted(told['dependenciesTotal'], len(told['dependencies']))}:"]
+        lines += _columns(
+            [
+                [each["name"], each["phase"] or "not created yet", f"{each['condition']} is asked"]
+                for each in told["dependencies"]
+            ]
+        )
+    return "\n".join(lines)
+
+
+def _counted(total: int, named: int) -> str:
+    jobs = f"{total} job{'s' if total != 1 else ''}"
+    return jobs if total == named else f"{jobs}, among them"
+
+
+def _who(holder: dict[str, Any]) -> str:
+    return f"{holder['namespace']}/{holder['name']}" if holder["name"] is not None else "a job that you may not read"
+
+
+def _where(holder: dict[str, Any]) -> str:
+    return f'queue "{holder["queue"]}"' if holder["queue"] is not None else ""
+
+
+def _columns(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

@@ -89,29 +89,13 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
         tracked.asked = None
         return
     latest = state.current_pod(job)
-    pod = latest.pod if latest is not None else None
     if latest is not None and latest.end_asked_at is None and _was_told_to_end(job, latest.pod):
         latest.end_asked_at = now
     if latest is not None:
         latest.note_trouble(now)
-    active = under_way(job, pod)
-    pending = not job.status.phase.terminal and not active
-    decided = step(
-        Facts(
-            job=job,
-            pod=pod,
-            pod_gone=latest is not None and latest.gone,
-            launching=tracked.launching is not None,
-            occupied=pending and any(other.live for other in state.pods_of(job.uid)),
-            end_asked_at=latest.end_asked_at if latest is not None else None,
-            hangs_since=latest.hangs_since if latest is not None else None,
-            block=state.graph.block_of(tracked) if pending else None,
-            refusal=tracked.refusal,
-            eviction=_eviction(state, tracked) if active else None,
-            recorded=tracked.recorded >= job.status.transition,
-        ),
-        now,
-    )
+    facts = facts_of(state, tracked)
+    active = under_way(job, facts.pod)
+    decided = step(facts, now)
     if not active or job.status.stopping is not None:
         tracked.eviction = None  # it is done, or the status says it from now on
     if decided.eligible:
@@ -129,6 +113,28 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     _wake(state, tracked, wake_at)
     draft.tell(tracked, tracked.asked.status if decided.eligible and tracked.asked is not None else decided.shown)
     state.forget_gone_pods(tracked)
+
+
+def facts_of(state: State, tracked: TrackedJob) -> Facts:
+    """What `lifecycle.step` decides about a job by."""
+    job = tracked.job
+    latest = state.current_pod(job)
+    pod = latest.pod if latest is not None else None
+    active = under_way(job, pod)
+    pending = not job.status.phase.terminal and not active
+    return Facts(
+        job=job,
+        pod=pod,
+        pod_gone=latest is not None and latest.gone,
+        launching=tracked.launching is not None,
+        occupied=pending and any(other.live for other in state.pods_of(job.uid)),
+        end_asked_at=latest.end_asked_at if latest is not None else None,
+        hangs_since=latest.hangs_since if latest is not None else None,
+        block=state.graph.block_of(tracked) if pending else None,
+        refusal=tracked.refusal,
+        eviction=_eviction(state, tracked) if active else None,
+        recorded=tracked.recorded >= job.status.transition,
+    )
 
 
 def _eviction(state: State, tracked: TrackedJob) -> Eviction | None:
