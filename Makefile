@@ -133,11 +133,39 @@ run-operator: install ## Run the operator in this terminal, against the developm
 run-api: install ## Run the API in this terminal, against the development cluster
 	@exec $(BIN)/python -m demo.develop api --name $(CLUSTER)
 
-# Which benchmarks: `make bench BENCH="core history"`.
-BENCH ?= $(patsubst bench/%.py,%,$(shell git ls-files 'bench/*.py'))
+# Which of the small benchmarks: `make bench-micro BENCH="core history"`. Options of the large: SUITE="--jobs 500".
+BENCH ?= $(patsubst bench/%.py,%,$(wildcard bench/*.py))
+SUITE ?=
+RESULTS ?= build/bench
 
 .PHONY: bench
-bench: binaries ## Run the benchmarks of bench/, some minutes (BENCH="core history": only those)
+bench: binaries ## Measure TaskJobs on simulated nodes, everything of one run; ten minutes
+	@mkdir -p $(RESULTS)
+	@$(BIN)/python -m bench.suite run --out $(RESULTS)/bench.json --shapes free quota steady chain fan diamonds \
+		--peers pods taskjobs taskjobs-default $(SUITE)
+
+.PHONY: bench-peers
+bench-peers: binaries ## The same work on bare pods, Jobs, Jobs through Kueue and TaskJobs; half an hour
+	@mkdir -p $(RESULTS)
+	@$(BIN)/python -m taskjob_cluster build kueue
+	@$(BIN)/python -m bench.suite run --out $(RESULTS)/peers.json --repeat 2 --per-queue 50 \
+		--shapes free quota steady chain fan diamonds kueue-baseline \
+		--peers pods jobs kueue taskjobs taskjobs-default $(SUITE)
+
+.PHONY: bench-full
+bench-full: binaries ## Every shape at full size, 20,000 live jobs and 50,000 in all; hours
+	@mkdir -p $(RESULTS)
+	@$(BIN)/python -m taskjob_cluster build kueue
+	@$(BIN)/python -m bench.suite run --out $(RESULTS)/full.json --repeat 2 \
+		--shapes free quota steady chain fan diamonds many kueue-baseline restart churn \
+		--peers pods jobs kueue taskjobs taskjobs-default $(SUITE)
+
+.PHONY: bench-profile
+bench-profile: binaries ## Where the operator's CPU goes, by package and by function (under cProfile)
+	@$(BIN)/python -m bench.suite profile $(SUITE)
+
+.PHONY: bench-micro
+bench-micro: binaries ## The parts by themselves: core, history, API, requests (BENCH="core history": only those)
 	@for each in $(BENCH); do echo "== bench/$$each.py"; $(BIN)/python bench/$$each.py || exit 1; done
 
 .PHONY: bench-core

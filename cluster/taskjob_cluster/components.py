@@ -14,6 +14,7 @@ KWOK: Final = "v0.7.0"
 KIND: Final = "v0.33.0"
 HELM: Final = "v3.19.5"
 COREDNS: Final = "v1.14.0"
+KUEUE: Final = "v0.17.0"  # a peer, for `make bench-peers` alone
 GO: Final = "1.26"  # what the newest of their go.mod files asks for; each build checks its own
 
 
@@ -59,6 +60,7 @@ _ETCD = Module("go.etcd.io/etcd/server/v3", ETCD)
 _KWOK = Module("sigs.k8s.io/kwok", KWOK)
 _KIND = Module("sigs.k8s.io/kind", KIND)
 _COREDNS = Module("github.com/coredns/coredns", COREDNS)
+_KUEUE = Module("sigs.k8s.io/kueue", KUEUE)
 _HELM = Module("helm.sh/helm/v3", HELM, (f"-X helm.sh/helm/v3/internal/version.version={HELM}",))
 
 # In the order in which they are built: what every profile needs comes first.
@@ -76,6 +78,7 @@ COMPONENTS: Final = {
         Component("coredns", _COREDNS, "github.com/coredns/coredns"),
         Component("kind", _KIND, "sigs.k8s.io/kind"),
         Component("helm", _HELM, "helm.sh/helm/v3/cmd/helm"),
+        Component("kueue", _KUEUE, "sigs.k8s.io/kueue/cmd/kueue"),
     )
 }
 

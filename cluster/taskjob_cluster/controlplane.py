@@ -149,6 +149,7 @@ def controller_manager(record: Record, binaries: Mapping[str, Path]) -> Program:
     ]
     if record.options.kwok_nodes:
         command.append("--node-monitor-grace-period=24h")  # simulated nodes send no leases
+        command.append("--terminated-pod-gc-threshold=0")  # ended pods are removed by who made them, or not at all
     url = f"https://127.0.0.1:{record.ports['controller-manager']}/healthz"
     return Program("kube-controller-manager", tuple(command), lambda: answers(url))
 

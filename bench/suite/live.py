@@ -1,0 +1,126 @@
+"""Scenarios that are not a shape: a restart under many live jobs, and much churn."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+
+from taskjob_cluster import Cluster, postgres
+
+from .apiserver import ApiServer
+from .peers import PEERS, PODS, operator_environment, queue_manifests
+from .run import Result, create, watching
+from .work import Quota, Shape, Work
+
+AT_ONCE = 100
+WAVE = 5000
+_QUEUE = "/apis/taskjobs.dev/v1beta1/taskqueues/bench"
+
+
+class _Operator:
+    """An operator that can be killed and started again on the same history."""
+
+    def __init__(self, cluster: Cluster, database: str, log: Path) -> None:
+        self._environment = operator_environment(cluster, database)
+        self._log = log
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as output:
+            self.running = subprocess.Popen(
+                [sys.executable, "-m", "taskjob.main"], env=self._environment, stdout=output, stderr=output
+            )
+
+    def kill(self) -> None:
+        self.running.kill()
+        self.running.wait()
+
+    def stop(self) -> None:
+        self.running.terminate()
+        self.running.wait(60)
+
+    @property
+    def rss_mb(self) -> float:
+        return float(psutil.Process(self.running.pid).memory_info().rss / 1e6)
+
+
+async def restart(cluster: Cluster, server: ApiServer, count: int) -> Result:
+    """`count` live jobs, a few of them running: SIGKILL, start again, and how long until it admits what now fits."""
+    peer = PEERS["taskjobs"]
+    shape = Shape("restart", "", [], (Quota("bench", AT_ONCE),))
+    works = [Work(f"live-{number}", seconds=7200) for number in range(count)]
+    cluster.kubectl("apply", "-f", "-", input=queue_manifests(shape))
+    with tempfile.TemporaryDirectory() as folder, postgres.start(die_with_parent=True) as database:
+        operator = _Operator(cluster, database.url, Path(folder) / "operator.log")
+        try:
+            async with watching(server, peer) as found:
+                seen = found.seen
+                await create(server, peer, works, seen)
+                await found.until(seen.until_true(lambda: len(seen.launched) >= AT_ONCE and len(seen.objects) >= count))
+                rss = await _settled(operator)
+                killed_at = time.monotonic()
+                operator.kill()
+                await server.patch(_QUEUE, {"spec": {"quota": {"cpu": str(AT_ONCE + 1)}}})
+                operator.start()
+                await found.until(seen.until_true(lambda: len(seen.launched) > AT_ONCE))
+                seconds = max(seen.launched.values()) - killed_at
+                again = await _settled(operator)
+        finally:
+            operator.stop()
+    await server.remove_all(peer.path)
+    await server.remove_all(PODS)
+    cluster.kubectl("delete", "taskqueue", "bench")
+    return {
+        "shape": "restart",
+        "peer": peer.name,
+        "jobs": count,
+        "restart_s": seconds,
+        "operator_rss_mb": max(rss, again),
+    }
+
+
+async def _settled(operator: _Operator) -> float:
+    """The memory once the operator has no more to do: its CPU stands nearly still."""
+    process = psutil.Process(operator.running.pid)
+    process.cpu_percent()
+    while True:
+        await asyncio.sleep(2)
+        if process.cpu_percent() < 10:
+            return operator.rss_mb
+
+
+async def churn(cluster: Cluster, server: ApiServer, count: int) -> Result:
+    """`count` short jobs in waves, each removed at once: the memory after all of them over that after the first."""
+    peer = PEERS["taskjobs-default"]
+    shape = Shape("churn", "", [], (Quota("bench", 1_000_000),))
+    cluster.kubectl("apply", "-f", "-", input=queue_manifests(shape))
+    memory = []
+    with tempfile.TemporaryDirectory() as folder, postgres.start(die_with_parent=True) as database:
+        operator = _Operator(cluster, database.url, Path(folder) / "operator.log")
+        try:
+            async with watching(server, peer) as found:
+                for begin in range(0, count, WAVE):
+                    works = [Work(f"churn-{number}") for number in range(begin, min(begin + WAVE, count))]
+                    await create(server, peer, works, found.seen)
+                    await found.until(found.seen.until([work.name for work in works], nothing_left=True))
+                    memory.append(await _settled(operator))
+        finally:
+            operator.stop()
+    cluster.kubectl("delete", "taskqueue", "bench")
+    return {
+        "shape": "churn",
+        "peer": peer.name,
+        "jobs": count,
+        "operator_rss_mb": memory,
+        "rss_ratio": memory[-1] / memory[0],
+    }
+
+
+SCENARIOS: dict[str, Callable[[Cluster, ApiServer, int], Awaitable[Result]]] = {"restart": restart, "churn": churn}

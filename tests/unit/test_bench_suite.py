@@ -1,0 +1,101 @@
+"""The benchmark's own arithmetic: what its figures mean, and when they are met."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from bench.suite.compare import compared
+from bench.suite.figures import Figure, figures
+from bench.suite.meters import writes
+from bench.suite.run import Result, tell
+from bench.suite.shapes import chain, kueue_baseline
+from bench.suite.work import Seen, Shape, Work, percentile
+
+METRICS = """
+apiserver_request_total{code="201",resource="pods",subresource="",verb="POST"} 10
+apiserver_request_total{code="200",resource="taskjobs",subresource="status",verb="PATCH"} 20
+apiserver_request_total{code="409",resource="taskjobs",subresource="status",verb="PATCH"} 1
+apiserver_request_total{code="200",resource="pods",subresource="",verb="LIST"} 99
+apiserver_request_total{code="500",resource="pods",subresource="",verb="POST"} 7
+"""
+
+
+def a_result(shape: str, peer: str, rate: float) -> Result:
+    return {
+        "shape": shape,
+        "peer": peer,
+        "title": shape,
+        "rate": rate,
+        "wall_s": 1000 / rate,
+        "cpu_ms": {"operator": 1.5, "machine": 20.0},
+        "writes": {"POST pods": 1.0, "PATCH taskjobs/status": 1.25, "POST events": 1.0},
+    }
+
+
+def value(found: list[Figure], name: str) -> float:
+    return next(each.value for each in found if each.name == name)
+
+
+def test_rates_are_compared_by_the_median_of_repetitions() -> None:
+    results = [a_result("free", "taskjobs", rate) for rate in (90, 100, 300)] + [a_result("free", "pods", 150)]
+    found = figures(results)
+    assert value(found, "rate_vs_pods") == pytest.approx(100 / 150)
+    assert value(found, "writes_busy") == 2.25
+
+
+def test_what_was_not_run_has_no_figure() -> None:
+    names = {figure.name for figure in figures([a_result("free", "taskjobs", 100)])}
+    assert "rate_vs_kueue" not in names
+    assert "restart_s" not in names
+    assert "operator_cpu_ms" in names
+
+
+def test_a_figure_says_as_json_whether_its_target_is_met() -> None:
+    assert json.loads(Figure("rate", 0.7, "ratio", 0.65, at_least=True).line())["met"] is True
+    assert json.loads(Figure("rate", 0.6, "ratio", 0.65, at_least=True).line())["met"] is False
+    assert json.loads(Figure("cpu", 2.5, "ms", 2).line()) == {
+        "figure": "cpu",
+        "value": 2.5,
+        "unit": "ms",
+        "target": 2,
+        "met": False,
+    }
+
+
+def test_writes_are_counted_also_when_they_were_refused_and_reads_are_not() -> None:
+    assert dict(writes(METRICS)) == {"POST pods": 10, "PATCH taskjobs/status": 21}
+
+
+def test_an_edge_is_the_time_from_the_last_parents_end_to_the_pod() -> None:
+    shape = Shape("s", "", [Work("a"), Work("b"), Work("c", depends_on=("a", "b"))])
+    seen = Seen(
+        created={"a": 0.0, "b": 0.0, "c": 0.0},
+        launched={"a": 0.1, "b": 0.1, "c": 2.5},
+        ended={"a": 1.0, "b": 2.0, "c": 3.0},
+        finished={"a": 1.1, "b": 2.1, "c": 4.0},
+    )
+    told = tell(shape, seen, end=4.0)
+    assert told["edge_p50_ms"] == pytest.approx(500)
+    assert told["wall_s"] == 4.0
+    assert told["create_to_finished_p99_ms"] == pytest.approx(4000)
+
+
+def test_a_percentile_is_a_value_that_was_seen() -> None:
+    assert percentile(range(100), 0.99) == 99
+    assert percentile([5.0], 0.5) == 5.0
+    assert percentile([], 0.5) is None
+
+
+def test_the_shapes_are_what_their_titles_say() -> None:
+    baseline = kueue_baseline()
+    assert len(baseline.works) == 15_000
+    assert len(baseline.queues) == 30
+    assert len({queue.cohort for queue in baseline.queues}) == 5
+    assert [work.depends_on for work in chain(3).works] == [(), ("chain-0",), ("chain-1",)]
+
+
+def test_two_runs_are_compared_figure_by_figure() -> None:
+    table = compared([a_result("free", "taskjobs", 50)], [a_result("free", "taskjobs", 100)])
+    assert "operator_cpu_ms" in table
+    assert "+0 %" in table
