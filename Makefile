@@ -164,6 +164,14 @@ bench-full: binaries ## Every shape at full size, 20,000 live jobs and 50,000 in
 bench-profile: binaries ## Where the operator's CPU goes, by package and by function (under cProfile)
 	@$(BIN)/python -m bench.suite profile $(SUITE)
 
+.PHONY: bench-compare
+bench-compare: install ## Two runs side by side (BEFORE=a.json AFTER=b.json)
+	@$(BIN)/python -m bench.suite compare $(BEFORE) $(AFTER)
+
+.PHONY: bench-report
+bench-report: install ## A page with tables and charts from a run's results (RUN=build/bench/peers.json)
+	@$(BIN)/python -m bench.suite report $(or $(RUN),$(RESULTS)/peers.json) $(RESULTS)
+
 .PHONY: bench-micro
 bench-micro: binaries ## The parts by themselves: core, history, API, requests (BENCH="core history": only those)
 	@for each in $(BENCH); do echo "== bench/$$each.py"; $(BIN)/python bench/$$each.py || exit 1; done
