@@ -29,7 +29,7 @@ from taskjob.core.model import AttemptId, Job, Pod, Status
 from taskjob.core.phases import Phase, Reason
 from taskjob.kube.client import KubeClient, job_path
 from taskjob.kube.http import KubeHttp, encode
-from taskjob.kube.informer import PodInformer, _Watch
+from taskjob.kube.informer import OUR_PODS, PodInformer, Told, _Watch
 from taskjob.kube.lists import list_jobs
 from taskjob.kube.pods import manifest, parse_pod
 from taskjob.kube.schema import parse_job, status_patch
@@ -143,7 +143,8 @@ def in_memory() -> None:
     pod["status"] = {"phase": "Failed", "conditions": conditions, "containerStatuses": [status]}
     raw_pod = json.dumps(pod).encode()
     line = b'{"type":"MODIFIED","object":' + raw_pod + b"}"
-    watch = _Watch(Counter(), 1)
+    counter = Counter()
+    watch = _Watch(OUR_PODS, Told(counter.replace_pods, counter.observe_pod, counter.forget_pod), 1)
     tell("parse_job, from a dict (kopf)", best(lambda: parse_job(obj)))
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     tell("parse_job, from JSON (lists, replies)", best(lambda: parse_job(decode(raw_job))), f"{len(raw_job)} bytes")

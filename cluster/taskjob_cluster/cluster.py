@@ -44,6 +44,11 @@ class Cluster:
         return self._known.options.provider
 
     @property
+    def has_nodes(self) -> bool:
+        """Whether pods can be placed in it."""
+        return self.provider is not Provider.APISERVER
+
+    @property
     def directory(self) -> Path:
         """The folder that holds everything of it (logs, keys, etcd's data); `down` removes it."""
         return self._known.directory

@@ -12,6 +12,13 @@ from .progress import Progress
 
 CRDS = ("taskjobs.dev_taskjobs.yaml", "taskjobs.dev_taskqueues.yaml")
 DEFAULT_QUEUE = Path("examples") / "default-queue.yaml"
+WITHOUT_NODES = """\
+apiVersion: taskjobs.dev/v1beta1
+kind: TaskQueue
+metadata: {name: default}
+spec: {quota: {cpu: "4", memory: 4Gi, pods: 50}}
+"""
+"""The same queue where there are no nodes that its quota could follow."""
 ESTABLISH_SECONDS = 30
 # Established is set a moment before the API server's discovery and OpenAPI have the kind.
 _NOT_SERVED_YET = ("no matches for kind", "could not find the requested resource")
@@ -31,16 +38,17 @@ def install(cluster: Cluster, on_progress: Progress = print, checkout: Path = CH
     cluster.wait_for("--for=condition=Established", *files, timeout_seconds=ESTABLISH_SECONDS)
     queue = checkout / DEFAULT_QUEUE
     if queue.exists():
-        _retried(cluster, _NOT_SERVED_YET, "apply", "-f", str(queue))  # as a user does, who may apply it again
+        text = queue.read_text(encoding="utf-8") if cluster.has_nodes else WITHOUT_NODES
+        _retried(cluster, _NOT_SERVED_YET, text, "apply", "-f", "-")  # as a user does, who may apply it again
     on_progress(f"installed {len(found)} CRDs" + (" and the queue 'default'" if queue.exists() else ""))
 
 
-def _retried(cluster: Cluster, early: tuple[str, ...], *arguments: str) -> None:
-    """Run kubectl, again and again while it fails with words that a moment's patience mends."""
+def _retried(cluster: Cluster, early: tuple[str, ...], text: str, *arguments: str) -> None:
+    """Run kubectl on a text, again and again while it fails with words that a moment's patience mends."""
     give_up_at = time.monotonic() + ESTABLISH_SECONDS
     while True:
         try:
-            cluster.kubectl(*arguments)
+            cluster.kubectl(*arguments, input=text)
             return
         except ClusterError as error:
             if not any(words in str(error) for words in early) or time.monotonic() > give_up_at:

@@ -35,6 +35,7 @@ from taskjob.control.queues import QueueReporter
 from taskjob.control.reading import Care
 from taskjob.control.recorder import Recorder
 from taskjob.control.redact import compile_patterns
+from taskjob.core.capacity import Unknown
 from taskjob.core.model import Job, Uid
 from taskjob.core.state import State
 from taskjob.history.writer import HistoryWriter
@@ -48,6 +49,7 @@ from taskjob.kube.http import KubeHttp, NoAnswerError
 from taskjob.kube.informer import PodInformer
 from taskjob.kube.lease import Elector, LeaseRefusedError, Unopposed, claim_epoch, lift_epoch
 from taskjob.kube.lists import ListError, list_jobs, list_queues
+from taskjob.kube.surroundings import TO_GRANT, Surroundings
 from taskjob.ports import DeposedError, Keep
 
 logger = logging.getLogger("taskjob")
@@ -55,6 +57,7 @@ logger = logging.getLogger("taskjob")
 RELIST_RETRY_SECONDS: Final = 5.0
 CATCH_UP_RETRY_SECONDS: Final = 0.5
 FINISH_SECONDS: Final = 5.0
+LOOK_AROUND_SECONDS: Final = 15.0
 FOR_PEOPLE: Final = (ConfigurationError, LeaseRefusedError, FenceRefusedError, DeposedError, StoreRestoredError)
 """What ends the operator and needs no traceback: the message says what is wrong."""
 
@@ -122,6 +125,7 @@ class Operator:
     wakeup: Wakeup
     mirror: Mirror
     pods: PodInformer
+    surroundings: Surroundings | None  # None: this installation may not watch the whole cluster
     leader: Elector | Unopposed
     admin: Admin
     acting: Acting | None = None
@@ -134,10 +138,18 @@ class Operator:
         state = State(settings.ttl_seconds_after_finished, settings.controller_name)
         mirror = Mirror(state, http.clock, wakeup)
         pods = PodInformer(http, mirror, settings.namespaces)
+        surroundings = None
+        if settings.watch_cluster:
+            surroundings = Surroundings(http, mirror, mirror.surroundings_needed, settings.namespaces)
+        else:
+            mirror.surroundings_unknown(
+                Unknown.FORBIDDEN,
+                f"spec.quotaFromNodes cannot be followed by this installation: {TO_GRANT}, or write spec.quota instead",
+            )
         leader = _elector(settings, mirror) if settings.leader_election else Unopposed(_identity(settings))
         callers = None if settings.insecure_local else Callers(http, settings.explain_to)
         admin = Admin(mirror, pods, leader, http.clock, settings.admin_host, settings.admin_port, callers)
-        return cls(settings, http, wakeup, mirror, pods, leader, admin)
+        return cls(settings, http, wakeup, mirror, pods, surroundings, leader, admin)
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then finish what is under way. Raises what a part failed with."""
@@ -191,7 +203,10 @@ class Operator:
         listed.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.pods.run())
+            if self.surroundings is not None:
+                group.create_task(self.surroundings.run())
             await self.pods.wait_synced()
+            await self._look_around()
             state = self.mirror.state
             counts = len(state.jobs), len(state.pods), len(state.queues.by_name)
             logger.info("listed %d TaskJobs, %d pods, %d queues", *counts)
@@ -211,6 +226,13 @@ class Operator:
             acting = Acting.wire(self.settings, self.http, self.mirror, self.wakeup, self.leader.epoch)
             self.acting, self.admin.loop, self.admin.recorder = acting, acting.loop, acting.recorder
             await acting.run()
+
+    async def _look_around(self) -> None:
+        """Know the nodes before the first decision, lest all that waits for their quota be told something else."""
+        if self.surroundings is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AROUND_SECONDS):
+                    await self.surroundings.wait_told()
 
     async def _claim(self, leader: Unopposed) -> None:
         """Take the Lease by force."""
@@ -349,8 +371,8 @@ async def serve(settings: OperatorSettings) -> None:
 
 
 GC_THRESHOLDS = (50_000, 20, 100)
-"""The mirror is large, lasting and free of cycles: looking through it as often as Python would by default finds nothing,
-at a quarter of the cost of a start with 100,000 TaskJobs."""
+"""The mirror is large, lasting and free of cycles: looking through it as often as Python would by default finds
+nothing, at a quarter of the cost of a start with 100,000 TaskJobs."""
 
 
 def main() -> int:

@@ -121,7 +121,9 @@ def test_every_variable_that_the_chart_sets_is_a_setting() -> None:
     known = {
         f"TASKJOBS_{name}".upper() for settings in (OperatorSettings, ApiSettings) for name in settings.model_fields
     }
-    objects = rendered("default", TRIAL, "--set=api.allowedOrigins={a},api.audiences={a},namespaces={a}")
+    objects = rendered(
+        "default", TRIAL, "--set=api.allowedOrigins={a},api.audiences={a},namespaces={a},defaultQueue.create=false"
+    )
     said = {
         variable["name"]
         for found in of_kind(objects, "Deployment")
@@ -167,6 +169,8 @@ def test_the_install_page_names_every_setting_that_is_not_the_charts_own() -> No
             "fence_account",
             "leader_election",
             "identity",
+            "controller_name",
+            "watch_cluster",
             "admin_host",
             "admin_port",
         ),

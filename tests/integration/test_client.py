@@ -13,7 +13,7 @@ import pytest
 from kube_worlds import RealWorld, eventually, in_no_namespace
 from relays import Relay
 from taskjob import metrics
-from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, SetQueueStatus, SetStatus, Urgency
+from taskjob.core.decisions import EndBy, EndPod, Launch, QueueCondition, RemoveJob, SetQueueStatus, SetStatus, Urgency
 from taskjob.core.model import AttemptId, Job, PodTemplate, Status
 from taskjob.core.phases import PodPhase
 from taskjob.kube import lists
@@ -199,10 +199,12 @@ async def test_figures_of_a_resource_that_is_no_longer_used_go_away(world: RealW
 
 
 async def test_a_queue_that_cannot_be_used_says_why_in_a_condition(world: RealWorld) -> None:
-    queue = replace(await world.make_queue("research"), problem="spec.quota[cpu]: too odd")
-    assert await world.port.set_queue_status(SetQueueStatus(queue, 0, 0, ())) == Done()
+    queue = await world.make_queue("research")
+    why = QueueCondition("Active", False, "InvalidSpec", "spec.quota[cpu]: too odd")
+    assert await world.port.set_queue_status(SetQueueStatus(queue, 0, 0, (), conditions=(why,))) == Done()
     (condition,) = (await world.queue_status(queue))["conditions"]
-    assert (condition["type"], condition["message"]) == ("Active", "spec.quota[cpu]: too odd")
+    assert (condition["type"], condition["status"]) == ("Active", "False")
+    assert (condition["reason"], condition["message"]) == ("InvalidSpec", "spec.quota[cpu]: too odd")
 
 
 async def test_a_list_in_chunks_is_one_list(world: RealWorld, monkeypatch: pytest.MonkeyPatch) -> None:

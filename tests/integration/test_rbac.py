@@ -8,7 +8,6 @@ wherever that code makes a single request of that verb.
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -39,6 +38,7 @@ from taskjob.ports import Done, Launched, Written
 from taskjob_api.problems import Problem
 from taskjob_api.reviews import Caller, Reviews, Right
 from taskjob_cluster import Cluster
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 EPOCH = 1
@@ -145,7 +145,7 @@ async def a_launch_that_a_crash_interrupted(scene: Scene) -> None:
 
 
 async def list_of_pods(scene: Scene) -> None:
-    async for _ in pages(scene.http, "/api/v1/pods", "pods", JOB_UID):
+    async for _ in pages(scene.http, "/api/v1/pods", "pods", {"labelSelector": JOB_UID}):
         pass
 
 
@@ -163,6 +163,15 @@ async def a_pod_that_ended(scene: Scene) -> None:
 
 async def a_notice(scene: Scene) -> None:
     must_be(await scene.kube.announce(Notice(scene.job, "InvalidSpec", "spec.image is a list")), Done)
+
+
+async def list_of_nodes(scene: Scene) -> None:
+    async for _ in pages(scene.http, "/api/v1/nodes", "nodes"):
+        pass
+
+
+async def watch_of_nodes(scene: Scene) -> None:
+    await watch(scene, "/api/v1/nodes")
 
 
 async def a_log(scene: Scene) -> None:
@@ -220,6 +229,8 @@ TABLE: dict[Verb, tuple[Probe, str]] = {
     ("events", "create"): (a_notice, "kubectl describe shows no Events of a TaskJob: failed attempts, refused pods"),
     ("pods/log", "get"): (a_log, "no log is kept in history"),
     ("tokenreviews", "create"): (a_caller, "the API cannot ask why a job waits: explain answers 503"),
+    ("nodes", "list"): (list_of_nodes, "a TaskQueue with quotaFromNodes admits nothing, and says why"),
+    ("nodes", "watch"): (watch_of_nodes, "a node that comes or goes changes no quota until the next list"),
     ("leases", "get"): (the_lease_read, "no epoch: the operator ends at its start"),
     ("leases", "create"): (the_lease_made, "no epoch in a new installation: the operator ends at its start"),
     ("leases", "patch"): (the_lease_renewed, "no epoch: the operator ends at its start"),
@@ -308,7 +319,7 @@ async def test_without_the_verb_its_probe_fails(
 async def test_an_operator_of_named_namespaces_reads_queues_everywhere_and_nothing_else_anywhere_else(
     cluster: Cluster, home: str, namespace: str, tmp_path: Path
 ) -> None:
-    objects = of_the_operator(home, f"--set=namespaces={{{namespace}}}")
+    objects = of_the_operator(home, f"--set=namespaces={{{namespace}}},defaultQueue.create=false")
     everywhere = [("taskqueues", "list"), ("taskqueues", "watch"), ("tokenreviews", "create")]
     assert rights_of(of_kind(objects, "ClusterRole")) == everywhere
 
@@ -412,7 +423,7 @@ async def test_without_its_right_the_api_says_what_to_grant(
 def test_a_whole_operator_of_one_namespace_works_under_its_roles_and_leaves_the_others_alone(
     cluster: Cluster, home: str, namespace: str, tmp_path: Path, database_url: str
 ) -> None:
-    apply(cluster, of_the_operator(home, f"--set=namespaces={{{namespace}}}"))
+    apply(cluster, of_the_operator(home, f"--set=namespaces={{{namespace}}},defaultQueue.create=false"))
     kubeconfig = kubeconfig_of(cluster, home, OPERATOR, tmp_path / "kubeconfig")
     settings: dict[str, Any] = {"kubeconfig": str(kubeconfig), "lease_namespace": home, "lease_name": OPERATOR}
     settings["fence_account"] = OPERATOR
@@ -434,10 +445,3 @@ def test_a_whole_operator_of_one_namespace_works_under_its_roles_and_leaves_the_
 
 def phase(cluster: Cluster, namespace: str, name: str) -> str:
     return cluster.kubectl("-n", namespace, "get", "taskjob", name, "-o", "jsonpath={.status.phase}")
-
-
-def until(holds: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    give_up_at = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < give_up_at, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.1)

@@ -7,10 +7,13 @@ from datetime import datetime
 
 from prometheus_client import REGISTRY
 
-from builders import NOON, a_job, a_queue
+from builders import NOON, a_job, a_pod, a_queue, amounts
 from taskjob.control.mirror import Mirror
 from taskjob.control.queues import REPORT_SECONDS, QueueReporter
+from taskjob.core.capacity import Node, Occupant, Unknown
 from taskjob.core.decisions import SetQueueStatus
+from taskjob.core.model import PodUid, QuotaFromNodes
+from taskjob.core.phases import StopPolicy
 from taskjob.core.state import State
 
 
@@ -81,3 +84,67 @@ def test_figures_that_did_not_reach_the_api_server_are_told_again() -> None:
     desk._report.not_told(figures)
     assert desk.report() == [figures]
     assert desk.report() == []
+
+
+def conditions(told: SetQueueStatus) -> dict[str, tuple[bool, str]]:
+    return {each.type: (each.holds, each.reason) for each in told.conditions}
+
+
+def test_a_queue_says_whether_it_admits_and_whether_more_is_in_use_than_may_be() -> None:
+    desk = Desk()
+    desk.mirror.observe_queue(a_queue("figures", {"cpu": 2}))
+    job = a_job("a").in_queue("figures").asking(cpu=2).build()
+    desk.mirror.observe_job(job)
+    desk.mirror.observe_pod(a_pod(job).running().build())
+    (told,) = desk.report()
+    assert conditions(told) == {"Active": (True, "Ready"), "OverQuota": (False, "WithinQuota")}
+    assert (told.quota, told.usage) == ((("cpu", 2000),), (("cpu", 2000), ("pods", 1)))
+    desk.mirror.observe_queue(a_queue("figures", {"cpu": 1}, version=2))
+    (told,) = desk.report()
+    assert conditions(told)["OverQuota"] == (True, "UsageAboveQuota")
+    assert told.conditions[1].message.startswith("in use: cpu 2 of 1; ")
+
+
+def test_a_queue_that_is_held_says_so() -> None:
+    desk = Desk()
+    desk.mirror.observe_queue(a_queue("figures", stop_policy=StopPolicy.HOLD))
+    assert conditions(desk.report()[0])["Active"] == (False, "Held")
+
+
+def test_what_is_borrowed_is_not_over_the_quota_until_it_passes_the_limit() -> None:
+    desk = Desk()
+    lender = a_queue("lender", {"cpu": 4}, cohort="research")
+    desk.mirror.observe_queue(lender)
+    borrower = a_queue("figures", {"cpu": 1}, cohort="research", borrowing_limit=(("cpu", 1000),))
+    desk.mirror.observe_queue(borrower)
+    for name, over in (("a", False), ("b", False), ("c", True)):
+        job = a_job(name).in_queue("figures").build()
+        desk.mirror.observe_job(job)
+        desk.mirror.observe_pod(a_pod(job).running().build())
+        (told,) = [each for each in desk.report() if each.queue.name == "figures"]
+        assert conditions(told)["OverQuota"][0] is over
+    assert told.borrowed == (("cpu", 2000),)
+
+
+def test_a_queue_that_cannot_be_used_says_why() -> None:
+    desk = Desk()
+    desk.mirror.observe_queue(a_queue("figures", problem="spec.quota[cpu]: too odd"))
+    (told,) = desk.report()
+    assert conditions(told)["Active"] == (False, "InvalidSpec")
+    assert told.conditions[0].message == "spec.quota[cpu]: too odd"
+
+
+def test_a_quota_that_follows_the_nodes_is_reported_once_it_is_known_and_said_to_be_refused_before() -> None:
+    desk = Desk()
+    desk.mirror.observe_queue(a_queue("figures", quota_from_nodes=QuotaFromNodes(50)))
+    assert desk.mirror.surroundings_needed.is_set()
+    assert conditions(desk.report()[0])["Active"] == (False, "NodesNotListed")
+    desk.mirror.surroundings_unknown(Unknown.FORBIDDEN, "grant it")
+    desk.mirror.state.queues.follow_nodes()
+    assert conditions(desk.report()[0])["Active"] == (False, "QuotaFromNodesForbidden")
+    desk.mirror.replace_nodes(1, [Node("n1", frozenset(), amounts(cpu=4, pods=10))])
+    desk.mirror.replace_occupants(1, [Occupant(PodUid("p"), "n1", amounts(cpu=0.5))])
+    desk.mirror.surroundings_known()
+    desk.mirror.state.queues.follow_nodes()
+    (told,) = desk.report()
+    assert (conditions(told)["Active"], told.quota) == ((True, "Ready"), (("cpu", 1500), ("memory", 0), ("pods", 4)))

@@ -11,8 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskjob.core.decisions import QueueCondition, SetQueueStatus
 from taskjob.core.lifecycle import hold
-from taskjob.core.model import Dependency, Job, JobName, Queue, QueueName, Retry, RetryRule, Status
+from taskjob.core.model import (
+    Dependency,
+    Job,
+    JobName,
+    ObservedCondition,
+    Queue,
+    QueueName,
+    QuotaFromNodes,
+    Retry,
+    RetryRule,
+    Status,
+)
 from taskjob.core.phases import (
     Condition,
     FailureClass,
@@ -320,6 +332,29 @@ def test_no_queue_however_odd_makes_reading_fail(spec: Any, quota: Any) -> None:
         assert all(amount >= 0 for _, amount in queue.quota)
 
 
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ({"quotaFromNodes": []}, "spec.quotaFromNodes: a list is not an object"),
+        ({"quotaFromNodes": {"percent": "90"}}, 'spec.quotaFromNodes.percent: "90" is not an integer'),
+        ({"quotaFromNodes": {"percent": 101}}, "spec.quotaFromNodes.percent: 101 is more than 100"),
+        ({"quotaFromNodes": {"nodeSelector": {"a": 1}}}, "spec.quotaFromNodes.nodeSelector[a]: 1 is not a text"),
+        ({"quotaFromNodes": {}, "quota": {"cpu": 1}}, "spec.quotaFromNodes: stands beside spec.quota"),
+    ],
+)
+def test_a_quota_from_nodes_that_cannot_be_used_is_complained_of(spec: Any, problem: str) -> None:
+    assert (parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": spec}).problem or "").startswith(problem)
+
+
+def test_a_quota_from_nodes_is_read() -> None:
+    spec = {"quotaFromNodes": {"percent": 90, "nodeSelector": {"pool": "gpu"}}}
+    queue = parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": spec})
+    assert queue.quota_from_nodes == QuotaFromNodes(90, (("pool", "gpu"),))
+    assert parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {"quotaFromNodes": {}}}).quota_from_nodes == (
+        QuotaFromNodes(100)
+    )
+
+
 def test_a_queue_is_read_with_its_quota() -> None:
     queue = parse_queue(
         {
@@ -495,8 +530,9 @@ def test_an_endless_message_is_cut() -> None:
 
 
 def test_a_queues_status_shows_quantities_and_what_nobody_uses() -> None:
-    queue = Queue(QueueName("q"), 1, 4, (("cpu", 4000), ("pods", 10)))
-    patch = json.loads(queue_status_patch(queue, 3, 2, (("cpu", 1500), ("memory", 2**30)), NOON))
+    queue = Queue(QueueName("q"), 1, 4)
+    quota, usage = (("cpu", 4000), ("pods", 10)), (("cpu", 1500), ("memory", 2**30))
+    patch = json.loads(queue_status_patch(SetQueueStatus(queue, 3, 2, usage, quota), NOON))
     assert patch == [
         {
             "op": "add",
@@ -504,18 +540,30 @@ def test_a_queues_status_shows_quantities_and_what_nobody_uses() -> None:
             "value": {
                 "pending": 3,
                 "admitted": 2,
+                "quota": {"cpu": "4", "pods": "10"},
                 "usage": {"cpu": "1500m", "memory": "1Gi", "pods": "0"},
+                "borrowed": {},
+                "conditions": [],
                 "observedGeneration": 4,
             },
         }
     ]
 
 
-def test_a_queue_that_cannot_be_used_says_why() -> None:
-    queue = Queue(QueueName("q"), problem="spec.quota[cpu]: too odd")
-    (patch,) = json.loads(queue_status_patch(queue, 0, 0, (), NOON))
-    (condition,) = patch["value"]["conditions"]
-    assert (condition["type"], condition["status"], condition["message"]) == ("Active", "False", queue.problem)
+def test_a_queues_condition_keeps_its_instant_until_it_changes() -> None:
+    def since(queue: Queue, holds: bool, now: datetime) -> str:
+        told = SetQueueStatus(queue, 0, 0, (), conditions=(QueueCondition("Active", holds, "Ready"),))
+        (patch,) = json.loads(queue_status_patch(told, now))
+        written = patch["value"]["conditions"][0]
+        read = parse_queue({"metadata": {"name": "q", "uid": "u"}, "status": patch["value"]})
+        assert read.conditions == (("Active", holds, instant(written["lastTransitionTime"])),)
+        assert isinstance(written["lastTransitionTime"], str)
+        return written["lastTransitionTime"]
+
+    held = Queue(QueueName("q"), conditions=(ObservedCondition("Active", True, NOON),))
+    assert since(held, True, LATER) == rfc3339(NOON)
+    assert since(held, False, LATER) == rfc3339(LATER)
+    assert held == replace(held, conditions=()), "what was written into its status changes nothing about a queue"
 
 
 # ---------------------------------------------------------------- instants

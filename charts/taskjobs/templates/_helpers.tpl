@@ -148,6 +148,12 @@ terminationGracePeriodSeconds: {{ .of.terminationGracePeriodSeconds }}
 {{- end }}
 {{- end }}
 
+{{/* "true" where the operator may watch all nodes and pods. */}}
+{{- define "taskjobs.watchesCluster" -}}
+{{- $value := .Values.rbac.watchCluster }}
+{{- if or (eq $value "Always") (and (eq $value "Auto") (not .Values.namespaces)) }}true{{ end }}
+{{- end }}
+
 {{/* What makes an installation that cannot work fail at once. */}}
 {{- define "taskjobs.check" -}}
 {{- $given := 0 }}
@@ -159,5 +165,8 @@ terminationGracePeriodSeconds: {{ .of.terminationGracePeriodSeconds }}
 {{- end }}
 {{- if gt (int $given) 1 }}
 {{- fail "name one PostgreSQL only: database.existingSecret, database.url or postgresql.enabled" }}
+{{- end }}
+{{- if and .Values.defaultQueue.create (not .Values.defaultQueue.quota) (ne (include "taskjobs.watchesCluster" .) "true") }}
+{{- fail "the default queue follows the nodes, which this operator may not watch: set defaultQueue.quota, or rbac.watchCluster=Always, or defaultQueue.create=false" }}
 {{- end }}
 {{- end }}

@@ -13,9 +13,11 @@ kopf does not tell of TaskJobs that vanished while its watch was broken: `replac
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
+from taskjob.core.capacity import Node, Occupant, Unknown
 from taskjob.core.model import Job, Pod, PodUid, Queue, QueueName, Uid
 from taskjob.core.state import State
 from taskjob.ports import Clock
@@ -41,6 +43,7 @@ class Mirror:
         self.first_pods_version = -1  # pods at or below it may have ended before this process began
         self._departed_jobs: dict[Uid, None] = {}  # since the last list; older ones are below its floor
         self._departed_pods: dict[PodUid, None] = {}
+        self.surroundings_needed = asyncio.Event()  # some queue's quota follows the nodes
 
     @property
     def synced(self) -> bool:
@@ -143,6 +146,7 @@ class Mirror:
     def observe_queue(self, queue: Queue) -> None:
         """An event or a list showed this TaskQueue."""
         self.state.put_queue(queue)
+        self._look_around()
         self._wake()
 
     def forget_queue(self, name: QueueName) -> None:
@@ -161,7 +165,58 @@ class Mirror:
             if held.queue is not None and name not in listed and held.queue.version <= version:
                 self.state.drop_queue(name)
         self._queues_floor = version
+        self._look_around()
         self._wake()
+
+    def _look_around(self) -> None:
+        if self.state.queues.following:
+            self.surroundings_needed.set()
+
+    # ------------------------------------------------------------------ nodes, and the pods on them that are not ours
+    # One watch each tells of them, in its order: there is nothing older to be dropped.
+    def observe_node(self, node: Node) -> None:
+        """A node appeared or changed."""
+        self.state.queues.capacity.put_node(node)
+        self._surroundings_changed()
+
+    def forget_node(self, node: Node) -> None:
+        """A node was deleted."""
+        self.state.queues.capacity.drop_node(node.name)
+        self._surroundings_changed()
+
+    def replace_nodes(self, version: int, nodes: Iterable[Node]) -> None:
+        """All nodes."""
+        self.state.queues.capacity.replace_nodes(nodes)
+        self._surroundings_changed()
+
+    def observe_occupant(self, occupant: Occupant) -> None:
+        """A pod that is not ours is on a node."""
+        self.state.queues.capacity.put_occupant(occupant)
+        self._surroundings_changed()
+
+    def forget_occupant(self, occupant: Occupant) -> None:
+        """A pod that is not ours has ended or is gone."""
+        self.state.queues.capacity.drop_occupant(occupant.uid)
+        self._surroundings_changed()
+
+    def replace_occupants(self, version: int, occupants: Iterable[Occupant]) -> None:
+        """All pods on nodes that are not ours."""
+        self.state.queues.capacity.replace_occupants(occupants)
+        self._surroundings_changed()
+
+    def surroundings_known(self) -> None:
+        """Nodes and their pods have been listed."""
+        self.state.queues.capacity.is_known()
+        self._surroundings_changed()
+
+    def surroundings_unknown(self, unknown: Unknown, why: str) -> None:
+        """Nodes or their pods cannot be listed."""
+        self.state.queues.capacity.is_unknown(unknown, why)
+        self._surroundings_changed()
+
+    def _surroundings_changed(self) -> None:
+        if self.state.queues.capacity.changed:
+            self._wake()
 
     @staticmethod
     def _check(version: int, floor: int, what: str) -> None:

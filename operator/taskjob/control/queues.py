@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from taskjob import metrics
 from taskjob.control.mirror import Mirror
-from taskjob.core.decisions import SetQueueStatus
-from taskjob.core.model import QueueName
+from taskjob.core import amounts
+from taskjob.core.capacity import Capacity
+from taskjob.core.decisions import QueueCondition, SetQueueStatus
+from taskjob.core.model import Queue, QueueName
+from taskjob.core.phases import Reason, StopPolicy
+from taskjob.core.tracked import TrackedQueue
 from taskjob.ports import Clock
 
 REPORT_SECONDS = 2.0
@@ -40,20 +45,14 @@ class QueueReporter:
             if tracked.queue is None or not queues.serves(name):
                 continue
             there.add(name)
-            admitted = tracked.ledger.charges
-            figures = SetQueueStatus(
-                queue=tracked.queue,
-                pending=max(0, len(tracked.members) - admitted),
-                admitted=admitted,
-                usage=tuple(sorted(tracked.ledger.usage.items())),
-            )
+            figures = _figures(tracked.queue, tracked, queues.capacity)
             metrics.queue_jobs.labels(name, "pending").set(figures.pending)
-            metrics.queue_jobs.labels(name, "admitted").set(admitted)
+            metrics.queue_jobs.labels(name, "admitted").set(figures.admitted)
             before = self._reported.get(name)
-            if before is None or (before.pending, before.admitted, before.usage) != (
-                figures.pending,
-                figures.admitted,
-                figures.usage,
+            if (
+                before is None
+                or before.queue.generation != figures.queue.generation
+                or replace(before, queue=figures.queue) != figures
             ):
                 self._reported[name] = figures
                 news.append(figures)
@@ -62,3 +61,45 @@ class QueueReporter:
             for what in ("pending", "admitted"):
                 metrics.queue_jobs.remove(name, what)
         self._submit(news)
+
+
+def _figures(queue: Queue, tracked: TrackedQueue, capacity: Capacity) -> SetQueueStatus:
+    ledger = tracked.ledger
+    above = dict(sorted(ledger.borrowed().items()))
+    in_cohort = queue.cohort is not None
+    limits = dict(queue.borrowing_limit or ()) if in_cohort else dict.fromkeys(above, 0)
+    over = {resource: amount for resource, amount in above.items() if amount > limits.get(resource, amount)}
+    admitted = ledger.charges
+    return SetQueueStatus(
+        queue=queue,
+        pending=max(0, len(tracked.members) - admitted),
+        admitted=admitted,
+        usage=tuple(sorted(ledger.usage.items())),
+        quota=tuple(sorted(ledger.quota.items())),
+        borrowed=tuple(above.items()) if in_cohort else (),
+        conditions=(_active(queue, capacity), _over_quota(over, tracked)),
+    )
+
+
+def _active(queue: Queue, capacity: Capacity) -> QueueCondition:
+    """Whether the queue admits, and why not."""
+    if queue.problem is None and queue.stop_policy is StopPolicy.NONE:
+        return QueueCondition("Active", True, "Ready")
+    if queue.problem is None:
+        message = f"spec.stopPolicy is {queue.stop_policy}: nothing starts until it is None"
+        return QueueCondition("Active", False, "Held", message)
+    by_nodes = queue.quota_from_nodes is not None and queue.problem == capacity.why_unknown
+    reason = capacity.unknown if by_nodes and capacity.unknown is not None else Reason.INVALID_SPEC
+    return QueueCondition("Active", False, reason.value, queue.problem)
+
+
+def _over_quota(over: Mapping[str, int], tracked: TrackedQueue) -> QueueCondition:
+    """Whether more is in use than may be: the quota was lowered, or admission made a pod larger."""
+    if not over:
+        return QueueCondition("OverQuota", False, "WithinQuota")
+    ledger = tracked.ledger
+    parts = ", ".join(
+        f"{of} {amounts.show(of, ledger.usage[of])} of {amounts.show(of, ledger.quota[of])}" for of in over
+    )
+    message = f"in use: {parts}; nothing more is admitted until enough of it has ended"
+    return QueueCondition("OverQuota", True, "UsageAboveQuota", message)

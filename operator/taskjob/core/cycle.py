@@ -41,6 +41,7 @@ def plan(state: State, now: datetime, room: int) -> Plan:
     draft = Draft(state, now, entries=state.entries)
     state.entries = []
     _pass_time(state, now)
+    state.queues.follow_nodes()
     state.graph.look_for_cycles()
     _look(draft)
     admit(draft, room)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from taskjob.core.model import AttemptId, Entry, Job, Pod, Queue, Status, Uid
+from taskjob.core.model import Amounts, AttemptId, Entry, Job, Pod, Queue, Status, Uid
 
 
 class Urgency(IntEnum):
@@ -75,13 +75,26 @@ class RemoveJob:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueCondition:
+    """A condition of a TaskQueue: its type, whether it holds, why in a word and in a sentence that may be empty."""
+
+    type: str
+    holds: bool
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SetQueueStatus:
-    """Write a TaskQueue's figures; amounts as in `model.Amounts`."""
+    """Write a TaskQueue's figures."""
 
     queue: Queue
     pending: int
     admitted: int
-    usage: tuple[tuple[str, int], ...]
+    usage: Amounts
+    quota: Amounts = ()
+    borrowed: Amounts = ()
+    conditions: tuple[QueueCondition, ...] = ()
 
 
 Decision = Launch | SetStatus | EndPod | KeepLog | RemovePod | RemoveJob

@@ -265,12 +265,20 @@ class QuotaFromNodes:
     node_selector: Labels = ()
 
 
+class ObservedCondition(NamedTuple):
+    """A condition of a TaskQueue's status as last written: whether it holds, and since when."""
+
+    type: str
+    holds: bool
+    since: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
     """A TaskQueue. A resource that `quota` does not name is not limited.
 
     Limits of 0 and None mean: none. `quota` is what the spec says; what counts is the ledger's, which follows the nodes
-    where `quota_from_nodes` says so.
+    where `quota_from_nodes` says so (`queues.Queues.follow_nodes`).
     """
 
     name: QueueName
@@ -294,6 +302,8 @@ class Queue:
     namespace_selector: Selector = ()
     controller: str = DEFAULT_CONTROLLER  # the installation that serves it
     problem: str | None = None  # why its spec cannot be used; its jobs wait
+    # of its status; what was written there changes nothing about the queue
+    conditions: tuple[ObservedCondition, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,35 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from heapq import heappop, heappush
+from typing import Final
 
+from taskjob.core.capacity import Capacity, Occupant
 from taskjob.core.line import Line, fits
-from taskjob.core.model import DEFAULT_CONTROLLER, Amounts, AttemptId, CohortName, Job, Namespace, Queue, QueueName, Uid
+from taskjob.core.model import (
+    DEFAULT_CONTROLLER,
+    Amounts,
+    AttemptId,
+    CohortName,
+    Job,
+    Namespace,
+    Queue,
+    QueueName,
+    QuotaFromNodes,
+    Uid,
+)
 from taskjob.core.ordering import AdmissionKey, admission_key
 from taskjob.core.selectors import matches
 from taskjob.core.tracked import SECOND, Claim, TrackedCohort, TrackedJob, TrackedPod, TrackedQueue
+
+ON_EVERY_NODE: Final = ("cpu", "memory", "pods")
 
 
 class Queues:
     """Queues by name, be there a TaskQueue or not, their cohorts, and the charges of attempts.
 
     Reads `jobs`, marks in `dirty_jobs` whom a change concerns, and in `dirty` the queues that admission has to look at.
-    `controller` names this installation: it acts for the queues that name it.
+    `controller` names this installation: it acts for the queues that name it. Quotas that follow the nodes are those of
+    `capacity` as of the last `follow_nodes`.
     """
 
     __slots__ = (
@@ -32,9 +48,11 @@ class Queues:
         "_namespaces",
         "_wakes",
         "by_name",
+        "capacity",
         "charges",
         "cohorts",
         "dirty",
+        "following",
     )
 
     def __init__(
@@ -49,6 +67,8 @@ class Queues:
         self.cohorts: dict[CohortName, TrackedCohort] = {}
         self.charges: dict[AttemptId, tuple[QueueName, Amounts]] = {}
         self.dirty: dict[QueueName, None] = {}
+        self.capacity = Capacity()
+        self.following: dict[QueueName, Queue] = {}  # the TaskQueues whose quota follows the nodes, as they were put
 
     def take_dirty(self) -> dict[QueueName, None]:
         """The queues that something happened to since the last call, in that order."""
@@ -104,10 +124,32 @@ class Queues:
         before = tracked.queue
         if before is not None and before.version > queue.version:
             return
+        if queue.quota_from_nodes is not None:
+            self.following[queue.name] = queue
+        else:
+            self.following.pop(queue.name, None)
+        self._put(tracked, queue)
+
+    def follow_nodes(self) -> None:
+        """Bring the quotas that follow the nodes up to date."""
+        if self.capacity.changed:
+            self.capacity.changed = False
+            for name, queue in self.following.items():
+                self._put(self.by_name[name], queue)
+
+    def _put(self, tracked: TrackedQueue, queue: Queue) -> None:
+        before = tracked.queue
+        if queue.quota_from_nodes is not None and queue.problem is None and self.capacity.unknown is not None:
+            queue = replace(queue, problem=self.capacity.why_unknown)
         tracked.queue = queue
+        quota: Amounts | Mapping[str, int] = queue.quota
+        if queue.quota_from_nodes is not None:
+            quota = self._quota_from_nodes(tracked, queue.quota_from_nodes) if queue.problem is None else {}
         if before is not None and replace(before, version=0) == replace(queue, version=0):
+            if queue.quota_from_nodes is not None and tracked.ledger.quota != quota:
+                self._agree(queue.name, tracked, quota)
             return
-        self._agree(queue.name, tracked, queue.quota if queue.quota_from_nodes is None else tracked.ledger.quota)
+        self._agree(queue.name, tracked, quota)
         kept = before is not None and _line_of(before) == _line_of(queue)
         if kept:  # the line stays as it is; only what it is told may be something else
             for row in tracked.line.rows.values():
@@ -116,17 +158,23 @@ class Queues:
         else:
             self._line_up_again(queue.name, tracked)
 
-    def set_quota(self, name: QueueName, quota: Mapping[str, int]) -> None:
-        """A quota that follows the nodes is this now."""
-        tracked = self.by_name.get(name)
-        if tracked is not None and tracked.ledger.quota != quota:
-            self._agree(name, tracked, quota)
+    def _quota_from_nodes(self, tracked: TrackedQueue, of: QuotaFromNodes) -> dict[str, int]:
+        """What the nodes give now. What none of them has and somebody asks for is not to be had: 0, not unlimited."""
+        asked = (resource for request in tracked.line.rows for resource, _ in request)
+        return dict.fromkeys(asked, 0) | dict.fromkeys(ON_EVERY_NODE, 0) | dict(self.capacity.quota(of))
+
+    def _limit_what_nodes_lack(self, name: QueueName, tracked: TrackedQueue, request: Amounts) -> None:
+        if name in self.following and tracked.queue is not None and tracked.queue.problem is None:
+            lacking = [resource for resource, _ in request if resource not in tracked.ledger.quota]
+            if lacking:
+                self._agree(name, tracked, {**tracked.ledger.quota, **dict.fromkeys(lacking, 0)})
 
     def drop(self, name: QueueName) -> None:
         """A TaskQueue is gone: what runs goes on, what waits is told."""
         tracked = self.by_name.get(name)
         if tracked is not None and tracked.queue is not None:
             tracked.queue = None
+            self.following.pop(name, None)
             self._agree(name, tracked, {})
             self._line_up_again(name, tracked)
             self._forget_if_empty(name)
@@ -229,6 +277,10 @@ class Queues:
     def settle(self, tracked: TrackedPod) -> None:
         """A live pod is charged as it was created, one that is ended or gone is not."""
         pod = tracked.pod
+        if tracked.live and pod.node is not None and not self.serves(pod.queue):
+            self.capacity.put_occupant(Occupant(pod.uid, pod.node, pod.request, labelled=True))
+        else:
+            self.capacity.drop_occupant(pod.uid)
         if not tracked.live:
             self.release(pod.attempt)
             return
@@ -283,6 +335,7 @@ class Queues:
         if not self.takes(queue, job.namespace):
             self.unqueue(tracked)
         elif tracked.place is None:
+            self._limit_what_nodes_lack(job.queue, queue, job.request)
             tracked.place = self.order_of(job)
             queue.line.add(tracked.place, job.request)
         queue.unexplained[job.uid] = None

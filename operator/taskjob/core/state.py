@@ -234,11 +234,21 @@ class State:
     # -------------------------------------------------------------- observations: queues
     def put_queue(self, queue: Queue) -> None:
         """A TaskQueue as it now is. All that waits in it is looked at again."""
+        served = self.queues.serves(queue.name)
         self.queues.put(queue)
+        self._settle_if(self.queues.serves(queue.name) is not served, queue.name)
 
     def drop_queue(self, name: QueueName) -> None:
         """A TaskQueue is gone: what runs goes on, what waits is told."""
+        served = self.queues.serves(name)
         self.queues.drop(name)
+        self._settle_if(self.queues.serves(name) is not served, name)
+
+    def _settle_if(self, changed_hands: bool, name: QueueName) -> None:
+        if changed_hands:
+            for tracked in self.pods.values():
+                if tracked.pod.queue == name:
+                    self.queues.settle(tracked)
 
     def put_namespace(self, name: Namespace, labels: Mapping[str, str]) -> None:
         """A namespace as it now is: queues may choose by its labels."""

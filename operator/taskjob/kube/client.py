@@ -271,9 +271,7 @@ class KubeClient:
                 verb="patch",
                 resource="taskqueues/status",
                 query={"fieldManager": FIELD_MANAGER},
-                body=queue_status_patch(
-                    decision.queue, decision.pending, decision.admitted, decision.usage, self.http.clock.now()
-                ),
+                body=queue_status_patch(decision, self.http.clock.now()),
                 content_type=JSON_PATCH,
             )
         except NoAnswerError as error:

@@ -1,9 +1,11 @@
-"""The watch of our pods: list, then follow, and list anew when the server no longer knows where we were.
+"""A watch of our own: list, then follow, and list anew when the server no longer knows where we were.
 
 Pods are many, so they do not come through kopf: typed decoding of the needed fields makes an event cost some
 microseconds. What is seen goes to plain callbacks, in the order of the watch; which observation is news is the
 mirror's to decide. One bad object is told in the log and left out; only cancellation ends the watch, and what a
 callback raises.
+
+`Informer` follows any kind, `PodInformer` the pods that carry our label; `taskjob.kube.surroundings` has the others.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
-from typing import Final, NoReturn, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -35,7 +38,7 @@ _STEADY_SECONDS: Final = 5.0  # a watch that lived this long was a good one
 
 
 class PodSink(Protocol):
-    """Who is told of pods. All are called in the event loop and must not block."""
+    """Who is told of our pods. All are called in the event loop and must not block."""
 
     def replace_pods(self, version: int, pods: Sequence[Pod]) -> object:
         """A complete list as of that resourceVersion: what it does not hold is gone."""
@@ -47,9 +50,52 @@ class PodSink(Protocol):
         """A pod was deleted; this is how it was last."""
 
 
-class _Event(msgspec.Struct, frozen=True):
+class _WithVersion(Protocol):
+    @property
+    def resource_version(self) -> str: ...
+
+
+class Shaped(Protocol):
+    """An object as decoded: whatever is needed of it, and its metadata's resourceVersion."""
+
+    @property
+    def metadata(self) -> _WithVersion:
+        """The needed part of its metadata."""
+
+
+_Shape = TypeVar("_Shape", bound=Shaped)
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Generic[_Value]):
+    """Who is told: of a complete list as of a resourceVersion, of one object, of one that was deleted."""
+
+    replace: Callable[[int, Sequence[_Value]], object]
+    observe: Callable[[_Value], object]
+    forget: Callable[[_Value], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[_Shape, _Value]):
+    """What is followed, and how an object of it is read. `parse` raises `UnusableObjectError`."""
+
+    resource: str
+    shape: type[_Shape]
+    parse: Callable[[bytes | _Shape], _Value]
+    label_selector: str | None = None
+    field_selector: str | None = None
+
+    @property
+    def selectors(self) -> dict[str, str]:
+        """As query parameters."""
+        given = {"labelSelector": self.label_selector, "fieldSelector": self.field_selector}
+        return {name: selector for name, selector in given.items() if selector is not None}
+
+
+class _Event(msgspec.Struct, Generic[_Shape], frozen=True):
     type: str
-    object: PodObject
+    object: _Shape
 
 
 class _RawEvent(msgspec.Struct, frozen=True):
@@ -65,13 +111,10 @@ class _Object(msgspec.Struct, frozen=True):
     metadata: _Versioned = _Versioned()
 
 
-_decode_event = msgspec.json.Decoder(_Event).decode
 _decode_raw_event = msgspec.json.Decoder(_RawEvent).decode
 _decode_status = msgspec.json.Decoder(ServerStatus).decode
 _decode_version = msgspec.json.Decoder(_Object).decode
-_counted = {
-    kind: metrics.watch_events.labels("pods", kind) for kind in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR")
-}
+_TYPES: Final = ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR")
 
 
 class ExpiredError(Exception):
@@ -86,16 +129,18 @@ class BrokenError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-class PodInformer:
-    """Follows the pods that carry our label, in the given namespaces or in all."""
+class Informer(Generic[_Shape, _Value]):
+    """Follows the objects of one kind under one path, or under several that make one list together."""
 
-    def __init__(self, http: KubeHttp, sink: PodSink, namespaces: Sequence[str] = ()) -> None:
+    def __init__(self, http: KubeHttp, kind: Kind[_Shape, _Value], told: Told[_Value], paths: Sequence[str]) -> None:
         self._http = http
-        self._sink = sink
-        self._paths = tuple(f"/api/v1/namespaces/{name}/pods" for name in namespaces) or ("/api/v1/pods",)
+        self._kind = kind
+        self._told = told
+        self._paths = tuple(paths)
         self._active_at = dict.fromkeys(self._paths, http.clock.elapsed())
         self._synced = asyncio.Event()
         self._listing = asyncio.Lock()
+        self.on_failure: Callable[[ListError], object] | None = None  # told of each list that could not be read
 
     @property
     def silent_seconds(self) -> float:
@@ -122,6 +167,8 @@ class PodInformer:
             try:
                 versions = await self._list()
             except ListError as error:
+                if self.on_failure is not None:
+                    self.on_failure(error)
                 await backoff.wait(f"{error}")
                 continue
             backoff = _Backoff() if backoff.steady else backoff
@@ -131,7 +178,7 @@ class PodInformer:
                     for path, version in versions.items():
                         watches.create_task(self._follow(path, version), name=f"watch {path}")
             except* ExpiredError as expired:
-                await backoff.wait(f"pods are listed anew: {expired.exceptions[0]}")
+                await backoff.wait(f"{self._kind.resource} are listed anew: {expired.exceptions[0]}")
 
     async def _list(self) -> dict[str, int]:
         async with self._listing:  # one after the other, so that a later list is never older
@@ -139,24 +186,25 @@ class PodInformer:
 
     async def _list_alone(self) -> dict[str, int]:
         versions: dict[str, int] = {}
-        found: list[Pod] = []
+        found: list[_Value] = []
+        kind = self._kind
         for path in self._paths:
-            async for version, items in pages(self._http, path, "pods", JOB_UID):
+            async for version, items in pages(self._http, path, kind.resource, kind.selectors):
                 versions[path] = version
                 for item in items:
                     try:
-                        found.append(parse_pod(bytes(item)))
+                        found.append(kind.parse(bytes(item)))
                     except UnusableObjectError as error:
-                        tell_unusable("pods", error)
+                        tell_unusable(kind.resource, error)
             self._active_at[path] = self._http.clock.elapsed()
-        # Of several lists the least version: a pod younger than that may merely have been listed too early.
-        self._sink.replace_pods(min(versions.values()), found)
+        # Of several lists the least version: an object younger than that may merely have been listed too early.
+        self._told.replace(min(versions.values()), found)
         self._synced.set()
         return versions
 
     async def _follow(self, path: str, version: int) -> NoReturn:
         """Watch from a version on, again and again. Raises `ExpiredError`."""
-        watch, backoff = _Watch(self._sink, version), _Backoff()
+        watch, backoff = _Watch(self._kind, self._told, version), _Backoff()
         while True:
             why, wait_seconds, before = "it ended", None, watch.version
             try:
@@ -164,9 +212,9 @@ class PodInformer:
             except (NoAnswerError, BrokenError) as error:
                 why = str(error)
                 wait_seconds = error.retry_after_seconds if isinstance(error, BrokenError) else None
-                metrics.watch_restarts.labels("pods", "Broken").inc()
+                metrics.watch_restarts.labels(self._kind.resource, "Broken").inc()
             except ExpiredError:
-                metrics.watch_restarts.labels("pods", "Expired").inc()
+                metrics.watch_restarts.labels(self._kind.resource, "Expired").inc()
                 raise
             # In a burst the API server ends each watch whose reader falls behind for some milliseconds. One that
             # brought something did well: waiting longer each time would leave us blind when most happens.
@@ -174,23 +222,24 @@ class PodInformer:
                 backoff = _Backoff()
             await backoff.wait(f"the watch of {path} begins anew: {why}", wait_seconds)
 
-    async def _watch(self, path: str, watch: _Watch) -> None:
+    async def _watch(self, path: str, watch: _Watch[_Shape, _Value]) -> None:
         """One watch, to its end. Raises `ExpiredError`, `BrokenError`, `NoAnswerError`."""
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": str(watch.version),
-            "labelSelector": JOB_UID,
+            **self._kind.selectors,
             "timeoutSeconds": str(int(_WATCH_SECONDS * random.uniform(0.8, 1))),  # noqa: S311  # spreads reconnects
         }
         async with self._http.stream(
-            path, verb="watch", resource="pods", query=query, silence_seconds=_SILENCE_SECONDS
+            path, verb="watch", resource=self._kind.resource, query=query, silence_seconds=_SILENCE_SECONDS
         ) as response:
             if response.status != 200:
                 reply = await read_reply(response)
-                if reply.code in (401, 403, 429, 500, 502, 503):
+                if reply.code in (401, 429, 500, 502, 503):
                     raise BrokenError(reply.message, reply.retry_after_seconds)
-                # 410; 504 is also said of a version from the future: the cluster's store was restored.
+                # 410; 504 is also said of a version from the future: the cluster's store was restored. 403: the list
+                # will tell whether that is forbidden, too.
                 raise ExpiredError(reply.message)
             rest = b""
             async for piece in response.content.iter_any():
@@ -201,34 +250,50 @@ class PodInformer:
                         watch.take(line)
 
 
-class _Watch:
+OUR_PODS: Final = Kind("pods", PodObject, parse_pod, label_selector=JOB_UID)
+
+
+class PodInformer(Informer[PodObject, Pod]):
+    """Follows the pods that carry our label, in the given namespaces or in all."""
+
+    def __init__(self, http: KubeHttp, sink: PodSink, namespaces: Sequence[str] = ()) -> None:
+        paths = [f"/api/v1/namespaces/{name}/pods" for name in namespaces] or ["/api/v1/pods"]
+        super().__init__(http, OUR_PODS, Told(sink.replace_pods, sink.observe_pod, sink.forget_pod), paths)
+
+
+class _Watch(Generic[_Shape, _Value]):
     """Where a watch stands, and what its lines mean."""
 
-    __slots__ = ("_sink", "version")
+    __slots__ = ("_counted", "_decode_event", "_kind", "_told", "version")
 
-    def __init__(self, sink: PodSink, version: int) -> None:
-        self._sink = sink
+    def __init__(self, kind: Kind[_Shape, _Value], told: Told[_Value], version: int) -> None:
+        self._kind = kind
+        self._told = told
+        # Any: a type made of a variable is none to the type checker.
+        shape: Any = kind.shape
+        self._decode_event: Callable[[bytes], _Event[_Shape]] = msgspec.json.Decoder(_Event[shape]).decode
+        self._counted = {each: metrics.watch_events.labels(kind.resource, each) for each in _TYPES}
         self.version = version
 
     def take(self, line: bytes) -> None:
         """One event. Raises `ExpiredError`, `BrokenError`."""
         try:
-            event = _decode_event(line)
+            event = self._decode_event(line)
             kind, version = event.type, event.object.metadata.resource_version
         except (msgspec.DecodeError, UnicodeDecodeError):
             self._take_odd(line)
             return
         if kind == "ERROR":
             self._fail(line)
-        if kind not in _counted:
+        if kind not in self._counted:
             raise BrokenError(f"an event of the unknown type {kind}")
-        _counted[kind].inc()
+        self._counted[kind].inc()
         if kind != "BOOKMARK":
             self._tell(kind, event.object)
         self.version = whole(version) or self.version
 
     def _take_odd(self, line: bytes) -> None:
-        """An event whose object does not have a pod's shape: a Status, or a pod that cannot be read."""
+        """An event whose object does not have the kind's shape: a Status, or an object that cannot be read."""
         try:
             event = _decode_raw_event(line)
             if event.type == "ERROR":
@@ -240,22 +305,22 @@ class _Watch:
         self.version = version or self.version
 
     def _fail(self, line: bytes) -> NoReturn:
-        _counted["ERROR"].inc()
+        self._counted["ERROR"].inc()
         status = _decode_status(_decode_raw_event(line).object)
         if status.code == 410:
             raise ExpiredError(status.message)
         raise BrokenError(status.message or "an ERROR event without a message")
 
-    def _tell(self, kind: str, raw: bytes | PodObject) -> None:
+    def _tell(self, kind: str, raw: bytes | _Shape) -> None:
         try:
-            pod = parse_pod(raw)
+            value = self._kind.parse(raw)
         except UnusableObjectError as error:
-            tell_unusable("pods", error)
+            tell_unusable(self._kind.resource, error)
             return
         if kind == "DELETED":
-            self._sink.forget_pod(pod)
+            self._told.forget(value)
         else:
-            self._sink.observe_pod(pod)
+            self._told.observe(value)
 
 
 class _Backoff:

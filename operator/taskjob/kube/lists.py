@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -24,7 +24,11 @@ _Parsed = TypeVar("_Parsed")
 
 
 class ListError(Exception):
-    """A list could not be read to its end; the message says why. Ask again."""
+    """A list could not be read to its end; the message says why. Ask again. `code` is the HTTP status, 0: none came."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ListMeta(msgspec.Struct, frozen=True, rename="camel"):
@@ -57,15 +61,13 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 async def pages(
-    http: KubeHttp, path: str, resource: str, label_selector: str | None = None
+    http: KubeHttp, path: str, resource: str, selectors: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[int, Sequence[msgspec.Raw]]]:
     """The chunks of one list, each with the list's resourceVersion, the same for all. Raises `ListError`.
 
     A list that takes longer than the server keeps its old state (410) ends in an error: begin anew.
     """
-    query = {"limit": str(CHUNK)}
-    if label_selector is not None:
-        query["labelSelector"] = label_selector
+    query = {"limit": str(CHUNK), **(selectors or {})}
     while True:
         try:
             reply = await http.request(
@@ -73,7 +75,7 @@ async def pages(
             )
             if not reply.ok:
                 hint = "; are the CRDs installed?" if reply.code == 404 else ""
-                raise ListError(f"{resource} cannot be listed: {reply.message}{hint}")
+                raise ListError(f"{resource} cannot be listed: {reply.message}{hint}", reply.code)
             page = _decode_page(reply.body)
         except (NoAnswerError, msgspec.DecodeError) as error:
             raise ListError(f"{resource} cannot be listed: {error}") from error

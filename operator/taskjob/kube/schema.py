@@ -7,23 +7,25 @@ never raises on odd content: it gives a value with `problem` set, a sentence tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 from taskjob.core import amounts
+from taskjob.core.decisions import SetQueueStatus
 from taskjob.core.model import (
     DEFAULT_CONTROLLER,
-    Amounts,
     Concurrency,
     Dependency,
     Job,
     JobName,
     Namespace,
+    ObservedCondition,
     Queue,
     QueueName,
+    QuotaFromNodes,
     Retry,
     RetryRule,
     Status,
@@ -146,10 +148,14 @@ def parse_queue(obj: Object) -> Queue:
         except amounts.QuantityError as error:
             read.complain(f"spec.quota[{resource}]", str(error))
     preemption = read.mapping(spec, "preemption", "spec.")
+    from_nodes = _quota_from_nodes(spec, read) if spec.get("quotaFromNodes") is not None else None
+    if from_nodes is not None and quota:
+        read.complain("spec.quotaFromNodes", "stands beside spec.quota: say the quota in one way")
     return Queue(
         name=QueueName(name),
         version=whole(meta.get("resourceVersion")),
         generation=whole(meta.get("generation")),
+        quota_from_nodes=from_nodes,
         controller=read.text(spec, "controllerName", "spec.", DEFAULT_CONTROLLER),
         quota=amounts.amounts(quota),
         preemption_within_queue=read.choice(preemption, "withinQueue", "spec.preemption.", Preempt.NEVER),
@@ -157,7 +163,35 @@ def parse_queue(obj: Object) -> Queue:
         min_runtime_seconds=read.integer(preemption, "minRuntimeSeconds", "spec.preemption.", 60),
         stop_policy=read.choice(spec, "stopPolicy", "spec.", StopPolicy.NONE),
         problem=read.problem,
+        conditions=_conditions_of(read.mapping(obj, "status", "")),
     )
+
+
+def _conditions_of(status: Object) -> tuple[ObservedCondition, ...]:
+    found = status.get("conditions")
+    seen = []
+    for each in found if isinstance(found, list) else ():
+        kind, since = (
+            (each.get("type"), instant(each.get("lastTransitionTime"))) if isinstance(each, dict) else (0, None)
+        )
+        if isinstance(kind, str) and since is not None:
+            seen.append(ObservedCondition(kind, each.get("status") == "True", since))
+    return tuple(seen)
+
+
+def _quota_from_nodes(spec: Object, read: Reader) -> QuotaFromNodes:
+    where = "spec.quotaFromNodes."
+    of = read.mapping(spec, "quotaFromNodes", "spec.")
+    percent = read.integer(of, "percent", where, 100, 1)
+    if percent > 100:
+        read.complain(where + "percent", f"{percent} is more than 100")
+    labels: dict[str, str] = {}
+    for key, value in read.mapping(of, "nodeSelector", where).items():
+        if isinstance(value, str):
+            labels[key] = value
+        else:
+            read.complain(f"{where}nodeSelector[{key}]", f"{shown(value)} is not a text")
+    return QuotaFromNodes(min(percent, 100), tuple(sorted(labels.items())))
 
 
 def _identity(obj: Object) -> tuple[str, str, str, Object]:
@@ -366,28 +400,35 @@ def _conditions(job: Job, status: Status, message: str) -> list[dict[str, object
     return conditions
 
 
-def queue_status_patch(queue: Queue, pending: int, admitted: int, usage: Amounts, now: datetime) -> bytes:
+def queue_status_patch(decision: SetQueueStatus, now: datetime) -> bytes:
     """A JSON patch that replaces a TaskQueue's status, so that figures of resources no longer used go away.
 
-    A resource of the quota that nobody uses is shown as 0. A queue that cannot be used says why in a condition
-    `Active`, which is False since `now`.
+    A resource of the quota that nobody uses is shown as 0. A condition keeps the instant since which it is as it is.
     """
-    used = dict.fromkeys((resource for resource, _ in queue.quota), 0) | dict(usage)
+    queue = decision.queue
+    used = dict.fromkeys((resource for resource, _ in decision.quota), 0) | dict(decision.usage)
+    since = {(each.type, each.holds): each.since for each in queue.conditions}
     status: dict[str, object] = {
-        "pending": pending,
-        "admitted": admitted,
-        "usage": {resource: amounts.show(resource, amount) for resource, amount in used.items()},
-        "observedGeneration": queue.generation,
-    }
-    if queue.problem is not None:
-        status["conditions"] = [
+        "pending": decision.pending,
+        "admitted": decision.admitted,
+        "quota": _quantities(decision.quota),
+        "usage": _quantities(used.items()),
+        "borrowed": _quantities(decision.borrowed),
+        "conditions": [
             {
-                "type": "Active",
-                "status": "False",
-                "lastTransitionTime": rfc3339(now),
-                "reason": Reason.INVALID_SPEC.value,
-                "message": cut(queue.problem),
+                "type": each.type,
+                "status": "True" if each.holds else "False",
+                "lastTransitionTime": rfc3339(since.get((each.type, each.holds), now)),
+                "reason": each.reason,
+                "message": cut(each.message),
                 "observedGeneration": queue.generation,
             }
-        ]
+            for each in decision.conditions
+        ],
+        "observedGeneration": queue.generation,
+    }
     return _encode([{"op": "add", "path": "/status", "value": status}])
+
+
+def _quantities(of: Iterable[tuple[str, int]]) -> dict[str, str]:
+    return {resource: amounts.show(resource, amount) for resource, amount in of}

@@ -5,9 +5,20 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator, StrictBool, StrictInt
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+)
 from pydantic import WithJsonSchema as Shown
 from pydantic.alias_generators import to_camel
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from taskjob.resources.pod_template import QUANTITY_PATTERN
 from taskjob.resources.words import (
@@ -59,12 +70,23 @@ def _check_amounts(amounts: dict[str, Any]) -> dict[str, Any]:
     return amounts
 
 
+def _check_label_keys(labels: dict[str, Any]) -> dict[str, Any]:
+    for key in labels:
+        if not 1 <= len(key) <= 317:
+            raise ValueError(f"{key!r} is not the key of a label")
+    return labels
+
+
 Amounts = Annotated[dict[str, Quantity], Field(max_length=64), AfterValidator(_check_amounts)]
 """Amounts by the name of the resource."""
 
 JobName = Annotated[str, Field(min_length=1, max_length=NAME_MAX, pattern=DNS_SUBDOMAIN)]
 QueueName = Annotated[str, Field(min_length=1, max_length=QUEUE_NAME_MAX, pattern=DNS_SUBDOMAIN)]
 ControllerName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
+NodeLabels = Annotated[
+    dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=64), AfterValidator(_check_label_keys)
+]
+"""Labels that a node must have, by key."""
 Switch = StrictBool
 Count = Annotated[StrictInt, Field(ge=0, le=INT32_MAX)]
 Generation = Annotated[StrictInt, Field(ge=0)]
@@ -112,3 +134,14 @@ class Metadata(BaseModel):
     namespace: str | None = Field(None, description="The namespace; absent: that of the request.")
     labels: dict[str, str] | None = Field(None, description="Labels, for selection.")
     annotations: dict[str, str] | None = Field(None, description="Annotations.")
+
+
+def wrong_at(where: tuple[str | int, ...], message: str) -> InitErrorDetails:
+    """An error of ours, with the path of its field below the model's."""
+    return InitErrorDetails(type=PydanticCustomError("rule", "{message}", {"message": message}), loc=where, input=None)
+
+
+def raise_wrong(model: Part, wrong: list[InitErrorDetails]) -> None:
+    """Raise what is wrong, if anything, so that each error keeps its own path below the model's."""
+    if wrong:
+        raise ValidationError.from_exception_data(type(model).__name__, wrong)

@@ -80,12 +80,16 @@ def taskqueue_crd() -> dict[str, Any]:
     columns = [
         _column("Pending", ".status.pending", "How many jobs wait in the queue.", type="integer"),
         _column("Admitted", ".status.admitted", "How many jobs of the queue have a pod.", type="integer"),
-        _column("CPU", ".spec.quota.cpu", "The quota of CPU."),
-        _column("Memory", ".spec.quota.memory", "The quota of memory."),
+        _column("CPU used", ".status.usage.cpu", "What the queue's pods request of CPU."),
+        _column("of CPU", ".status.quota.cpu", "The quota of CPU."),
+        _column("Memory used", ".status.usage.memory", "What the queue's pods request of memory."),
+        _column("of memory", ".status.quota.memory", "The quota of memory."),
+        _column("Active", '.status.conditions[?(@.type=="Active")].status', "Whether the queue admits."),
         _column("Age", ".metadata.creationTimestamp", "Time since the queue was created.", type="date"),
-        _column("CPU used", ".status.usage.cpu", "What the queue's pods request of CPU.", priority=1),
-        _column("Memory used", ".status.usage.memory", "What the queue's pods request of memory.", priority=1),
-        _column("Pods", ".spec.quota.pods", "The quota of pods.", priority=1),
+        _column("Pods used", ".status.usage.pods", "How many pods the queue has.", priority=1),
+        _column("of pods", ".status.quota.pods", "The quota of pods.", priority=1),
+        _column("Over quota", '.status.conditions[?(@.type=="OverQuota")].status', "Whether use is above.", priority=1),
+        _column("Why", '.status.conditions[?(@.type=="Active")].reason', "Why it admits, or does not.", priority=1),
     ]
     names = {"kind": TASKQUEUE, "plural": TASKQUEUES, "shortNames": ["tjq"]}
     return _crd(names, "Cluster", schema, columns)

@@ -18,6 +18,7 @@ from taskjob.resources.taskjob import (
     ONE_POD,
     RESTART_NEVER,
 )
+from taskjob.resources.taskqueue import ONE_QUOTA
 from taskjob.resources.words import NAME_MAX, QUEUE_NAME_MAX, TERMINAL_PHASES, Phase
 
 Path = tuple[str, ...]
@@ -138,6 +139,12 @@ def taskqueue_rules() -> Iterator[Rule]:
         "self == oldSelf",
         "cannot change, since two installations would act on the same jobs: make a new TaskQueue",
         at=("spec", "controllerName"),
+    )
+    yield Rule(
+        "!has(self.quotaFromNodes) || !has(self.quota) || size(self.quota) == 0",
+        ONE_QUOTA,
+        at=("spec",),
+        field=".quotaFromNodes",
     )
     yield Rule(
         f"size(self.metadata.name) <= {QUEUE_NAME_MAX}",

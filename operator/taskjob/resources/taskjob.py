@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, StrictInt, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, StrictInt, model_validator
+from pydantic_core import InitErrorDetails
 
 from taskjob.resources.fields import (
     Amounts,
@@ -24,6 +24,8 @@ from taskjob.resources.fields import (
     Reason,
     Seconds,
     Switch,
+    raise_wrong,
+    wrong_at,
 )
 from taskjob.resources.words import (
     API_VERSION,
@@ -132,7 +134,7 @@ class ExitCodes(Part):
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if (self.in_ is None) == (self.not_in is None):
-            _raise(self, [_wrong((), EITHER_IN_OR_NOT_IN)])
+            raise_wrong(self, [wrong_at((), EITHER_IN_OR_NOT_IN)])
         return self
 
 
@@ -269,15 +271,15 @@ class TaskJobSpec(Part):
         """The rules of one spec, as the API server has them too, each with the path of its field."""
         wrong: list[InitErrorDetails] = []
         if (self.template is None) == (self.image is None):
-            wrong.append(_wrong((), ONE_POD))
+            wrong.append(wrong_at((), ONE_POD))
         if self.template is not None:
             for field in ("command", "args", "env", "resources"):
                 if getattr(self, field) is not None:
-                    wrong.append(_wrong((field,), NOT_BESIDE_TEMPLATE))
+                    wrong.append(wrong_at((field,), NOT_BESIDE_TEMPLATE))
             pod = self.template.get("spec")
             if isinstance(pod, dict) and pod.get("restartPolicy", "Never") != "Never":
-                wrong.append(_wrong(("template", "spec", "restartPolicy"), RESTART_NEVER))
-        _raise(self, wrong)
+                wrong.append(wrong_at(("template", "spec", "restartPolicy"), RESTART_NEVER))
+        raise_wrong(self, wrong)
         return self
 
 
@@ -336,29 +338,19 @@ class TaskJob(Part):
         """The rules that need the object's name and the spec."""
         name, wrong = self.metadata.name, []
         if name is not None and len(name) > NAME_MAX:
-            wrong.append(_wrong(("metadata", "name"), NAME_LENGTH))
+            wrong.append(wrong_at(("metadata", "name"), NAME_LENGTH))
         seen: set[str] = set()
         for index, dependency in enumerate(self.spec.depends_on):
             where = ("spec", "dependsOn", index, "name")
             if dependency.name == name:
-                wrong.append(_wrong(where, NOT_ITSELF))
+                wrong.append(wrong_at(where, NOT_ITSELF))
             if dependency.name in seen:
-                wrong.append(_wrong(where, f"{dependency.name!r} is named twice"))
+                wrong.append(wrong_at(where, f"{dependency.name!r} is named twice"))
             seen.add(dependency.name)
-        _raise(self, wrong)
+        raise_wrong(self, wrong)
         return self
 
     def manifest(self) -> dict[str, Any]:
         """The object as JSON for the API server: only what was said, so that the server's defaults apply."""
         said = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True, exclude={"status"})
         return {"apiVersion": self.api_version, "kind": self.kind, **said}
-
-
-def _wrong(where: tuple[str | int, ...], message: str) -> InitErrorDetails:
-    return InitErrorDetails(type=PydanticCustomError("rule", "{message}", {"message": message}), loc=where, input=None)
-
-
-def _raise(model: Part, wrong: list[InitErrorDetails]) -> None:
-    """Raise what is wrong, if anything, so that each error keeps its own path below the model's."""
-    if wrong:
-        raise ValidationError.from_exception_data(type(model).__name__, wrong)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final, Self
 
-from pydantic import Field
+from pydantic import Field, StrictInt, model_validator
 
 from taskjob.resources.fields import (
     Amounts,
@@ -13,9 +13,12 @@ from taskjob.resources.fields import (
     Count,
     Generation,
     Metadata,
+    NodeLabels,
     ObservedPart,
     Part,
     Seconds,
+    raise_wrong,
+    wrong_at,
 )
 from taskjob.resources.words import (
     API_VERSION,
@@ -26,6 +29,8 @@ from taskjob.resources.words import (
     StopPolicy,
     TaskQueueKind,
 )
+
+ONE_QUOTA: Final = "say the quota in one way: 'quota' (amounts) or 'quotaFromNodes' (what the nodes give)"
 
 
 class Preemption(Part):
@@ -43,6 +48,19 @@ class Preemption(Part):
     )
     min_runtime_seconds: Seconds = Field(
         60, description="No attempt of the queue is evicted for another job before it has run so long."
+    )
+
+
+class QuotaFromNodes(Part):
+    """A quota that follows the nodes."""
+
+    percent: Annotated[StrictInt, Field(ge=1, le=100)] = Field(
+        100, description="So much of what the nodes can allocate; of each resource it is rounded up to a whole unit."
+    )
+    node_selector: NodeLabels = Field(
+        default_factory=dict,
+        description="The labels of the nodes that count; none: all nodes. Nodes count while they are ready and not "
+        "cordoned; those with a taint that keeps pods away count only where a label is given here.",
     )
 
 
@@ -67,6 +85,18 @@ class TaskQueueSpec(Part):
         description="Hold: nothing more starts in the queue, what runs goes on. HoldAndDrain: what runs is ended with "
         "grace as well, and queued again, not charged a retry. None: neither.",
     )
+    quota_from_nodes: QuotaFromNodes | None = Field(
+        None,
+        description="Instead of 'quota': a share of what the ready, schedulable nodes can allocate, less what pods "
+        "that are not of TaskJobs request there. The operator needs the right to watch all nodes and pods.",
+    )
+
+    @model_validator(mode="after")
+    def _one_quota(self) -> Self:
+        """As the API server has it. With neither, nothing is limited."""
+        if self.quota and self.quota_from_nodes is not None:
+            raise_wrong(self, [wrong_at(("quotaFromNodes",), ONE_QUOTA)])
+        return self
 
 
 class TaskQueueStatus(ObservedPart):
@@ -74,8 +104,14 @@ class TaskQueueStatus(ObservedPart):
 
     pending: Count | None = Field(None, description="How many jobs wait in the queue.")
     admitted: Count | None = Field(None, description="How many jobs of the queue have a pod.")
+    quota: Amounts | None = Field(None, description="By resource: the quota that counts now.")
     usage: Amounts | None = Field(None, description="By resource: what those pods request together.")
-    conditions: Conditions | None = Field(None, description="Observations of the queue.")
+    borrowed: Amounts | None = Field(None, description="By resource: what of it is borrowed from the cohort.")
+    conditions: Conditions | None = Field(
+        None,
+        description="Active: whether the queue admits, and why not. OverQuota: whether more is in use than may be, "
+        "after the quota fell.",
+    )
     observed_generation: Generation | None = Field(
         None, description="The metadata.generation that this was observed from."
     )
