@@ -92,6 +92,12 @@ class JobBuilder:
     def ruled(self, *rules: RetryRule) -> Self:
         return self._with(retry=replace(self.fields.get("retry", Retry()), rules=rules))
 
+    def waiting_at_most(self, seconds: int) -> Self:
+        return self._with(queue_timeout_seconds=seconds)
+
+    def overlapping(self) -> Self:
+        return self._with(retry=replace(self.fields.get("retry", Retry()), allow_overlap=True))
+
     def starting_within(self, seconds: int) -> Self:
         return self._with(start_timeout_seconds=seconds)
 

@@ -10,9 +10,10 @@ import yaml
 
 from taskjob.core.deadlines import START_TIMEOUT_SECONDS
 from taskjob.core.model import Retry
-from taskjob.core.phases import TRANSITIONS, FailureClass, RetryAction
+from taskjob.core.phases import TRANSITIONS, FailureClass, Reason, RetryAction
 from taskjob.core.retry import FREE_RETRIES_MAX, judge
 from taskjob.resources.taskjob import Retry as RetryOfTheSpec
+from taskjob.resources.taskjob import TaskJobSpec
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lifecycle.md").read_text(encoding="utf-8")
 
@@ -50,6 +51,22 @@ def test_every_action_is_told() -> None:
 def test_the_bounds_are_told() -> None:
     assert f"{FREE_RETRIES_MAX} attempts at most are free" in PAGE
     assert f"({START_TIMEOUT_SECONDS} where nothing is said)" in PAGE
+
+
+def test_every_timeout_is_told_and_is_a_field() -> None:
+    fields = {field.alias for field in TaskJobSpec.model_fields.values()}
+    told = [row[0].strip("`") for row in table("field")]
+    assert set(told) == {
+        alias for alias in fields if alias is not None and alias.endswith(("meoutSeconds", "lineSeconds"))
+    }
+
+
+def test_every_reason_that_a_job_can_end_with_is_told_as_an_event_or_is_its_ordinary_end() -> None:
+    told = {word.strip() for row in table("reason") for word in row[0].split(",")}
+    assert told <= {*map(str, Reason)}
+    ends = {Reason.ATTEMPT_FAILED, Reason.DEADLINE_EXCEEDED, Reason.DEPENDENCY_CYCLE, Reason.DEPENDENCY_NOT_SATISFIED}
+    ends |= {Reason.CANCELLED_BY_USER, Reason.OUTCOME_UNKNOWN, Reason.POD_REFUSED, Reason.QUEUE_TIMEOUT_EXCEEDED}
+    assert set(map(str, ends)) <= told
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))

@@ -104,9 +104,11 @@ def test_a_full_spec_is_read() -> None:
                         {"action": "Retry", "classes": ["ExitCode", "OOMKilled"], "exitCodes": {"notIn": [4]}},
                         {"action": "Succeed"},
                     ],
+                    "allowOverlap": True,
                 },
                 "timeoutSeconds": 60,
                 "deadlineSeconds": 600,
+                "queueTimeoutSeconds": 45,
                 "startTimeoutSeconds": 30,
                 "suspend": True,
                 "cancel": True,
@@ -139,9 +141,11 @@ def test_a_full_spec_is_read() -> None:
                 RetryRule(RetryAction.RETRY, (FailureClass.EXIT_CODE, FailureClass.OOM_KILLED), (4,), True),
                 RetryRule(RetryAction.SUCCEED),
             ),
+            allow_overlap=True,
         ),
         timeout_seconds=60,
         deadline_seconds=600,
+        queue_timeout_seconds=45,
         start_timeout_seconds=30,
         suspend=True,
         cancel=True,
@@ -293,7 +297,7 @@ JSON = st.recursive(
 SPEC_FIELDS = [
     *("queue", "priority", "dependsOn", "onDependencyFailure", "template", "image", "command", "args", "env"),
     *("resources", "retry", "startTimeoutSeconds", "timeoutSeconds", "deadlineSeconds", "suspend", "cancel", "rerun"),
-    *("ttlSecondsAfterFinished", "podRetention", "concurrency"),
+    *("ttlSecondsAfterFinished", "podRetention", "concurrency", "queueTimeoutSeconds"),
 ]
 STATUS_FIELDS = [
     *("phase", "reason", "message", "conditions", "run", "attempt", "retries", "epoch", "transition", "stopping"),

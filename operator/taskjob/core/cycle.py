@@ -24,11 +24,12 @@ from taskjob.core.admission import admit
 from taskjob.core.deadlines import earliest
 from taskjob.core.decisions import EndPod, Fault, Plan
 from taskjob.core.draft import Draft
+from taskjob.core.failures import is_lost
 from taskjob.core.lifecycle import Eviction, Facts, step, under_way
-from taskjob.core.model import Job, Pod
+from taskjob.core.model import Job, JobKey, Pod
 from taskjob.core.phases import Phase, Reason, Stopping, StopPolicy
 from taskjob.core.state import State
-from taskjob.core.tracked import TrackedJob
+from taskjob.core.tracked import TrackedJob, TrackedPod
 from taskjob.core.why import Why
 
 
@@ -94,7 +95,7 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
         latest.end_asked_at = now
     if latest is not None:
         latest.note_trouble(now)
-    facts = facts_of(state, tracked)
+    facts = facts_of(state, tracked, now)
     active = under_way(job, facts.pod)
     decided = step(facts, now)
     if not active or job.status.stopping is not None:
@@ -116,7 +117,7 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     state.forget_gone_pods(tracked)
 
 
-def facts_of(state: State, tracked: TrackedJob) -> Facts:
+def facts_of(state: State, tracked: TrackedJob, now: datetime) -> Facts:
     """What `lifecycle.step` decides about a job by."""
     job = tracked.job
     latest = state.current_pod(job)
@@ -128,10 +129,11 @@ def facts_of(state: State, tracked: TrackedJob) -> Facts:
         pod=pod,
         pod_gone=latest is not None and latest.gone,
         launching=tracked.launching is not None,
-        occupied=pending and any(other.live for other in state.pods_of(job.uid)),
+        occupied=pending and any(_occupies(job, other, now) for other in state.pods_of(job.uid)),
         end_asked_at=latest.end_asked_at if latest is not None else None,
         hangs_since=latest.hangs_since if latest is not None else None,
         block=state.graph.block_of(tracked) if pending else None,
+        ready_at=_ready_at(state, job) if pending and job.queue_timeout_seconds is not None else None,
         refusal=tracked.refusal,
         eviction=_eviction(state, tracked) if active else None,
         recorded=tracked.recorded >= job.status.transition,
@@ -145,6 +147,18 @@ def _eviction(state: State, tracked: TrackedJob) -> Eviction | None:
     if queue is not None and queue.stop_policy is StopPolicy.HOLD_AND_DRAIN:
         return Eviction(Stopping.QUEUE_HELD, explain.waiting(Why(Reason.QUEUE_HELD, name)))
     return tracked.eviction
+
+
+def _occupies(job: Job, pod: TrackedPod, now: datetime) -> bool:
+    """Whether another attempt must wait for this pod's end."""
+    return pod.live and not (job.retry.allow_overlap and is_lost(pod.pod, now))
+
+
+def _ready_at(state: State, job: Job) -> datetime | None:
+    """When the last of its dependencies ended, as far as they are there."""
+    uids = (state.by_key.get(JobKey(job.namespace, dependency.name)) for dependency in job.depends_on)
+    ends = (state.jobs[uid].job.status.finished_at for uid in uids if uid is not None)
+    return max((end for end in ends if end is not None), default=None)
 
 
 def _was_told_to_end(job: Job, pod: Pod) -> bool:

@@ -30,6 +30,14 @@ def deadline_at(job: Job) -> datetime | None:
     return job.since + timedelta(seconds=job.deadline_seconds)
 
 
+def queue_timeout_at(job: Job, ready_at: datetime | None) -> datetime | None:
+    """When a waiting job has waited too long; `ready_at` is when its last dependency ended."""
+    if job.queue_timeout_seconds is None:
+        return None
+    since = max(job.status.queued_at or job.created_at, ready_at or job.created_at)
+    return since + timedelta(seconds=job.queue_timeout_seconds)
+
+
 def timeout_at(job: Job, pod: Pod) -> datetime | None:
     """When this attempt has used up its timeout; it counts from the container's start, else the pod's creation."""
     if job.timeout_seconds is None:

@@ -132,7 +132,7 @@ def explanation(state: State, tracked: TrackedJob, now: datetime) -> Explanation
     if not state.queues.serves(job.queue):
         message = f'queue "{job.queue}" is served by another installation (its spec.controllerName)'
         return Explanation(job, _status(job.status, job.status.reason, message))
-    facts = facts_of(state, tracked)
+    facts = facts_of(state, tracked, now)
     decided = step(facts, now)
     if decided.eligible:
         return _in_queue(state, tracked, now)

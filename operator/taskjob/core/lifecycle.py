@@ -12,12 +12,21 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from taskjob.core.chronicle import base, has_started
-from taskjob.core.deadlines import KUBELET_SLACK, STOP_SLACK, deadline_at, earliest, start_timeout, timeout_at
+from taskjob.core.deadlines import (
+    KUBELET_SLACK,
+    STOP_SLACK,
+    deadline_at,
+    earliest,
+    queue_timeout_at,
+    start_timeout,
+    timeout_at,
+)
 from taskjob.core.decisions import EndBy, Urgency
 from taskjob.core.dependencies import Edge
+from taskjob.core.failures import failure_of, is_lost, judged, lost_at, no_answer_message, timeout_message
 from taskjob.core.model import AttemptId, Job, Pod, Status
 from taskjob.core.phases import FailureClass, OnDependencyFailure, Phase, PodPhase, Reason, RetryAction, Stopping
-from taskjob.core.retry import FREE_RETRIES_MAX, Verdict, backoff_seconds, jitter_fraction, judge
+from taskjob.core.retry import FREE_RETRIES_MAX, backoff_seconds, jitter_fraction, judge
 
 STARTING_PATIENCE = timedelta(seconds=10)
 """A pod that starts sooner costs no status write for having been created; one that does not has something to tell."""
@@ -66,6 +75,7 @@ class Facts:
     block: Block | None = None
     refusal: Refusal | None = None
     eviction: Eviction | None = None
+    ready_at: datetime | None = None  # when its last dependency ended; known where a timeout of waiting counts
     recorded: bool = True  # history holds what the status shows
 
 
@@ -101,6 +111,8 @@ def step(facts: Facts, now: datetime) -> Step:
         return _run_again(job, now) if job.wants_rerun and facts.recorded else _stay(job.status)
     if under_way(job, pod):
         if pod is not None and not facts.pod_gone and not pod.phase.ended:
+            if job.retry.allow_overlap and is_lost(pod, now):
+                return _attempt_ended(facts, now)  # it stays charged until it is gone
             return _attempt_lives(facts, pod, now)
         return _attempt_ended(facts, now)
     return _waits(facts, now)
@@ -155,13 +167,18 @@ def _attempt_lives(facts: Facts, pod: Pod, now: datetime) -> Step:
     if wanted is not None and wanted is not status.stopping:
         stopping = replace(view, reason=Reason.STOPPING, message=why, stopping=wanted)
         return Step(stopping, stopping, Urgency.STOP)
+    if is_lost(pod, now):
+        view = replace(view, reason=Reason.NODE_LOST, message=no_answer_message(pod), stopping=status.stopping)
+        return Step(status if status.reason is Reason.NODE_LOST else view, view, Urgency.PROGRESS, wake_at=wake_at)
+    wake_at = earliest(wake_at, lost_at(pod))
     if status.stopping is not None:
         view = replace(view, reason=Reason.STOPPING, message=status.message, stopping=status.stopping)
         by, again_at = _how_to_end(facts, pod, now)
         if by is EndBy.DELETE and view.phase is not status.phase:
             # A deleted pod tells no more that its container ran: the status must, before.
             return Step(view, view, Urgency.STOP, wake_at=again_at)
-        return Step(status, view, end=by, why=f"{status.stopping}: {status.message}", wake_at=again_at)
+        why = f"{status.stopping}: {status.message}"
+        return Step(status, view, end=by, why=why, wake_at=earliest(wake_at, again_at))
     write_at = pod.created_at + STARTING_PATIENCE if pod.started_at is None else pod.started_at + RUNNING_PATIENCE
     if now < write_at:
         return Step(status, view, wake_at=earliest(wake_at, write_at))
@@ -188,7 +205,7 @@ def _stop_wanted(facts: Facts, pod: Pod, now: datetime) -> tuple[Stopping | None
     if timeout is not None:
         timeout += KUBELET_SLACK
         if now >= timeout:
-            return Stopping.TIMEOUT, _timeout_message(job), None
+            return Stopping.TIMEOUT, timeout_message(job), None
     hanging = _HANGING.get(pod.trouble) if pod.trouble is not None else None
     hung = None
     if hanging is not None and facts.hangs_since is not None and already is None:
@@ -247,7 +264,9 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     deadline = deadline_at(job)
     # The pod's own limit is the rest of the deadline in whole seconds, so it may end a little before it.
     late = (
-        deadline is not None and _failure(facts) is FailureClass.TIMEOUT and ended_at >= deadline - timedelta(seconds=2)
+        deadline is not None
+        and failure_of(job, pod, facts.pod_gone) is FailureClass.TIMEOUT
+        and ended_at >= deadline - timedelta(seconds=2)
     )
     if status.stopping is Stopping.DEADLINE_EXCEEDED or late:
         return _end(ended, Phase.FAILED, Reason.DEADLINE_EXCEEDED, _deadline_message(job), at=ended_at, shown=shown)
@@ -255,7 +274,11 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     if status.stopping is Stopping.SUSPENDED:
         waits = replace(again, reason=Reason.SUSPENDED, message="suspended by spec.suspend", exit_code=None)
         return Step(waits, shown, Urgency.RETRY)
-    if status.stopping is not None and status.stopping.evicts and _judge(facts, ended).rule is None:
+    if (
+        status.stopping is not None
+        and status.stopping.evicts
+        and judged(facts.job, facts.pod, facts.pod_gone, ended).verdict.rule is None
+    ):
         waits = replace(again, reason=_EVICTED[status.stopping], message=status.message, exit_code=None)
         return Step(waits, shown, Urgency.RETRY)
     return _after_failure(facts, ended, ended_at, shown)
@@ -266,23 +289,18 @@ def _pending_again(ended: Status, ended_at: datetime) -> Status:
     return replace(ended, phase=Phase.PENDING, queued_at=ended_at, admitted_at=None)
 
 
-def _judge(facts: Facts, ended: Status) -> Verdict:
-    container = facts.pod.container if facts.pod is not None else ""
-    return judge(facts.job.retry, _failure(facts), ended.exit_code, container)
-
-
 def _after_failure(facts: Facts, ended: Status, ended_at: datetime, shown: Status) -> Step:
     """What the retry rules make of an attempt that failed."""
     retry, pod, number, retries = facts.job.retry, facts.pod, ended.attempt, ended.retries
-    failure, verdict = _failure(facts), _judge(facts, ended)
-    what = f"attempt {number} failed ({failure}): {_failure_message(facts)}"
+    failure, sentence, verdict = judged(facts.job, pod, facts.pod_gone, ended)
+    what = f"attempt {number} failed ({failure}): {sentence}"
     if verdict.action is RetryAction.SUCCEED:
-        return _end(ended, Phase.SUCCEEDED, Reason.COMPLETED, what + _ruled(verdict), at=ended_at, shown=shown)
+        return _end(ended, Phase.SUCCEEDED, Reason.COMPLETED, what + verdict.said, at=ended_at, shown=shown)
     uncharged = number - 1 - retries  # attempts of this run that ended before and cost no retry
     free = verdict.action is RetryAction.RETRY_FREE and uncharged < FREE_RETRIES_MAX
     if verdict.action is RetryAction.FAIL or (not free and retries >= retry.limit):
         if verdict.action is RetryAction.FAIL:
-            why = _ruled(verdict)
+            why = verdict.said
         elif verdict.action is RetryAction.RETRY_FREE:
             why = f"; no more than {FREE_RETRIES_MAX} attempts are free"
         else:
@@ -311,49 +329,14 @@ _EVICTED: Final = {Stopping.PREEMPTED: Reason.PREEMPTED, Stopping.QUEUE_HELD: Re
 """What an evicted job is told that waits again."""
 
 
-def _ruled(verdict: Verdict) -> str:
-    return f"; spec.retry.rules[{verdict.rule}] says {verdict.action}"
-
-
 def _end(ended: Status, phase: Phase, reason: Reason, message: str, *, at: datetime, shown: Status) -> Step:
     end = replace(ended, phase=phase, reason=reason, message=message, finished_at=at, not_before=None)
     return Step(end, shown, Urgency.TERMINAL)
 
 
-def _failure(facts: Facts) -> FailureClass:
-    stopping, pod = facts.job.status.stopping, facts.pod
-    stopped = stopping.failure if stopping is not None else None
-    if stopped is not None:
-        return stopped
-    if pod is None:
-        return FailureClass.POD_DELETED
-    if pod.failure is None:  # it is gone before it told its end: what was about to end it did
-        return pod.trouble if pod.trouble in _TOOK_IT_AWAY else FailureClass.POD_DELETED
-    return pod.failure
-
-
-_TOOK_IT_AWAY = (FailureClass.EVICTED, FailureClass.NODE_LOST)
-
-
-def _failure_message(facts: Facts) -> str:
-    failure, pod = _failure(facts), facts.pod
-    if failure is FailureClass.TIMEOUT and facts.job.timeout_seconds is not None:
-        return _timeout_message(facts.job)
-    stopping = facts.job.status.stopping
-    if stopping is not None and stopping.failure is failure and failure is not FailureClass.TIMEOUT:
-        return facts.job.status.message  # as it was when it was told to stop
-    if pod is None or failure is FailureClass.POD_DELETED:
-        return "its pod was deleted before its end was seen" if pod is None or pod.failure is None else pod.message
-    return pod.message or "its pod failed"
-
-
 def _deadline_message(job: Job) -> str:
     beginning = "rerun" if job.status.run_at is not None else "creation"
     return f"not finished within {job.deadline_seconds} s of its {beginning} (spec.deadlineSeconds)"
-
-
-def _timeout_message(job: Job) -> str:
-    return f"it ran longer than {job.timeout_seconds} s (spec.timeoutSeconds)"
 
 
 def _whole_second(instant: datetime) -> datetime:
@@ -398,6 +381,15 @@ def _waits(facts: Facts, now: datetime) -> Step:
         # That it waits in vain is news worth a write, though the reason is the same.
         anew = block.edge is Edge.IMPOSSIBLE and status.message != block.message
         return hold(job, Reason.WAITING_FOR_DEPENDENCIES, block.message, deadline, anew=anew)
+    if job.queue_timeout_seconds is not None:
+        if status.reason is Reason.SUSPENDED:  # it was resumed: its wait begins now, which only the status can remember
+            again = replace(status, reason=Reason.QUEUED, message="", queued_at=_whole_second(now))
+            return Step(again, again, Urgency.RETRY, wake_at=deadline)
+        waited_out = queue_timeout_at(job, facts.ready_at)
+        if waited_out is not None and now >= waited_out:
+            message = f"not started within {job.queue_timeout_seconds} s of waiting (spec.queueTimeoutSeconds)"
+            return _end_waiting(job, Phase.FAILED, Reason.QUEUE_TIMEOUT_EXCEEDED, message, now)
+        deadline = earliest(deadline, waited_out)
     if status.not_before is not None and now < status.not_before:
         return hold(job, Reason.BACKING_OFF, status.message, earliest(deadline, status.not_before))
     if facts.refusal is not None and now < facts.refusal.until:

@@ -96,6 +96,7 @@ class Retry:
     max_seconds: int = 600
     jitter_percent: int = 10
     rules: tuple[RetryRule, ...] = ()  # the first that matches decides
+    allow_overlap: bool = False  # the next attempt may start while a lost node may still run the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,7 @@ class Job:
     concurrency: Concurrency | None = None
     timeout_seconds: int | None = None
     deadline_seconds: int | None = None
+    queue_timeout_seconds: int | None = None  # how long it may wait in its queue
     start_timeout_seconds: int | None = None  # how long its pod may hang before its start; None: `deadlines` says
     suspend: bool = False
     cancel: bool = False
@@ -239,6 +241,7 @@ class Pod:
     trouble: FailureClass | None = None  # of a pod that has not ended: why it does not start, or what is to end it
     message: str = ""  # why it failed, or does not start; for people
     deleting: bool = False
+    gone_by: datetime | None = None  # of one that is being deleted: when its grace period ends
     active_deadline_seconds: int | None = None
     grace_seconds: int = 30
     containers: tuple[ContainerRun, ...] = ()  # those that have started, init containers first

@@ -70,11 +70,13 @@ class Reason(StrEnum):
     LAUNCHED = "Launched"
     STARTED = "Started"
     STOPPING = "Stopping"
+    NODE_LOST = "NodeLost"  # its node does not confirm the end of its pod
     # terminal
     COMPLETED = "Completed"
     ATTEMPT_FAILED = "AttemptFailed"  # the last allowed attempt failed
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     CONCURRENCY_CONFLICT = "ConcurrencyConflict"  # others hold its key, and it does not want to wait
+    QUEUE_TIMEOUT_EXCEEDED = "QueueTimeoutExceeded"
     DEPENDENCY_CYCLE = "DependencyCycle"
     DEPENDENCY_NOT_SATISFIED = "DependencyNotSatisfied"
     CANCELLED_BY_USER = "CancelledByUser"

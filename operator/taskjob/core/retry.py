@@ -19,6 +19,11 @@ class Verdict(NamedTuple):
     action: RetryAction
     rule: int | None = None
 
+    @property
+    def said(self) -> str:
+        """Which rule says so, to stand after what failed."""
+        return f"; spec.retry.rules[{self.rule}] says {self.action}"
+
 
 def judge(retry: Retry, failure: FailureClass, exit_code: int | None = None, container: str = "") -> Verdict:
     """By the first rule that matches; by default a fault of the cluster is free, and any other is charged."""

@@ -223,6 +223,7 @@ def _read(pod: PodObject) -> Pod:
         trouble=trouble,
         message=cut(message),
         deleting=meta.deletion_timestamp is not None,
+        gone_by=meta.deletion_timestamp,
         active_deadline_seconds=spec.active_deadline_seconds,
         grace_seconds=30 if spec.termination_grace_period_seconds is None else spec.termination_grace_period_seconds,
         containers=tuple(_ran(status, main)),

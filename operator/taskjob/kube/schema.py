@@ -98,6 +98,7 @@ def parse_job(obj: Object) -> Job:
     concurrency = _concurrency(spec, read) if spec.get("concurrency") is not None else None
     timeout_seconds = read.optional_integer(spec, "timeoutSeconds", "spec.", 1)
     deadline_seconds = read.optional_integer(spec, "deadlineSeconds", "spec.", 1)
+    queue_timeout_seconds = read.optional_integer(spec, "queueTimeoutSeconds", "spec.", 1)
     start_timeout_seconds = read.optional_integer(spec, "startTimeoutSeconds", "spec.", 1)
     ttl_seconds = read.optional_integer(spec, "ttlSecondsAfterFinished", "spec.", 0)
     suspend = read.boolean(spec, "suspend", "spec.")
@@ -123,6 +124,7 @@ def parse_job(obj: Object) -> Job:
         concurrency=concurrency,
         timeout_seconds=timeout_seconds,
         deadline_seconds=deadline_seconds,
+        queue_timeout_seconds=queue_timeout_seconds,
         start_timeout_seconds=start_timeout_seconds,
         suspend=suspend,
         cancel=cancel,
@@ -252,6 +254,7 @@ def _retry(spec: Object, read: Reader) -> Retry:
         max_seconds=read.integer(backoff, "maxSeconds", where, _NO_RETRY.max_seconds),
         jitter_percent=read.integer(backoff, "jitterPercent", where, _NO_RETRY.jitter_percent),
         rules=tuple(_rules(retry, read)),
+        allow_overlap=read.boolean(retry, "allowOverlap", "spec.retry."),
     )
 
 

@@ -174,6 +174,11 @@ class Retry(Part):
         description="What follows which failure; the first rule that matches decides. Without one, a fault of the "
         "cluster (Evicted, NodeLost, PodDeleted, Preempted, Unschedulable) is RetryFree, any other failure Retry.",
     )
+    allow_overlap: Switch = Field(
+        False,
+        description="When a node is lost, start the next attempt although the last may still run there; false waits "
+        "until its pod is gone.",
+    )
 
 
 class Concurrency(Part):
@@ -237,6 +242,11 @@ class TaskJobSpec(Part):
     )
     deadline_seconds: PositiveSeconds | None = Field(
         None, description="How long the whole job may take from its creation, waiting and retries included."
+    )
+    queue_timeout_seconds: PositiveSeconds | None = Field(
+        None,
+        description="How long the job may wait in its queue; then it has failed. It counts from when nothing else "
+        "held it back: from its creation, the end of its last dependency, of an attempt before, or of its suspension.",
     )
     start_timeout_seconds: PositiveSeconds | None = Field(
         None,

@@ -1,0 +1,83 @@
+"""What an attempt failed of, as the status and its pod tell, and what the job's rules make of that."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from taskjob.core.deadlines import STOP_SLACK
+from taskjob.core.model import Job, Pod, Status
+from taskjob.core.phases import FailureClass
+from taskjob.core.retry import Verdict, judge
+
+_TOOK_IT_AWAY = (FailureClass.EVICTED, FailureClass.NODE_LOST)
+
+
+class Judged(NamedTuple):
+    """A failure with a sentence for people, and what follows it."""
+
+    failure: FailureClass
+    sentence: str
+    verdict: Verdict
+
+
+def judged(job: Job, pod: Pod | None, gone: bool, ended: Status) -> Judged:
+    """What the attempt failed of and what follows; `ended` is the status with its exit code."""
+    failure = failure_of(job, pod, gone)
+    verdict = judge(job.retry, failure, ended.exit_code, pod.container if pod is not None else "")
+    return Judged(failure, _sentence(job, pod, gone, failure), verdict)
+
+
+def failure_of(job: Job, pod: Pod | None, gone: bool) -> FailureClass:
+    """The class: why it was stopped, else what its pod says; a pod that is not gone and has not ended lost its node."""
+    stopping = job.status.stopping
+    stopped = stopping.failure if stopping is not None else None
+    if stopped is not None:
+        return stopped
+    if pod is None:
+        return FailureClass.POD_DELETED
+    if pod.failure is None:
+        if not gone:
+            return FailureClass.NODE_LOST
+        # It is gone before it told its end: what was about to end it did.
+        return pod.trouble if pod.trouble in _TOOK_IT_AWAY else FailureClass.POD_DELETED
+    return pod.failure
+
+
+def _sentence(job: Job, pod: Pod | None, gone: bool, failure: FailureClass) -> str:
+    if failure is FailureClass.TIMEOUT and job.timeout_seconds is not None:
+        return timeout_message(job)
+    stopping = job.status.stopping
+    if stopping is not None and stopping.failure is failure and failure is not FailureClass.TIMEOUT:
+        return job.status.message  # as it was when it was told to stop
+    if pod is None or (pod.failure is None and failure is FailureClass.POD_DELETED):
+        return "its pod was deleted before its end was seen"
+    if pod.failure is None and not gone:
+        return no_answer_message(pod)
+    return pod.message or "its pod failed"
+
+
+def timeout_message(job: Job) -> str:
+    """That it took too long."""
+    return f"it ran longer than {job.timeout_seconds} s (spec.timeoutSeconds)"
+
+
+def lost_at(pod: Pod) -> datetime | None:
+    """When a pod that is being deleted should have been gone for a while, so that its node is known not to answer."""
+    if pod.gone_by is None or pod.node is None or pod.phase.ended:
+        return None
+    return pod.gone_by + STOP_SLACK
+
+
+def is_lost(pod: Pod, now: datetime) -> bool:
+    """Whether the pod's node does not answer; the pod may still run there."""
+    at = lost_at(pod)
+    return at is not None and now >= at
+
+
+def no_answer_message(pod: Pod) -> str:
+    """That the pod's node does not confirm its end, and what to do."""
+    return (
+        f'node "{pod.node}" does not confirm the end of pod {pod.name}, which may still run there: it counts as '
+        "running until the node is back, is removed, or has the taint node.kubernetes.io/out-of-service"
+    )
