@@ -24,6 +24,8 @@ def jobs(draw: st.DrawFn) -> list[JobBuilder]:
         job = a_job(name).in_queue(draw(st.sampled_from(["one", "other"]))).asking(cpu=draw(st.integers(0, 4)))
         job = job.of_priority(draw(st.sampled_from(sorted(PRIORITIES)))).retrying(draw(st.integers(0, 1)))
         job = job.suspended(draw(st.booleans()) and draw(st.booleans()))
+        if draw(st.integers(0, 3)) == 0:
+            job = job.holding("key", draw(st.integers(1, 2)))
         made.append(job.after(*draw(st.lists(st.sampled_from(NAMES), max_size=2, unique=True))))
     return made
 

@@ -83,7 +83,7 @@ def test_keys_of_other_namespaces_and_queues_have_nothing_to_do_with_it(world: W
     )
     world.run()
     assert sorted(world.names_launched()) == ["a", "elsewhere", "other-queue", "shared"]
-    assert world.status("in-queue").message == 'concurrency key "db" of queue "default" is held by "shared" (limit 1)'
+    assert world.status("in-queue").message == 'concurrency key "db" of queue "default" is held by 1 job (limit 1)'
 
 
 def test_where_limits_differ_the_least_counts(world: World) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from builders import JobBuilder, a_job, a_queue
+from taskjob.core import explain
 from taskjob.core.explanation import NAMED_MAX, Awaited, Explanation, Holder, Lack, Place, explanation
 from taskjob.core.model import JobKey, JobName, Namespace
-from taskjob.core.phases import Condition, OnDependencyFailure, Phase, Reason
+from taskjob.core.phases import ConcurrencyScope, Condition, OnDependencyFailure, Phase, Reason, Strategy
 from world import World
 
 TEAM = Namespace("team")
@@ -146,6 +147,40 @@ def test_running_and_ended_jobs_are_told_as_their_pods_show_them() -> None:
     world.finish("done")
     assert why(world, "runs").status.phase is Phase.RUNNING, "also before its status says so"
     assert why(world, "done").status.reason is Reason.COMPLETED
+
+
+def test_a_job_whose_concurrency_key_is_taken_is_told_who_has_it() -> None:
+    world = a_world(a_job("a").holding("db").asking(cpu=1), a_job("b").holding("db").asking(cpu=1))
+    told = why(world, "b")
+    assert told.status.reason is Reason.CONCURRENCY_LIMIT
+    assert told.holders == (Holder(JobKey(TEAM, JobName("a")), world.job("a").queue, 1),)
+    assert told.told()["holders"] == [{"namespace": TEAM, "name": "a", "queue": "default", "amount": "1"}]
+
+
+def test_what_is_said_of_a_queues_key_or_of_a_preemption_names_nobody_of_another_namespace() -> None:
+    """The status, and history, are read by all who may read the job."""
+    shared = ConcurrencyScope.QUEUE
+    world = a_world(
+        a_job("theirs").in_namespace("other").holding("db", scope=shared).asking(cpu=1),
+        a_job("ours").holding("db", scope=shared).asking(cpu=1).created(1),
+    )
+    assert world.status("ours").reason is Reason.CONCURRENCY_LIMIT
+    assert world.status("ours").message == 'concurrency key "db" of queue "default" is held by 1 job (limit 1)'
+    assert "theirs" not in explain.preempted(world.job("theirs"))
+
+
+def test_a_job_for_which_something_is_kept_is_named() -> None:
+    world = World()
+    world.put_queue(a_queue(quota={"cpu": 2}, strategy=Strategy.STRICT_FIFO))
+    world.submit(a_job("a").asking(cpu=1), a_job("b").asking(cpu=2), a_job("c").asking(cpu=1))
+    world.run()
+    told = why(world, "c")
+    assert (told.status.reason, told.lack, told.behind) == (
+        Reason.WAITING_FOR_QUOTA,
+        None,
+        JobKey(TEAM, JobName("b")),
+    )
+    assert told.place == Place(2, 2)
 
 
 def test_as_json_amounts_are_quantities_and_instants_end_in_z() -> None:

@@ -65,7 +65,7 @@ def test_history_and_status_say_by_whom() -> None:
     world.submit(high("high"))
     world.run()
     (row,) = [row for entry in world.entries for row in entry.transitions if row.reason is Reason.PREEMPTED]
-    assert row.message == 'preempted by TaskJob "team/high" of queue "default", priority High'
+    assert row.message == 'preempted for a job of queue "default", priority High'
 
 
 def test_the_reason_stands_in_the_status_before_the_pod_is_ended() -> None:

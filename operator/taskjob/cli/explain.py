@@ -48,7 +48,7 @@ def text(told: dict[str, Any]) -> str:
     if (behind := told["behind"]) is not None:
         lines.append(f"  that job is {_who(behind)}")
     if told["holders"]:
-        what = told["lacking"]["resource"] if told["lacking"] is not None else "it"
+        what = told["lacking"]["resource"] if told["lacking"] is not None else "the key"
         lines += ["", f"{what} is held by {_counted(told['holdersTotal'], len(told['holders']))}:"]
         lines += _columns([[holder["amount"], _who(holder), _where(holder)] for holder in told["holders"]])
     if told["dependencies"]:

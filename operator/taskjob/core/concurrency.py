@@ -120,6 +120,13 @@ class Keys:
         tracked = self.by_id.get(key_of(job.concurrency, job.namespace, job.queue))
         return tracked is None or tracked.room(job.concurrency.limit) > 0
 
+    def attempts_with_key_of(self, job: Job) -> list[AttemptId]:
+        """The attempts that hold its key, the first first."""
+        if job.concurrency is None:
+            return []
+        tracked = self.by_id.get(key_of(job.concurrency, job.namespace, job.queue))
+        return list(tracked.holders) if tracked is not None else []
+
     def holders_of(self, job: Job) -> list[JobName]:
         """The names of the jobs that hold its key, the first attempts first."""
         if job.concurrency is None:

@@ -54,9 +54,13 @@ def cycle(path: Sequence[JobKey]) -> str:
 
 
 def key_taken(job: Job, holders: Sequence[JobName]) -> str:
-    """Who holds a job's concurrency key, or is about to."""
+    """Who holds a job's concurrency key, or is about to; of a queue's key only how many, since they may be of other
+    namespaces."""
     if job.concurrency is None:
         return ""
+    if job.concurrency.scope is ConcurrencyScope.QUEUE and holders:
+        held = f"is held by {len(holders)} job{'s' if len(holders) != 1 else ''}"
+        return f'concurrency key "{job.concurrency.key}" of queue "{job.queue}" {held} (limit {job.concurrency.limit})'
     names = ", ".join(f'"{name}"' for name in holders[:NAMED])
     more = f" and {len(holders) - NAMED} more" if len(holders) > NAMED else ""
     held = f"is held by {names}{more}" if holders else "goes to those before it first"
@@ -91,8 +95,8 @@ def waiting(why: Why) -> str:
 
 
 def preempted(by: Job) -> str:
-    """For whom an attempt made room."""
-    return f'preempted by TaskJob "{by.namespace}/{by.name}" of queue "{by.queue}", priority {_priority(by.priority)}'
+    """For whom an attempt made room; without a name, since who reads this may not know the other's namespace."""
+    return f'preempted for a job of queue "{by.queue}", priority {_priority(by.priority)}'
 
 
 def quota_lowered(queue: QueueName) -> str:

@@ -49,7 +49,8 @@ class Lack:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """An attempt that has so much of what is lacking. `job` is None if its TaskJob is gone and only the pod is left."""
+    """An attempt that has so much of what is lacking, or the concurrency key (then once). `job` is None if its TaskJob
+    is gone and only the pod is left."""
 
     job: JobKey | None
     queue: QueueName
@@ -135,6 +136,8 @@ def explanation(state: State, tracked: TrackedJob, now: datetime) -> Explanation
     facts = facts_of(state, tracked, now)
     decided = step(facts, now)
     if decided.eligible:
+        if tracked.parked is not None and not tracked.queued:
+            return _waiting_for_key(state, tracked)
         return _in_queue(state, tracked, now)
     status = decided.shown
     if status.phase is not Phase.PENDING:
@@ -174,6 +177,19 @@ def _waiting_for_dependencies(state: State, tracked: TrackedJob, facts: Facts, s
 def _phase(state: State, key: JobKey) -> Phase | None:
     uid = state.by_key.get(key)
     return state.jobs[uid].job.status.phase if uid is not None else None
+
+
+# ------------------------------------------------------------------ concurrency keys
+def _waiting_for_key(state: State, tracked: TrackedJob) -> Explanation:
+    job = tracked.job
+    attempts = state.keys.attempts_with_key_of(job)
+    named = [state.jobs.get(attempt.uid) for attempt in attempts[:NAMED_MAX]]
+    holders = tuple(
+        Holder(other.job.key if other is not None else None, other.job.queue if other is not None else job.queue, 1)
+        for other in named
+    )
+    status = _status(job.status, Reason.CONCURRENCY_LIMIT, explain.key_taken(job, state.keys.holders_of(job)))
+    return Explanation(job, status, holders=holders, holders_total=len(attempts))
 
 
 # ------------------------------------------------------------------ the queue

@@ -170,6 +170,7 @@ class VirtualCluster:
             node="simulated",
             started_at=now,
             active_deadline_seconds=launch.active_deadline_seconds,
+            concurrency=job.concurrency,
         )
         self._running[attempt] = pod
         record = self._records[job.uid]
