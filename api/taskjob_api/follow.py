@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import time
 from base64 import b64encode
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import islice
 from typing import Final, Literal
 
@@ -24,8 +23,9 @@ from taskjob_api import metrics
 from taskjob_api.cluster import NoPodLog
 from taskjob_api.desk import Desk
 from taskjob_api.jobs import Found
-from taskjob_api.kept import LINE_MAX, Line, Mark, as_text, contents, has_times, since
+from taskjob_api.kept import Line, Mark, as_text, contents, has_times, since
 from taskjob_api.logs import LiveLog, LogQuery, Target
+from taskjob_api.place import Place, lines_of
 from taskjob_api.problems import Kind, Problem
 from taskjob_api.reviews import Right, to_read_logs
 from taskjob_api.views import encode
@@ -37,91 +37,7 @@ _LOOK_SECONDS: Final = (0.2, 2.0)  # between two looks whether the attempt has e
 _BEAT_SECONDS: Final = 15.0
 _COMPLETE_SECONDS: Final = 0.5
 _COMPLETE_LOOKS: Final = 10
-_TIME_MAX: Final = 40
 _BEAT: Final = b": still here\n\n"
-_IDENTITY: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9TZ:.-]{0,35})")
-
-
-class Place:
-    """Where in a log we are, so that a connection that broke is taken up without a line lost or doubled.
-
-    `sinceTime` has whole seconds: lines are told apart by their own time, and several of one time by their number.
-    Lines without a time are told apart by their place in the log.
-    """
-
-    __slots__ = ("_again", "_nth", "_read", "_time", "lines")
-
-    def __init__(self, lines: int = 0, nth: int = 0, time: bytes = b"") -> None:
-        self.lines = lines  # sent so far
-        self._time = time  # the greatest time seen
-        self._nth = nth  # lines that had it
-        self._again = 0  # of those, how many were seen since `restart`
-        self._read = 0  # lines read since `restart`
-
-    @classmethod
-    def parse(cls, identity: str, attempt: int) -> Place | None:
-        """From an event's id; None if it is none of this attempt's."""
-        found = _IDENTITY.fullmatch(identity)
-        if found is None or int(found[1]) != attempt:
-            return None
-        return cls(int(found[2]), int(found[3]), found[4].encode())
-
-    def identity(self, attempt: int) -> str:
-        """As an event's id."""
-        return f"{attempt}.{self.lines}.{self._nth}.{self._time.decode()}"
-
-    @property
-    def since(self) -> str | None:
-        """For `sinceTime`: the second of the last line."""
-        return self._time[:19].decode() + "Z" if self._time else None
-
-    def restart(self) -> None:
-        """The log is read again from `since`."""
-        self._again = self._read = 0
-
-    def is_new(self, line: Line) -> bool:
-        """Whether the line was not seen before; counts it if so."""
-        self._read += line.whole
-        if not line.time:
-            if not self._time and self._read <= self.lines:
-                return False
-        elif line.time < self._time:
-            return False
-        elif line.time == self._time:
-            self._again += 1
-            if self._again <= self._nth:
-                return False
-            self._nth = self._again
-        else:
-            self._time, self._nth, self._again = line.time, 1, 1
-        self.lines += line.whole
-        return True
-
-
-async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:
-    """Lines out of chunks that carry times. A line that is too long comes in pieces, cut at the same places always."""
-    rest, time, inside = b"", b"", False  # `inside`: the beginning of this line has been given out already
-    async for chunk in chunks:
-        rest += chunk
-        while (end := rest.find(b"\n")) >= 0 or len(rest) > LINE_MAX + _TIME_MAX:
-            if not inside:
-                time, rest, end = _timed(rest, end)
-            last = 0 <= end <= LINE_MAX
-            piece, rest = (rest[:end], rest[end + 1 :]) if last else (rest[:LINE_MAX], rest[LINE_MAX:])
-            yield Line(time, piece, last)
-            inside = not last
-    if rest:
-        if not inside:
-            time, rest, _ = _timed(rest, -1)
-        yield Line(time, rest, False)
-
-
-def _timed(rest: bytes, end: int) -> tuple[bytes, bytes, int]:
-    """The time that a line begins with, what follows it, and where the line's end is in that."""
-    time, space, _ = rest[: _TIME_MAX if end < 0 else min(end, _TIME_MAX)].partition(b" ")
-    if not space or time[10:11] != b"T" or time[4:5] != b"-":
-        return b"", rest, end
-    return time, rest[len(time) + 1 :], end - len(time) - 1 if end >= 0 else -1
 
 
 def event(text: bytes, identity: str) -> bytes:
@@ -146,7 +62,6 @@ class Follower:
         self._since = since
         self._resumed = place is not None
         self._place = place or Place()
-        self._inside = False  # the last event was a piece of a line that goes on
         self._going: asyncio.Task[bool] | None = None
         self._judged_at = time.monotonic()
 
@@ -256,14 +171,15 @@ class Follower:
         for each in found:
             if isinstance(each, Mark):
                 marks.append(each)
-            elif not each.time or self._place.is_new(each):
-                self._place.lines += not each.time
+                continue
+            text = each.text if not each.time else self._place.new(each)
+            if text is not None:
+                self._place.lines += each.whole and not each.time
                 for mark in marks:
                     yield self._marked(mark)
-                marks = []
-                yield self._event(each)
-            else:
-                marks = []
+                if sent := self._event(each, text):
+                    yield sent
+            marks = []
         for mark in marks:
             yield self._marked(mark)
         self._place.restart()
@@ -274,31 +190,30 @@ class Follower:
             for piece in as_text(self._seen(since(contents(row), self._since)), timestamps=self._query.timestamps):
                 yield piece
             self._place.restart()
-            inside = False
             async for line in lines_of(opened.chunks()):
-                if self._place.is_new(line):
-                    stamp = line.time + b" " if self._query.timestamps and line.time and not inside else b""
-                    yield stamp + line.text + (b"\n" if line.whole else b"")
-                    inside = not line.whole
+                if (new := self._place.new(line)) is not None:
+                    stamp = line.time + b" " if self._query.timestamps and line.time and line.begins else b""
+                    yield stamp + new + (b"\n" if line.whole else b"")
         finally:
             await opened.close()
 
     def _seen(self, found: Iterable[Line | Mark]) -> Iterator[Line | Mark]:
         for each in found:
             if isinstance(each, Line):
-                self._place.is_new(each)
+                self._place.new(each)
             yield each
 
     def _marked(self, mark: Mark) -> bytes:
         told = {"kind": mark.kind, "bytes": mark.size, "message": mark.sentence}
         return named("mark", encode(told), self._identity)
 
-    def _event(self, line: Line) -> bytes:
-        stamp = line.time + b" " if self._query.timestamps and line.time and not self._inside else b""
-        self._inside = not line.whole
-        if self._query.encoding == "text":
-            return event(stamp + line.text, self._identity)
-        return event(b64encode(stamp + line.text + (b"\n" if line.whole else b"")), self._identity)
+    def _event(self, line: Line, text: bytes) -> bytes:
+        """`text` is what is new of the line. As text, its end alone is nothing to tell."""
+        fresh = line.begins and len(text) == len(line.text)
+        stamp = line.time + b" " if self._query.timestamps and line.time and fresh else b""
+        if self._query.encoding == "base64":
+            return event(b64encode(stamp + text + (b"\n" if line.whole else b"")), self._identity)
+        return event(stamp + text, self._identity) if text or fresh else b""
 
     async def _lines(self, opened: LiveLog) -> AsyncIterator[bytes]:
         """The new lines of a log that was opened; a connection that breaks just ends it."""
@@ -324,8 +239,9 @@ class Follower:
                     log.debug("a followed log broke off: %s", problem)
                     return
                 waiting = None
-                if self._place.is_new(line):
-                    yield self._event(line)
+                text = self._place.new(line)
+                if text is not None and (sent := self._event(line, text)):
+                    yield sent
         finally:
             if waiting is not None:
                 waiting.cancel()

@@ -22,6 +22,7 @@ class Line:
     time: bytes
     text: bytes
     whole: bool = True  # its end was seen
+    begins: bool = True  # otherwise it goes on with the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,11 @@ def _marks_before(row: LogRow, part: LogPart, expected: int) -> Iterator[Mark]:
 
 
 def _pieces(time: bytes, text: bytes, *, ends: bool) -> Iterator[Line]:
+    begins = True
     while len(text) > LINE_MAX:
-        yield Line(time, text[:LINE_MAX], whole=False)
-        text = text[LINE_MAX:]
-    yield Line(time, text, whole=ends)
+        yield Line(time, text[:LINE_MAX], False, begins)
+        text, begins = text[LINE_MAX:], False
+    yield Line(time, text, ends, begins)
 
 
 def as_text(found: Iterable[Line | Mark], *, timestamps: bool = False) -> Iterator[bytes]:
@@ -103,7 +105,7 @@ def as_text(found: Iterable[Line | Mark], *, timestamps: bool = False) -> Iterat
             yield b"\n" + each.line if inside else each.line
             inside = False
             continue
-        stamp = each.time + b" " if timestamps and each.time and not inside else b""
+        stamp = each.time + b" " if timestamps and each.time and each.begins else b""
         yield stamp + each.text + (b"\n" if each.whole else b"")
         inside = not each.whole
 

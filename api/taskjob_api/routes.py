@@ -26,13 +26,14 @@ from taskjob_api.cluster import Cluster, NoPodLog
 from taskjob_api.desk import Desk
 from taskjob_api.explain import ExplanationView, explain
 from taskjob_api.filters import ListQuery, StreamQuery, read_query
-from taskjob_api.follow import END_IDENTITY, Follower, Place
+from taskjob_api.follow import END_IDENTITY, Follower
 from taskjob_api.health import health
 from taskjob_api.hub import Hub
 from taskjob_api.jobs import Jobs, Names
 from taskjob_api.leader import Leader
 from taskjob_api.logs import LogQuery, Logs, ended_at, shown, target
 from taskjob_api.middleware import LocalOnly, Measured, OnlyOrigins, Sealed
+from taskjob_api.place import Place
 from taskjob_api.problems import Kind, Problem, field_errors, from_fields, unavailable
 from taskjob_api.reviews import Caller
 from taskjob_api.stream import Client

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -18,11 +19,13 @@ from taskjob.core.model import PodTemplate
 from taskjob.core.phases import Phase
 from taskjob.history.reader import AttemptView, JobRow, TransitionView
 from taskjob.history.views import DependencyView, JobSummary
+from taskjob_api import place
 from taskjob_api.filters import JobQuery, ListQuery
-from taskjob_api.follow import Place, event, lines_of
+from taskjob_api.follow import event
 from taskjob_api.kept import LINE_MAX, Line
 from taskjob_api.logs import LogQuery, meant_container
 from taskjob_api.openapi import parameters
+from taskjob_api.place import Place, lines_of
 from taskjob_api.problems import TYPES, Kind
 from taskjob_api.routes import Service, build
 from taskjob_api.views import JobBrief, JobDetail, JobView, encode, live, past, past_detail, rfc3339, transition_frame
@@ -132,23 +135,43 @@ def test_a_log_that_is_taken_up_again_loses_and_doubles_nothing(
 ) -> None:
     """Each break reads again from the second of the last line, as `sinceTime` does."""
     log = [Line(b"2026-01-01T12:00:%02d.5Z" % (second // 2), b"%d" % n) for n, second in enumerate(seconds)]
-    place, sent = Place(), []
+    where, sent = Place(), []
     for stop in [*breaks, len(log)]:
-        place.restart()
-        since = place.since
+        where.restart()
+        since = where.since
         begin = next((n for n, line in enumerate(log) if since is None or line.time[:19].decode() + "Z" >= since), 0)
         for line in log[begin : max(begin, stop)]:
-            if place.is_new(line):
-                sent.append(line.text)
+            if (text := where.new(line)) is not None:
+                sent.append(text)
         if by_identity:
-            again = Place.parse(place.identity(3), 3)
+            again = Place.parse(where.identity(3), 3)
             assert again is not None
-            place = again
+            where = again
     assert sent == [line.text for line in log]
 
 
+@patch.object(place, "LINE_MAX", 100)
+@given(st.integers(0, 400), st.lists(st.integers(0, 400), max_size=4), st.booleans())
+def test_a_very_long_line_that_is_broken_off_anywhere_is_sent_once(length: int, breaks: list[int], ends: bool) -> None:
+    whole = b"%s %s%s%s last" % (TIME, b"x" * length, b"\n" if ends else b"", TIME if ends else b"")
+    where, sent = Place(), b""
+
+    async def read(stop: int | None) -> bytes:
+        new = b""
+        async for line in lines_of(chunked([whole[:stop]])):
+            if (text := where.new(line)) is not None:
+                new += text + (b"\n" if line.whole else b"")
+        return new
+
+    for stop in (*breaks, None):
+        where.restart()
+        if stop is None or stop > len(TIME):
+            sent += asyncio.run(read(stop))
+    assert sent == b"x" * length + (b"\nlast" if ends else b" last")
+
+
 def test_an_event_id_of_another_attempt_is_not_taken_up() -> None:
-    identity = Place(5, 1, TIME).identity(2)
+    identity = Place(5, 1, 7, TIME).identity(2)
     assert Place.parse(identity, 2) is not None
     assert Place.parse(identity, 3) is None
     assert Place.parse("end", 2) is None

@@ -1,0 +1,105 @@
+"""Where in a log a client is, so that it goes on behind that, be the log its pod's or history's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+
+from taskjob_api.kept import LINE_MAX, Line
+
+_TIME_MAX: Final = 40
+_WHOLE: Final = 0
+_HALF_A_TIME: Final = re.compile(rb"[0-9TZ:.+-]{1,40}")
+_IDENTITY: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9TZ:.+-]{0,35})")
+
+
+class Place:
+    """The line that was sent last, by its time and its number among those of that time, and how much of it.
+
+    The kubelet begins at whole seconds (`sinceTime`), so all lines of a time are met again. Lines without a time, which
+    only an odd log has, are told apart by their number.
+    """
+
+    __slots__ = ("_nth", "_offset", "_seen", "_seen_nth", "_taken", "_time", "lines")
+
+    def __init__(self, lines: int = 0, nth: int = 0, taken: int = _WHOLE, time: bytes = b"") -> None:
+        self.lines = lines  # sent whole so far
+        self._time, self._nth = time, nth
+        self._taken = taken  # bytes of that line; 0: all of it
+        self.restart()
+
+    @classmethod
+    def parse(cls, identity: str, attempt: int) -> Place | None:
+        """From an event's id; None if it is none of this attempt's."""
+        found = _IDENTITY.fullmatch(identity)
+        if found is None or int(found[1]) != attempt:
+            return None
+        return cls(int(found[2]), int(found[3]), int(found[4]), found[5].encode())
+
+    def identity(self, attempt: int) -> str:
+        """As an event's id."""
+        return f"{attempt}.{self.lines}.{self._nth}.{self._taken}.{self._time.decode()}"
+
+    @property
+    def since(self) -> str | None:
+        """For `sinceTime`: the second of the last line."""
+        return self._time[:19].decode() + "Z" if self._time else None
+
+    def restart(self) -> None:
+        """The log is read again from `since`, or from its beginning."""
+        self._seen, self._seen_nth, self._offset = b"", 0, 0
+
+    def new(self, line: Line) -> bytes | None:
+        """What of this line, or piece of a line, was not sent yet; None if all of it was. Counts it as sent."""
+        if not line.time and self._time:
+            return line.text  # the kubelet's own word
+        if line.begins:
+            self._offset = 0
+            self._seen_nth = self._seen_nth + 1 if line.time == self._seen else 1
+            self._seen = line.time
+        start = self._offset
+        end = self._offset = start + len(line.text)
+        here, last = (self._seen, self._seen_nth), (self._time, self._nth)
+        if not line.text and not line.whole:
+            return None  # nothing of it is here yet
+        if here < last or (here == last and self._taken == _WHOLE):
+            return None
+        text = line.text
+        if here == last:
+            if end <= self._taken and not line.whole:
+                return None
+            text = text[max(0, self._taken - start) :]
+        self._time, self._nth = here
+        self._taken = _WHOLE if line.whole else end
+        self.lines += line.whole
+        return text
+
+
+async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:
+    """Lines out of chunks that carry times. A line that is too long comes in pieces."""
+    rest, time, inside = b"", b"", False  # `inside`: the beginning of this line has been given out already
+    async for chunk in chunks:
+        rest += chunk
+        while (end := rest.find(b"\n")) >= 0 or len(rest) > LINE_MAX + _TIME_MAX:
+            if not inside:
+                time, rest, end = _timed(rest, end)
+            last = 0 <= end <= LINE_MAX
+            piece, rest = (rest[:end], rest[end + 1 :]) if last else (rest[:LINE_MAX], rest[LINE_MAX:])
+            yield Line(time, piece, last, not inside)
+            inside = not last
+    if rest:
+        begins = not inside
+        if begins:
+            time, rest, _ = _timed(rest, -1)
+            if not time and _HALF_A_TIME.fullmatch(rest):
+                return  # broken off within the time: of the line itself nothing has come
+        yield Line(time, rest, False, begins)
+
+
+def _timed(rest: bytes, end: int) -> tuple[bytes, bytes, int]:
+    """The time that a line begins with, what follows it, and where the line's end is in that."""
+    time, space, _ = rest[: _TIME_MAX if end < 0 else min(end, _TIME_MAX)].partition(b" ")
+    if not space or time[10:11] != b"T" or time[4:5] != b"-":
+        return b"", rest, end
+    return time, rest[len(time) + 1 :], end - len(time) - 1 if end >= 0 else -1
