@@ -53,7 +53,7 @@ class Place:
     def new(self, line: Line) -> bytes | None:
         """What of this line, or piece of a line, was not sent yet; None if all of it was. Counts it as sent."""
         if not line.time and self._time:
-            return line.text  # the kubelet's own word
+            return None  # the rest of a long line that began before `since`, or the kubelet's own word
         if line.begins:
             self._offset = 0
             self._seen_nth = self._seen_nth + 1 if line.time == self._seen else 1

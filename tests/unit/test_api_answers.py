@@ -170,6 +170,16 @@ def test_a_very_long_line_that_is_broken_off_anywhere_is_sent_once(length: int, 
     assert sent == b"x" * length + (b"\nlast" if ends else b" last")
 
 
+def test_the_rest_of_a_long_line_which_the_kubelet_serves_without_a_time_is_not_sent_again() -> None:
+    where = Place()
+    assert [where.new(line) for line in (Line(TIME, b"a long line"), Line(TIME, b"last", False))] == [
+        b"a long line",
+        b"last",
+    ]
+    where.restart()
+    assert [where.new(line) for line in (Line(b"", b"line"), Line(TIME, b"a long line"))] == [None, None]
+
+
 def test_an_event_id_of_another_attempt_is_not_taken_up() -> None:
     identity = Place(5, 1, 7, TIME).identity(2)
     assert Place.parse(identity, 2) is not None
