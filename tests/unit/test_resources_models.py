@@ -152,7 +152,7 @@ def test_a_quota_takes_any_resource_and_refuses_what_is_no_quantity() -> None:
 
     assert queue.spec.quota["nvidia.com/gpu"] == 4
     assert "write a quantity" in refusals(a_queue(cpu="many"), TaskQueue)["spec.quota.cpu"]
-    assert "Extra inputs" in refusals(a_queue() | {"spec": {"cohort": "x"}}, TaskQueue)["spec.cohort"]
+    assert "Extra inputs" in refusals(a_queue() | {"spec": {"cohorts": "x"}}, TaskQueue)["spec.cohorts"]
 
 
 def test_the_manifest_is_what_was_said_and_no_more() -> None:

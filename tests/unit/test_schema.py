@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from taskjob.core.decisions import QueueCondition, SetQueueStatus
 from taskjob.core.lifecycle import hold
 from taskjob.core.model import (
+    CohortName,
     Dependency,
     Job,
     JobName,
@@ -36,6 +37,7 @@ from taskjob.core.phases import (
     RetryAction,
     Stopping,
     StopPolicy,
+    Strategy,
 )
 from taskjob.kube import templates
 from taskjob.kube.fields import LONGEST_MESSAGE, instant, rfc3339
@@ -357,6 +359,47 @@ def test_a_quota_from_nodes_is_read() -> None:
     assert parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {"quotaFromNodes": {}}}).quota_from_nodes == (
         QuotaFromNodes(100)
     )
+
+
+def test_a_queue_is_read_with_all_that_it_says_of_its_cohort_and_its_order() -> None:
+    spec = {
+        "cohort": "research",
+        "borrowingLimit": {"cpu": "10"},
+        "lendingLimit": {},
+        "weight": 3,
+        "strategy": "StrictFIFO",
+        "reserveAfterSeconds": 5,
+        "agingSeconds": 600,
+        "maxRunning": 7,
+        "maxStartsPerSecond": 2,
+    }
+    assert parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": spec}) == Queue(
+        QueueName("q"),
+        cohort=CohortName("research"),
+        borrowing_limit=(("cpu", 10_000),),
+        lending_limit=(),
+        weight=3,
+        strategy=Strategy.STRICT_FIFO,
+        reserve_after_seconds=5,
+        aging_seconds=600,
+        max_running=7,
+        max_starts_per_second=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("cohort", 7, "spec.cohort: 7 is not a text"),
+        ("borrowingLimit", {"cpu": "lots"}, 'spec.borrowingLimit[cpu]: "lots" is not a quantity'),
+        ("lendingLimit", [], "spec.lendingLimit: a list is not an object"),
+        ("weight", 0, "spec.weight: 0 is not between 1 and 2147483647"),
+        ("strategy", "LIFO", 'spec.strategy: "LIFO" is not one of StrictFIFO, BestEffortFIFO'),
+        ("maxRunning", -1, "spec.maxRunning: -1 is not between 0 and 2147483647"),
+    ],
+)
+def test_a_queues_field_that_cannot_be_used_is_named(field: str, value: Any, problem: str) -> None:
+    assert parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {field: value}}).problem == problem
 
 
 def test_a_queue_is_read_with_its_quota() -> None:

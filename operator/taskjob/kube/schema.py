@@ -17,6 +17,8 @@ from taskjob.core import amounts
 from taskjob.core.decisions import SetQueueStatus
 from taskjob.core.model import (
     DEFAULT_CONTROLLER,
+    Amounts,
+    CohortName,
     Concurrency,
     Dependency,
     Job,
@@ -45,6 +47,7 @@ from taskjob.core.phases import (
     RetryAction,
     Stopping,
     StopPolicy,
+    Strategy,
 )
 from taskjob.kube.fields import Object, Reader, cut, instant, rfc3339, shown, whole
 from taskjob.kube.templates import read_template
@@ -143,12 +146,8 @@ def parse_queue(obj: Object) -> Queue:
     _, _, name, meta = _identity(obj)
     read = Reader()
     spec = read.mapping(obj, "spec", "")
-    quota: dict[str, int] = {}
-    for resource, quantity in read.mapping(spec, "quota", "spec.").items():
-        try:
-            quota[resource] = amounts.parse(resource, quantity)
-        except amounts.QuantityError as error:
-            read.complain(f"spec.quota[{resource}]", str(error))
+    quota = _amounts_of(spec, "quota", read) or ()
+    cohort = read.text(spec, "cohort", "spec.", "")
     preemption = read.mapping(spec, "preemption", "spec.")
     from_nodes = _quota_from_nodes(spec, read) if spec.get("quotaFromNodes") is not None else None
     if from_nodes is not None and quota:
@@ -159,7 +158,16 @@ def parse_queue(obj: Object) -> Queue:
         generation=whole(meta.get("generation")),
         quota_from_nodes=from_nodes,
         controller=read.text(spec, "controllerName", "spec.", DEFAULT_CONTROLLER),
-        quota=amounts.amounts(quota),
+        quota=quota,
+        cohort=CohortName(cohort) if cohort else None,
+        borrowing_limit=_amounts_of(spec, "borrowingLimit", read),
+        lending_limit=_amounts_of(spec, "lendingLimit", read),
+        weight=read.integer(spec, "weight", "spec.", 1, 1),
+        strategy=read.choice(spec, "strategy", "spec.", Strategy.BEST_EFFORT_FIFO),
+        reserve_after_seconds=read.integer(spec, "reserveAfterSeconds", "spec.", 60),
+        aging_seconds=read.integer(spec, "agingSeconds", "spec.", 0),
+        max_running=read.integer(spec, "maxRunning", "spec.", 0),
+        max_starts_per_second=read.integer(spec, "maxStartsPerSecond", "spec.", 0),
         preemption_within_queue=read.choice(preemption, "withinQueue", "spec.preemption.", Preempt.NEVER),
         preemption_reclaim=read.choice(preemption, "reclaimWithinCohort", "spec.preemption.", Preempt.NEVER),
         min_runtime_seconds=read.integer(preemption, "minRuntimeSeconds", "spec.preemption.", 60),
@@ -167,6 +175,18 @@ def parse_queue(obj: Object) -> Queue:
         problem=read.problem,
         conditions=_conditions_of(read.mapping(obj, "status", "")),
     )
+
+
+def _amounts_of(spec: Object, field: str, read: Reader) -> Amounts | None:
+    if spec.get(field) is None:
+        return None
+    found: dict[str, int] = {}
+    for resource, quantity in read.mapping(spec, field, "spec.").items():
+        try:
+            found[resource] = amounts.parse(resource, quantity)
+        except amounts.QuantityError as error:
+            read.complain(f"spec.{field}[{resource}]", str(error))
+    return amounts.amounts(found)
 
 
 def _conditions_of(status: Object) -> tuple[ObservedCondition, ...]:

@@ -82,6 +82,7 @@ Amounts = Annotated[dict[str, Quantity], Field(max_length=64), AfterValidator(_c
 
 JobName = Annotated[str, Field(min_length=1, max_length=NAME_MAX, pattern=DNS_SUBDOMAIN)]
 QueueName = Annotated[str, Field(min_length=1, max_length=QUEUE_NAME_MAX, pattern=DNS_SUBDOMAIN)]
+CohortName = Annotated[str, Field(min_length=1, max_length=QUEUE_NAME_MAX, pattern=DNS_SUBDOMAIN)]
 ControllerName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 NodeLabels = Annotated[
     dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=64), AfterValidator(_check_label_keys)

@@ -18,7 +18,7 @@ from taskjob.resources.taskjob import (
     ONE_POD,
     RESTART_NEVER,
 )
-from taskjob.resources.taskqueue import ONE_QUOTA
+from taskjob.resources.taskqueue import IN_A_COHORT, ONE_QUOTA
 from taskjob.resources.words import NAME_MAX, QUEUE_NAME_MAX, TERMINAL_PHASES, Phase
 
 Path = tuple[str, ...]
@@ -146,6 +146,8 @@ def taskqueue_rules() -> Iterator[Rule]:
         at=("spec",),
         field=".quotaFromNodes",
     )
+    for name in ("borrowingLimit", "lendingLimit"):
+        yield Rule(f"has(self.cohort) || !has(self.{name})", IN_A_COHORT, at=("spec",), field=f".{name}")
     yield Rule(
         f"size(self.metadata.name) <= {QUEUE_NAME_MAX}",
         f"a TaskQueue's name has at most {QUEUE_NAME_MAX} characters",

@@ -8,6 +8,7 @@ from pydantic import Field, StrictInt, model_validator
 
 from taskjob.resources.fields import (
     Amounts,
+    CohortName,
     Conditions,
     ControllerName,
     Count,
@@ -27,10 +28,12 @@ from taskjob.resources.words import (
     ApiVersion,
     Preempt,
     StopPolicy,
+    Strategy,
     TaskQueueKind,
 )
 
 ONE_QUOTA: Final = "say the quota in one way: 'quota' (amounts) or 'quotaFromNodes' (what the nodes give)"
+IN_A_COHORT: Final = "is between the queues of a cohort: name one in 'cohort'"
 
 
 class Preemption(Part):
@@ -76,6 +79,44 @@ class TaskQueueSpec(Part):
         description="By resource: what the pods of the queue may request together, such as "
         '{cpu: "20", memory: 64Gi, pods: 100, nvidia.com/gpu: 4}. A resource that is not named is not limited.',
     )
+    quota_from_nodes: QuotaFromNodes | None = Field(
+        None,
+        description="Instead of 'quota': a share of what the ready, schedulable nodes can allocate, less what pods "
+        "that are not of TaskJobs request there. The operator needs the right to watch all nodes and pods.",
+    )
+    cohort: CohortName | None = Field(
+        None, description="Queues that name the same cohort lend each other what they do not use of their quotas."
+    )
+    borrowing_limit: Amounts | None = Field(
+        None,
+        description="By resource: at most so much is borrowed from the cohort; a resource that is not named: as much "
+        "as others lend. Only with 'cohort'.",
+    )
+    lending_limit: Amounts | None = Field(
+        None,
+        description="By resource: at most so much of the quota is lent to the cohort, the rest is kept; a resource "
+        "that is not named: all of it. Only with 'cohort'.",
+    )
+    weight: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = Field(
+        1, description="Its share, against the other queues of the cohort that borrow, of what is lent."
+    )
+    strategy: Strategy = Field(
+        Strategy.BEST_EFFORT_FIFO,
+        description="What becomes of those behind a job that does not fit. StrictFIFO: they wait. BestEffortFIFO: what "
+        "fits goes before it, until it has waited for reserveAfterSeconds.",
+    )
+    reserve_after_seconds: Seconds = Field(
+        60,
+        description="When the first job has not fit for so long, what it needs is kept for it: nothing is started in "
+        "its place any more.",
+    )
+    aging_seconds: Seconds = Field(
+        0, description="A waiting job rises by one level of priority each so many seconds; 0: never."
+    )
+    max_running: Count = Field(0, description="How many jobs of the queue may have a pod at once; 0: no limit.")
+    max_starts_per_second: Count = Field(
+        0, description="How many jobs of the queue may start within a second; 0: no limit."
+    )
     preemption: Preemption = Field(
         default_factory=Preemption,
         description="Whose attempts are evicted for a job of the queue that does not fit. Nobody's, unless it says so.",
@@ -85,17 +126,17 @@ class TaskQueueSpec(Part):
         description="Hold: nothing more starts in the queue, what runs goes on. HoldAndDrain: what runs is ended with "
         "grace as well, and queued again, not charged a retry. None: neither.",
     )
-    quota_from_nodes: QuotaFromNodes | None = Field(
-        None,
-        description="Instead of 'quota': a share of what the ready, schedulable nodes can allocate, less what pods "
-        "that are not of TaskJobs request there. The operator needs the right to watch all nodes and pods.",
-    )
 
     @model_validator(mode="after")
-    def _one_quota(self) -> Self:
-        """As the API server has it. With neither, nothing is limited."""
+    def _as_the_api_server_has_it(self) -> Self:
+        """One quota at most (with none, nothing is limited), and limits of a cohort only within one."""
+        wrong = []
         if self.quota and self.quota_from_nodes is not None:
-            raise_wrong(self, [wrong_at(("quotaFromNodes",), ONE_QUOTA)])
+            wrong.append(wrong_at(("quotaFromNodes",), ONE_QUOTA))
+        if self.cohort is None:
+            limits = {"borrowingLimit": self.borrowing_limit, "lendingLimit": self.lending_limit}
+            wrong.extend(wrong_at((name,), IN_A_COHORT) for name, limit in limits.items() if limit is not None)
+        raise_wrong(self, wrong)
         return self
 
 

@@ -114,6 +114,13 @@ class Preempt(StrEnum):
     ANY = "Any"
 
 
+class Strategy(StrEnum):
+    """What becomes of those behind a TaskJob that does not fit."""
+
+    STRICT_FIFO = "StrictFIFO"
+    BEST_EFFORT_FIFO = "BestEffortFIFO"
+
+
 class StopPolicy(StrEnum):
     """Whether a TaskQueue admits, and what becomes of what it runs."""
 
