@@ -3,8 +3,8 @@
     python bench/core.py [--jobs N]
 
 The load: 100,000 pending one-pod jobs in 100 queues of 10 cohorts, four priorities, borrowing on, a third of the jobs
-behind dependencies. One process, without I/O, the garbage collector as in the operator; what is measured is CPU time, so that what else
-the machine does counts little.
+behind dependencies. One process, without I/O, the garbage collector as in the operator; what is measured is CPU time,
+so that what else the machine does counts little.
 
 Prints the machine, then each figure as a JSON object on a line of its own, {"figure", "value", "unit", "target",
 "met"}; exits with 1 if one is not met. What the parts of the core cost, chains, fans and cycles among them:

@@ -66,6 +66,7 @@ def admit(draft: Draft, room: int) -> None:
     for at, (current, queues) in enumerate(rounds):
         for name, tracked in queues.items():
             tracked.claim = current.claims.get(name)
+        for name, tracked in queues.items():
             if at in unfinished and tracked.line:  # no full look was had: come back, explain then
                 state.queues.dirty[name] = None
             else:

@@ -1,0 +1,333 @@
+"""Rules of admission over random clusters and traces: quotas, borrowing, order, claims, shares, explanations.
+
+What may start is judged by an oracle of its own, which knows nothing of pools, rows and offers: sums over the pods.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+
+from builders import a_job, a_queue, limits
+from taskjob.core.cycle import plan
+from taskjob.core.decisions import Launch
+from taskjob.core.model import Amounts, CohortName, Pod, Queue, QueueName
+from taskjob.core.phases import Phase, PodPhase, Reason, StopPolicy, Strategy
+from taskjob.core.state import State
+from taskjob.core.waiting import why
+from world import World
+
+WALKS = 40
+STEPS = 60
+NAMES = ["a", "b", "c", "d", "e"]
+WAITING = {Reason.WAITING_FOR_QUOTA, Reason.EXCEEDS_QUOTA, Reason.QUEUE_HELD, Reason.RATE_LIMITED}
+
+
+def random_queue(dice: Random, name: str) -> Queue:
+    """Quotas of one or two resources, in a cohort or not, with limits or without."""
+
+    def some(most: int) -> Amounts:
+        return limits(cpu=dice.randint(0, most), memory=dice.randint(0, most))
+
+    terms: dict[str, Any] = {
+        "cohort": CohortName("one") if dice.random() < 0.8 else None,
+        "borrowing_limit": some(3) if dice.random() < 0.3 else None,
+        "lending_limit": some(4) if dice.random() < 0.3 else None,
+        "weight": dice.randint(1, 3),
+        "strategy": Strategy.STRICT_FIFO if dice.random() < 0.25 else Strategy.BEST_EFFORT_FIFO,
+        "reserve_after_seconds": dice.choice([0, 20, 60]),
+        "aging_seconds": dice.choice([0, 0, 30]),
+        "max_running": dice.choice([0, 0, 0, 3]),
+        "max_starts_per_second": dice.choice([0, 0, 0, 2]),
+        "stop_policy": dice.choice([StopPolicy.NONE] * 5 + [StopPolicy.HOLD]),
+    }
+    quota = {"cpu": dice.randint(0, 6)} | ({"memory": dice.randint(0, 6)} if dice.random() < 0.5 else {})
+    return a_queue(name, quota, **terms)
+
+
+# ------------------------------------------------------------------ the oracle
+def used(world: World) -> dict[str, Counter[str]]:
+    """What live pods hold, by queue and resource."""
+    usage: dict[str, Counter[str]] = defaultdict(Counter)
+    for pod in world.pods.values():
+        if not pod.phase.ended:
+            usage[pod.queue].update(dict(pod.request))
+    return usage
+
+
+def free(world: World, usage: dict[str, Counter[str]], queue: Queue, resource: str) -> float:
+    """How much more of a resource a queue may use, from quotas, limits and usage alone."""
+    quota = dict(queue.quota)
+    if resource not in quota:
+        return float("inf")
+
+    def kept(other: Queue) -> int:
+        amount = dict(other.quota)[resource]
+        return amount - min(amount, dict(other.lending_limit or ()).get(resource, amount))
+
+    mine = usage[queue.name][resource]
+    if queue.cohort is None:
+        return quota[resource] - mine
+    lenders = [q for q in world.queues.values() if q.cohort == queue.cohort and resource in dict(q.quota)]
+    pool = sum(dict(q.quota)[resource] - kept(q) for q in lenders)
+    pool -= sum(max(0, usage[q.name][resource] - kept(q)) for q in lenders)
+    left: float = max(0, kept(queue) - mine) + max(0, pool)
+    most = dict(queue.borrowing_limit or ()).get(resource)
+    return left if most is None else min(left, quota[resource] + most - mine)
+
+
+def fits(world: World, usage: dict[str, Counter[str]], queue: Queue, request: Amounts) -> bool:
+    return all(amount <= free(world, usage, queue, resource) for resource, amount in request if amount)
+
+
+def end(world: World, pod: Pod) -> None:
+    """The pod ends well; nobody has looked yet."""
+    second = world.now.replace(microsecond=0)
+    world.put_pod(pod, phase=PodPhase.SUCCEEDED, started_at=second, finished_at=second, exit_code=0)
+
+
+class Walk:
+    """Random users, pods, administrators and time, with every rule checked at every plan."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = Random(seed)
+        self.world = World(holding=True, history_away=True)
+        self.names = 0
+        self.starts: dict[QueueName, list[datetime]] = defaultdict(list)
+        for name in NAMES:
+            self.world.put_queue(random_queue(self.dice, name))
+
+    def step(self) -> None:
+        world, dice = self.world, self.dice
+        match dice.choices(["submit", "end", "time", "queue", "edit", "crash"], [8, 6, 3, 1, 1, 0.3])[0]:
+            case "submit":
+                for _ in range(dice.randint(1, 4)):
+                    self.names += 1
+                    job = (
+                        a_job(f"j{self.names:04}").in_queue(dice.choice(NAMES)).of_priority(dice.choice([-100, 0, 100]))
+                    )
+                    world.submit(job.asking(cpu=dice.randint(0, 4), memory=dice.choice([0, 0, 1, 3])))
+            case "end":
+                live = [pod for pod in world.pods.values() if not pod.phase.ended]
+                for pod in dice.sample(live, min(len(live), dice.randint(1, 3))):
+                    end(world, pod)
+            case "time":
+                world.now += timedelta(seconds=dice.choice([0.3, 1, 25, 70]))
+            case "queue":
+                world.put_queue(random_queue(dice, dice.choice(NAMES)))
+            case "edit":
+                waiting = [job for job in world.jobs.values() if job.status.phase is Phase.PENDING]
+                if waiting:
+                    world.edit(
+                        dice.choice(waiting).name, priority=dice.choice([-100, 0, 100]), queue=dice.choice(NAMES)
+                    )
+            case "crash":
+                world.crash()
+        self.plan()
+
+    def plan(self) -> None:
+        """Plan and carry out until nothing is to be done, each plan twice."""
+        world = self.world
+        while True:
+            usage = used(world)
+            world.holding = True
+            made = world.cycle()
+            for decision in made.decisions:
+                if isinstance(decision, Launch):
+                    self._may_start(decision, usage)
+            again = plan(world.state, world.now, 10**6)
+            assert (again.decisions, again.entries) == ((), ()), "planned again, it decided something new"
+            world.confirm()
+            held, world.pending = world.pending, []
+            for each in held:
+                world.carry_out(each)
+            if not held and not world.state.dirty_jobs:
+                break
+        self._nothing_is_idle()
+        self._who_waits_knows_why()
+
+    def _may_start(self, launch: Launch, usage: dict[str, Counter[str]]) -> None:
+        world, job = self.world, launch.job
+        queue = world.queues[job.queue]
+        assert queue.stop_policy is StopPolicy.NONE
+        assert fits(world, usage, queue, job.request), "admitted above quota plus borrowing"
+        usage[queue.name].update(dict(job.request))
+        running = sum(pod.queue == queue.name and not pod.phase.ended for pod in world.pods.values())
+        started = self.starts[queue.name]
+        started.append(world.now)
+        here = sum(d.job.queue == queue.name for d in world.pending if isinstance(d, Launch))
+        assert not queue.max_running or running + here <= queue.max_running
+        same_row = [
+            other
+            for other in world.jobs.values()
+            if other.queue == queue.name and other.request == job.request and world.state.jobs[other.uid].queued
+        ]
+        key = world.state.jobs[job.uid]
+        assert key.place is None
+        for other in same_row:
+            assert _order(job, queue) < _order(other, queue), "one that asks the same and comes first still waits"
+
+    def _nothing_is_idle(self) -> None:
+        """Who waits and fits is kept from starting by a rule that can be named."""
+        world = self.world
+        usage = used(world)
+        for tracked in world.state.jobs.values():
+            job, queue = tracked.job, world.queues[tracked.job.queue]
+            if not tracked.queued or not fits(world, usage, queue, job.request):
+                continue
+            line = world.state.queues.by_name[queue.name]
+            in_cohort = [
+                q for q in world.state.queues.by_name.values() if q.cohort is not None and q.cohort is line.cohort
+            ]
+            excused = (
+                queue.stop_policy is not StopPolicy.NONE
+                or (queue.max_running and line.ledger.charges >= queue.max_running)
+                or line.starts_again_at(world.now) is not None
+                or (queue.strategy is Strategy.STRICT_FIFO and line.blocked is not None)
+                or any(q.claim is not None for q in (line, *in_cohort))
+            )
+            assert excused, f"{job.name} fits and is not started"
+
+    def _who_waits_knows_why(self) -> None:
+        world = self.world
+        usage = used(world)
+        for tracked in world.state.jobs.values():
+            if not tracked.queued:
+                continue
+            job, queue = tracked.job, world.queues[tracked.job.queue]
+            told = tracked.job.status.reason
+            assert told in WAITING, f"{job.name} is told {told}"
+            answer = why(world.state.queues, tracked, world.now)
+            match answer.reason:
+                case Reason.QUEUE_HELD:
+                    assert queue.stop_policy is not StopPolicy.NONE
+                case Reason.EXCEEDS_QUOTA:
+                    assert not fits(world, defaultdict(Counter), queue, job.request)
+                case Reason.RATE_LIMITED:
+                    assert answer.until is not None
+                    assert answer.until > world.now
+                case Reason.WAITING_FOR_QUOTA:
+                    assert fits(world, defaultdict(Counter), queue, job.request), "it can never fit, and is not told so"
+                    if answer.resource in dict(job.request):
+                        assert answer.asked == dict(job.request)[answer.resource]
+                        assert answer.available == max(0, free(world, usage, queue, answer.resource)) < answer.asked
+                case _:
+                    pytest.fail(f"{job.name}: {answer}")
+
+
+def _order(job: Any, queue: Queue) -> tuple[float, float, str]:
+    created = job.created_at.timestamp()
+    aged = created - job.priority * queue.aging_seconds / 100 if queue.aging_seconds else -job.priority
+    return (aged, created, job.name)
+
+
+@pytest.mark.parametrize("seed", range(WALKS))
+def test_whatever_happens_admission_keeps_its_rules(seed: int) -> None:
+    walk = Walk(seed)
+    for _ in range(STEPS):
+        walk.step()
+
+
+@pytest.mark.parametrize("seed", range(WALKS))
+def test_the_order_of_events_before_a_plan_does_not_matter(seed: int) -> None:
+    dice = Random(seed)
+    queues = [random_queue(dice, name) for name in NAMES]
+    jobs = [
+        a_job(f"j{n:02}")
+        .in_queue(dice.choice(NAMES))
+        .of_priority(dice.choice([-100, 0, 100]))
+        .created(dice.randint(0, 9))
+        .asking(cpu=dice.randint(0, 4), memory=dice.choice([0, 1, 3]))
+        .build()
+        for n in range(40)
+    ]
+    events: list[tuple[str, Any]] = [("put_queue", each) for each in queues] + [("put_job", each) for each in jobs]
+    room = dice.choice([5, 10**6])
+    made: list[list[str]] = []
+    for _ in range(2):
+        state = State()
+        for method, value in events:
+            getattr(state, method)(value)
+        made.append(sorted(map(repr, plan(state, World().now, room).decisions)))
+        dice.shuffle(events)
+    assert made[0] == made[1]
+
+
+# ------------------------------------------------------------------ shares and starvation
+@pytest.mark.parametrize("weights", [(1, 1), (1, 2), (1, 3, 4), (2, 3, 5)])
+def test_shares_of_busy_queues_follow_their_weights(weights: tuple[int, ...]) -> None:
+    """1,000 equal jobs, each of a random length, are started by queues that always have more."""
+    dice = Random(sum(weights))
+    world = World()
+    world.put_queue(a_queue("pool", {"cpu": 40}, cohort=CohortName("one")))
+    for number, weight in enumerate(weights):
+        world.put_queue(a_queue(f"q{number}", {"cpu": 0}, cohort=CohortName("one"), weight=weight))
+        world.submit(*(a_job(f"q{number}-{n:04}").in_queue(f"q{number}").created(n) for n in range(1000)))
+    world.run()
+    while len(world.launched) < 1000:
+        live = [pod for pod in world.pods.values() if not pod.phase.ended]
+        world.finish(dice.choice(live).job_name)
+    begun = Counter(world.jobs[attempt.uid].queue for attempt in world.launched[:1000])
+    for number, weight in enumerate(weights):
+        assert abs(begun[QueueName(f"q{number}")] / 1000 - weight / sum(weights)) <= 0.05
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_large_job_starts_in_bounded_time_whatever_else_comes(seed: int) -> None:
+    """Under reservation: jobs run at most 30 s, small ones keep coming, in its queue and in its cohort."""
+    dice = Random(seed)
+    world = World()
+    for name, cpu in (("a", 6), ("b", 4), ("c", 0)):
+        world.put_queue(a_queue(name, {"cpu": cpu}, cohort=CohortName("one"), reserve_after_seconds=30))
+    ends: dict[str, datetime] = {}
+    names = 0
+    for tick in range(60):
+        if tick == 5:
+            world.submit(a_job("large").in_queue("a").asking(cpu=6))
+        for _ in range(4):
+            names += 1
+            world.submit(a_job(f"s{names:04}").in_queue(dice.choice("abc")).asking(cpu=dice.choice([1, 1, 2])))
+        world.run()
+        if "large" in world.names_launched():
+            break
+        for pod in list(world.pods.values()):
+            if not pod.phase.ended:
+                due = ends.setdefault(pod.name, world.now + timedelta(seconds=dice.choice([5, 10, 25])))
+                if due <= world.now:
+                    world.finish(pod.job_name)
+        world.let_pass(5)
+    assert "large" in world.names_launched()
+    assert tick <= 5 + (30 + 2 * 30) // 5
+
+
+def test_kueues_shape_is_admitted_to_the_last() -> None:
+    """5 cohorts of 6 queues, 500 jobs each: 350 of 1, 100 of 5, 50 of 20; quota 20, borrowing up to 100 more."""
+    world = World()
+    for cohort in range(5):
+        for number in range(6):
+            terms: dict[str, Any] = {"cohort": CohortName(f"c{cohort}"), "borrowing_limit": limits(cpu=100)}
+            name = f"c{cohort}-{number}"
+            world.put_queue(a_queue(name, {"cpu": 20}, **terms))
+            sizes = [("small", 1, 350, 0), ("medium", 5, 100, 50), ("large", 20, 50, 100)]
+            for kind, cpu, count, priority in sizes:
+                world.submit(
+                    *(
+                        a_job(f"{name}-{kind}-{n:03}").in_queue(name).asking(cpu=cpu).of_priority(priority).created(n)
+                        for n in range(count)
+                    )
+                )
+    begun = idle = 0
+    while begun < 15_000:
+        made = world.cycle()
+        started = sum(isinstance(decision, Launch) for decision in made.decisions)
+        begun, idle = begun + started, 0 if started else idle + 1
+        assert idle < 5, f"{15_000 - begun} jobs are never admitted"
+        held = used(world)
+        for cohort in range(5):
+            assert sum(usage["cpu"] for name, usage in held.items() if name.startswith(f"c{cohort}")) <= 120_000
+        for pod in [pod for pod in world.pods.values() if not pod.phase.ended]:
+            end(world, pod)
