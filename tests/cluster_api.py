@@ -97,15 +97,19 @@ class ClusterApi:
         """Make a namespace."""
         self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
 
-    def create_queue(self, name: str, **quota: str | int) -> Object:
-        """Make a TaskQueue with this quota."""
+    def create_queue(self, name: str, spec: Object | None = None, /, **quota: str | int) -> Object:
+        """Make a TaskQueue with this quota, and what else the spec says."""
         body = {
             "apiVersion": "taskjobs.dev/v1beta1",
             "kind": "TaskQueue",
             "metadata": {"name": name},
-            "spec": {"quota": {key: str(value) for key, value in quota.items()}},
+            "spec": {"quota": {key: str(value) for key, value in quota.items()}} | (spec or {}),
         }
         return self.call("POST", TASKQUEUES, body)
+
+    def change_queue(self, name: str, **spec: Any) -> Object:
+        """Change fields of a TaskQueue's spec."""
+        return self.call("PATCH", f"{TASKQUEUES}/{name}", {"spec": spec}, MERGE)
 
     def stream(self, path: str) -> urllib3.BaseHTTPResponse:
         """An answer that is read as it comes: a watch. Raises `RefusedError`."""
