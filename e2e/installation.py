@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -18,6 +19,8 @@ from demo.installed import POSTGRESQL
 from charts import CHART, HelmError, helm
 from taskjob_cluster import Cluster, ClusterError
 from taskjob_cluster.build import ensure
+from taskjob_cluster.records import Provider
+from taskjob_cluster.volumes import make_volume
 from world_of_pods import until
 
 RELEASE = "taskjobs"
@@ -36,9 +39,12 @@ class Installation:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        persistence: dict[str, Any] = {"enabled": True, "size": "1Gi"}
+        if cluster.provider is Provider.LOCAL:
+            persistence["storageClass"] = make_volume(cluster, "postgresql")
         self._values: dict[str, Any] = {
             "image": {"tag": "dev", "pullPolicy": "IfNotPresent"},
-            "postgresql": {"enabled": True, "image": POSTGRESQL},
+            "postgresql": {"enabled": True, "image": POSTGRESQL, "persistence": persistence},
             "defaultQueue": {"quota": {"cpu": "2", "memory": "2Gi", "pods": 20}},
             "uninstall": {"runningJobs": "End", "timeoutSeconds": 60},
         }
@@ -88,6 +94,11 @@ class Installation:
     def token(self, account: str, namespace: str) -> str:
         """A token of a service account."""
         return self.kubectl("create", "token", account, namespace=namespace).strip()
+
+    @staticmethod
+    def decoded(value: str) -> str:
+        """A value of a Secret."""
+        return base64.b64decode(value).decode()
 
     def test(self) -> str:
         """`helm test`; what it printed. AssertionError with the logs when it is not green."""

@@ -21,7 +21,10 @@ from demo.installed import build_images
 
 from charts import CHART
 from installation import NAMESPACE, RELEASE, TENANT, Installation, figure, seconds_of
+from strikes import TTL_SECONDS, Struck, strike
 from taskjob_cluster import Cluster, ClusterError, providers, up
+from taskjob_cluster.records import Provider
+from verdict import tell
 from world_of_pods import BUSYBOX, a_taskjob
 
 pytestmark = [pytest.mark.real_pods, pytest.mark.timeout(900)]
@@ -31,8 +34,15 @@ KEPT = {
     "apiservice.apiregistration.k8s.io/v1beta1.taskjobs.dev",  # the API server's own, of the CRDs
 }
 STRANGER = "team-b"
+FAULTS = {
+    "attempts_doubled": "doubled",
+    "jobs_lost": "lost",
+    "history_incomplete": "incomplete",
+    "stale_writes_accepted": "stale",
+}
 TARGET_FIRST_JOB_SECONDS = 60
 TARGET_UNINSTALL_SECONDS = 30
+TARGET_TAKEOVER_SECONDS = 2  # beyond the lease
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +56,9 @@ def cluster_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
     archives = build_images(tmp_path_factory.mktemp("images"))
     provider = "kind" if kind.possible else "local"
     try:
-        with up(f"helm-{os.getpid()}", provider=provider, crds=False, services=True) as cluster:
+        with up(
+            f"helm-{os.getpid()}", provider=provider, crds=False, services=True, audit=True, kwok_nodes=2
+        ) as cluster:
             for archive in archives.values():
                 cluster.load_image(archive)
             print(f"\nthe chart is installed on a cluster of provider {provider}")
@@ -180,6 +192,39 @@ def test_an_upgrade_brings_the_crds_up_to_date_and_leaves_the_queue_and_running_
     quota = json.loads(cluster.kubectl("get", "taskqueue", "default", "-o", "json"))["spec"]["quota"]
     assert quota["pods"] == 7
     assert installation.wait("through", "Succeeded")["attempt"] == 1
+
+
+@pytest.mark.timeout(3600)
+def test_leaders_that_are_killed_frozen_or_restarted_under_load_lose_and_double_nothing(
+    installation: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """20 kills, 20 freezes, 5 restarts of everything, or as TASKJOBS_STRIKES says ("2,2,1"); a quarter of an hour is
+    the leases' running out, which last as the chart has it."""
+    if installation.cluster.provider is not Provider.LOCAL:
+        pytest.skip("it needs the audit log and the processes of the provider local")
+    times = map(int, os.environ.get("TASKJOBS_STRIKES", "20,20,5").split(","))
+    installation.upgrade(
+        f"--set=operator.settings.ttl_seconds_after_finished={TTL_SECONDS}", "--wait", "--timeout=100s"
+    )
+
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(f"  {line}", flush=True)
+
+    ways = (Struck.kill, Struck.freeze, Struck.roll)
+    verdicts = [strike(installation, tmp_path, way, count, say) for way, count in zip(ways, times, strict=True)]
+
+    with capsys.disabled():
+        print(f"  {sum(each.jobs for each in verdicts)} jobs")
+        met = [
+            figure("takeover_s", max(verdicts[0].beyond), "s", TARGET_TAKEOVER_SECONDS),
+            figure("takeover_frozen_s", max(verdicts[1].beyond), "s", TARGET_TAKEOVER_SECONDS),
+            *(
+                figure(name, sum(len(each.faults[kind]) for each in verdicts), "count", 0)
+                for name, kind in FAULTS.items()
+            ),
+        ]
+    assert all(met), "\n".join(tell(each.faults) for each in verdicts)
 
 
 def test_a_running_job_outlives_an_uninstall_that_lets_it_and_the_next_installation_finds_it(

@@ -12,10 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-import asyncpg
-
 from charts import OPERATOR, apply, kubeconfig_of, of_the_operator, the_fence, wait_for_the_fence
-from cluster_api import Object, Witness, ended
+from cluster_api import ClusterApi, Object, Witness, ended
 from kill_story import Planned
 from operator_process import OperatorProcess
 from operators import Site
@@ -23,6 +21,40 @@ from operators import Site
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 EPOCH = "taskjobs.dev/epoch"
 TTL_SECONDS = 20  # so that what a new leader lists is what a steady load leaves, not all that a long test ever made
+
+
+class LeaseWatch:
+    """The operator's Lease in a namespace, and when each epoch began. As a context manager."""
+
+    def __init__(self, api: ClusterApi, namespace: str) -> None:
+        self.witness = Witness(api, LEASES.format(namespace=namespace))
+
+    def __enter__(self) -> Self:
+        self.witness.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.witness.__exit__()
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """As last seen; empty before there is one."""
+        spec = self.witness.snapshot().get(OPERATOR, {}).get("spec") or {}
+        assert isinstance(spec, dict)
+        return spec
+
+    @property
+    def epoch(self) -> int:
+        """The epoch as last seen."""
+        return int(self.spec.get("leaseTransitions") or 0)
+
+    def acquired(self) -> dict[int, int]:
+        """The resourceVersion by which each epoch was first seen."""
+        first: dict[int, int] = {}
+        for _, lease in list(self.witness.seen):
+            epoch = int((lease.get("spec") or {}).get("leaseTransitions") or 0)
+            first.setdefault(epoch, int(lease["metadata"]["resourceVersion"]))
+        return first
 
 
 class Replicas:
@@ -49,7 +81,7 @@ class Replicas:
             )
             for number in range(count)
         ]
-        self._lease = Witness(site.api, LEASES.format(namespace=site.namespace))
+        self._lease = LeaseWatch(site.api, site.namespace)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._restart, name="deployment", daemon=True)
         self._lock = threading.Lock()
@@ -95,15 +127,12 @@ class Replicas:
     @property
     def lease(self) -> dict[str, Any]:
         """The Lease's spec as last seen; empty before there is one."""
-        found = self._lease.snapshot().get(OPERATOR, {})
-        spec = found.get("spec") or {}
-        assert isinstance(spec, dict)
-        return spec
+        return self._lease.spec
 
     @property
     def epoch(self) -> int:
         """The epoch as last seen."""
-        return int(self.lease.get("leaseTransitions") or 0)
+        return self._lease.epoch
 
     def leader(self) -> OperatorProcess | None:
         """The replica that holds the Lease, as last seen."""
@@ -112,7 +141,7 @@ class Replicas:
 
     def wait_leader(self, seconds: float, above: int = 0) -> OperatorProcess:
         """Wait until a living replica leads, with an epoch above that; who it is."""
-        self._lease.wait_until(
+        self._lease.witness.wait_until(
             lambda _: self.epoch > above and self.leader() is not None,
             seconds,
             lambda: f"an epoch above {above}: {self.lease}",
@@ -145,11 +174,7 @@ class Replicas:
 
     def acquired(self) -> dict[int, int]:
         """The resourceVersion by which each epoch was first seen."""
-        first: dict[int, int] = {}
-        for _, lease in list(self._lease.seen):
-            epoch = int((lease.get("spec") or {}).get("leaseTransitions") or 0)
-            first.setdefault(epoch, int(lease["metadata"]["resourceVersion"]))
-        return first
+        return self._lease.acquired()
 
 
 class Admissions:
@@ -185,7 +210,9 @@ class Load:
     `jobs`: what was made, and how it must end. `last`: each TaskJob as it was last seen, also when it is gone since.
     """
 
-    def __init__(self, site: Site, per_second: float) -> None:
+    def __init__(self, site: Site, per_second: float, *, pod: Object | None = None) -> None:
+        """`pod` is added to the spec of each pod."""
+        self._pod = pod or {}
         self._here = site.here
         self._queue = site.queue
         self._witness = site.jobs
@@ -241,7 +268,9 @@ class Load:
                     job = self._plan(next(numbers))
                     self._open.add(job.name)
                     self.jobs.append(job)
-                    self._here.create(job.manifest(self._queue))
+                    manifest = job.manifest(self._queue)
+                manifest["spec"]["template"]["spec"] |= self._pod
+                self._here.create(manifest)
         except BaseException as error:
             self._failed.append(error)
 
@@ -254,36 +283,6 @@ class Load:
         if number % 11 == 3:
             job.seconds = 2.0  # outlives a change of leaders
         return job
-
-
-# ------------------------------------------------------------------ the verdict
-def stale_writes(acquired: dict[int, int], jobs: Witness, pods: Witness) -> list[str]:
-    """Writes that the API server took from an epoch after a later one was acquired, by the order of its store."""
-    over_at = {earlier: acquired[later] for earlier, later in itertools.pairwise(sorted(acquired))}
-    found = []
-    for pod in {pod["metadata"]["uid"]: pod for kind, pod in reversed(pods.seen) if kind == "ADDED"}.values():
-        name, epoch, version = pod["metadata"]["name"], epoch_of(pod), int(pod["metadata"]["resourceVersion"])
-        if version > over_at.get(epoch, version):
-            found.append(f"pod {name} was created by epoch {epoch} at {version}, over since {over_at[epoch]}")
-    before: dict[str, Object] = {}
-    for _, job in jobs.seen:
-        uid, status, version = job["metadata"]["uid"], job.get("status") or {}, int(job["metadata"]["resourceVersion"])
-        epoch = int(status.get("epoch", 0))
-        if status and status != before.get(uid) and version > over_at.get(epoch, version):
-            name = job["metadata"]["name"]
-            found.append(f"the status of {name} was written by epoch {epoch} at {version}, over since {over_at[epoch]}")
-        before[uid] = status
-    return found
-
-
-async def epochs_in_history(url: str) -> list[int]:
-    """The epochs that wrote history, in the order of its sequence, each once for each time that it began to."""
-    connection = await asyncpg.connect(url, timeout=10)
-    try:
-        rows = await connection.fetch("SELECT epoch FROM transitions ORDER BY seq")
-    finally:
-        await connection.close()
-    return [epoch for epoch, _ in itertools.groupby(row["epoch"] for row in rows)]
 
 
 def figure(name: str, value: float, unit: str, target: float, *, met: bool, out: Callable[[str], None] = print) -> None:

@@ -6,7 +6,6 @@ plays it once with a short lease; `make test-ha` plays the long form (marker `ha
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import signal
@@ -17,9 +16,9 @@ from collections.abc import Callable
 
 import pytest
 
-from kill_story import attempts_seen, expected, faults_of_history, faults_of_job, pods_created_twice
 from operators import Site
-from replicas import Admissions, Load, Replicas, epochs_in_history, figure, stale_writes
+from replicas import Admissions, Load, Replicas, figure
+from verdict import judge, tell
 
 pytestmark = [pytest.mark.cluster]
 
@@ -73,43 +72,6 @@ def roll(replicas: Replicas) -> None:
         replicas.wait_all_ready()
 
 
-def judge(site: Site, load: Load, replicas: Replicas) -> dict[str, list[str]]:
-    """Wait until everything has ended; what is wrong, by kind."""
-    names = {job.name for job in load.jobs}
-    load.wait_ended(120)
-    site.pods.wait_until(lambda objects: not objects, 60, "no pod is left")
-    history = site.wait_history(
-        lambda told: names <= told.keys() and all(one.job["finished_at"] is not None for one in told.values()),
-        "all jobs have ended",
-        seconds=60,
-    )
-    assert site.cluster.audit_log is not None
-    _, twice = pods_created_twice(site.cluster.audit_log, site.namespace)
-    seen = attempts_seen(site.pods.seen)
-    doubled = [f"pod {name} was created {times} times" for name, times in twice.items()]
-    doubled += [f"{job}: attempt {number} had the pods {uids}" for (job, number), uids in seen.items() if len(uids) > 1]
-    wrong, incomplete = [], []
-    ends = expected(load.jobs, {})
-    attempts: dict[str, list[int]] = {}
-    for name, attempt in sorted(seen):
-        attempts.setdefault(name, []).append(attempt)
-    for job in load.jobs:
-        status = load.last[job.name]["status"]
-        found = faults_of_job(job, ends[job.name], status, attempts.get(job.name, []))
-        wrong += [f"{job.name}: {fault}" for fault in found]
-        found = faults_of_history(job, ends[job.name], status, history.get(job.name))
-        incomplete += [f"{job.name}: {fault}" for fault in found]
-    epochs = asyncio.run(epochs_in_history(site.database_url))
-    stale = stale_writes(replicas.acquired(), site.jobs, site.pods)
-    if epochs != sorted(set(epochs)):
-        stale.append(f"history was written by the epochs {epochs}, in this order")
-    return {"lost": wrong, "doubled": doubled, "incomplete": incomplete, "stale": stale}
-
-
-def tell(faults: dict[str, list[str]]) -> str:
-    return "\n".join(f"{kind} ({len(found)}):\n  " + "\n  ".join(found[:20]) for kind, found in faults.items() if found)
-
-
 @pytest.mark.timeout(180)
 def test_a_leader_that_is_killed_frozen_or_told_to_go_is_succeeded_and_nothing_is_lost_or_doubled(site: Site) -> None:
     replicas = Replicas(site, 2, lease_seconds=4, renew_deadline_seconds=3)
@@ -132,7 +94,7 @@ def test_a_leader_that_is_killed_frozen_or_told_to_go_is_succeeded_and_nothing_i
             killed = kill(site, replicas, admissions) - replicas.lease_seconds
             replicas.wait_all_ready()
             frozen = freeze(site, replicas, admissions) - replicas.lease_seconds
-        faults = judge(site, load, replicas)
+        faults = judge(site, load, replicas.acquired())
         print(f"{len(load.jobs)} jobs; hand-over {handed:.2f} s; beyond the lease: {killed:.2f}, {frozen:.2f} s")
     assert not any(faults.values()), tell(faults)
     assert max(killed, frozen) < TAKEOVER_SECONDS
@@ -164,7 +126,7 @@ def test_the_long_form_prints_its_figures(
                 load.rest()  # what piled up is worked off: each strike meets the same load
                 load.wait_ended(60)
                 load.go_on()
-        faults = judge(site, load, replicas)
+        faults = judge(site, load, replicas.acquired())
     with request.getfixturevalue("capsys").disabled():
         print()
         name = way.__name__

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from cluster_api import Object, Witness
-from replicas import stale_writes
+from verdict import stale_writes
 
 ACQUIRED = {1: 100, 2: 200, 4: 300}
 

@@ -18,5 +18,8 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   echo 'CREATE DATABASE taskjobs;' | postgres --single -D "$PGDATA.new" postgres
   mv "$PGDATA.new" "$PGDATA"
 fi
-unset PASSWORD
+# A volume that an earlier release left has that release's password.
+quoted=$(printf '%s' "$PASSWORD" | sed "s/'/''/g")
+printf "ALTER USER taskjobs PASSWORD '%s';\n" "$quoted" | postgres --single -D "$PGDATA" postgres >/dev/null
+unset PASSWORD quoted
 exec postgres -D "$PGDATA" -c listen_addresses='*' -c "port=$PGPORT" -c unix_socket_directories=/tmp
