@@ -28,7 +28,10 @@ from taskjob_cluster.simulated import NODE_ANNOTATION
 from verdict import judge
 
 LEASE_SECONDS = 15  # the chart's default
-TTL_SECONDS = 20  # so that what a new leader lists is what a steady load leaves
+SETTINGS = {
+    "ttl_seconds_after_finished": 20,  # so that what a new leader lists is what a steady load leaves
+    "log_follows": 0,  # the simulator of nodes never ends a log that is followed, and the pod is kept until then
+}
 PER_SECOND = 20.0
 SIMULATED = {
     "nodeSelector": {"type": "kwok"},

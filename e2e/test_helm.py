@@ -21,7 +21,7 @@ from demo.installed import build_images
 
 from charts import CHART
 from installation import NAMESPACE, RELEASE, TENANT, Installation, figure, seconds_of
-from strikes import TTL_SECONDS, Struck, strike
+from strikes import SETTINGS, Struck, strike
 from taskjob_cluster import Cluster, ClusterError, providers, up
 from taskjob_cluster.records import Provider
 from verdict import tell
@@ -198,14 +198,13 @@ def test_an_upgrade_brings_the_crds_up_to_date_and_leaves_the_queue_and_running_
 def test_leaders_that_are_killed_frozen_or_restarted_under_load_lose_and_double_nothing(
     installation: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """20 kills, 20 freezes, 5 restarts of everything, or as TASKJOBS_STRIKES says ("2,2,1"); a quarter of an hour is
+    """20 kills, 20 freezes, 5 restarts of everything, or as TASKJOBS_STRIKES says ("2,2,1"); the greater part
     the leases' running out, which last as the chart has it."""
     if installation.cluster.provider is not Provider.LOCAL:
         pytest.skip("it needs the audit log and the processes of the provider local")
     times = map(int, os.environ.get("TASKJOBS_STRIKES", "20,20,5").split(","))
-    installation.upgrade(
-        f"--set=operator.settings.ttl_seconds_after_finished={TTL_SECONDS}", "--wait", "--timeout=100s"
-    )
+    settings = (f"--set=operator.settings.{name}={value}" for name, value in SETTINGS.items())
+    installation.upgrade(*settings, "--wait", "--timeout=100s")
 
     def say(line: str) -> None:
         with capsys.disabled():

@@ -269,8 +269,8 @@ class Load:
                     self._open.add(job.name)
                     self.jobs.append(job)
                     manifest = job.manifest(self._queue)
-                manifest["spec"]["template"]["spec"] |= self._pod
-                self._here.create(manifest)
+                    manifest["spec"]["template"]["spec"] |= self._pod
+                    self._here.create(manifest)
         except BaseException as error:
             self._failed.append(error)
 

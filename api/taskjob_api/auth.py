@@ -8,24 +8,19 @@ fails closed. With `--insecure-local` nobody is asked for a token, and everythin
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from starlette.datastructures import Headers
 
-from taskjob_api.problems import FieldError, Kind, Problem, unavailable
+from taskjob_api.problems import FieldError, Kind, Problem
 from taskjob_api.remembered import Kept, Remembered
 from taskjob_api.reviews import Caller, Reviews, Right, unauthenticated
 
 NAMESPACES_MAX: Final = 200
 """How many namespaces are asked about for one caller; where history knows more, a caller has to name one."""
-TICKET_SECONDS: Final = 30.0
-_TICKETS_MAX: Final = 10_000
-_TICKETS_OF_ONE: Final = 100  # so that one caller does not take all
 _NAMESPACES_KEPT_SECONDS: Final = 5.0
 _TOKEN_MAX: Final = 16_384
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750
@@ -173,44 +168,3 @@ class Sight:
         else:
             self._all = self._rights.unlimited or await self._rights.may(Right(self._verb))
         self._expires_at = began + self._rights.recheck_seconds
-
-
-class Tickets:
-    """One-use tickets for browsers, whose WebSockets cannot send a header: short-lived, in the memory of this process.
-
-    Only a ticket's hash is kept, and with it the caller that it stands for.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, limit: int = _TICKETS_MAX) -> None:
-        self._clock = clock
-        self._limit = limit
-        self._issued: dict[bytes, tuple[Caller, float]] = {}  # in the order in which they expire
-
-    def __len__(self) -> int:
-        return len(self._issued)
-
-    def issue(self, caller: Caller) -> str:
-        """A new ticket. Raises `Problem`, 503, when too many are out."""
-        now = self._clock()
-        for key, (_, expires_at) in list(self._issued.items()):
-            if expires_at > now:
-                break
-            del self._issued[key]
-        callers = sum(holder.key == caller.key for holder, _ in self._issued.values())
-        if callers >= _TICKETS_OF_ONE or len(self._issued) >= self._limit:
-            whose = "of yours " if callers >= _TICKETS_OF_ONE else ""
-            raise unavailable(f"too many tickets {whose}are out and not used", TICKET_SECONDS)
-        ticket = secrets.token_urlsafe(32)
-        self._issued[_hash(ticket)] = (caller, now + TICKET_SECONDS)
-        return ticket
-
-    def redeem(self, ticket: str) -> Caller:
-        """Whom it was given to. Raises `Problem`, 401: it is none, has expired or was used."""
-        caller, expires_at = self._issued.pop(_hash(ticket), (None, 0.0))
-        if caller is None or self._clock() >= expires_at:
-            raise unauthenticated(f"this ticket is not valid (any more): one holds {TICKET_SECONDS:g} s, and once")
-        return caller
-
-
-def _hash(ticket: str) -> bytes:
-    return hashlib.sha256(ticket.encode()).digest()

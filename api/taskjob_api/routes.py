@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from taskjob.history.reader import HistoryReader
 from taskjob.ports import HistoryUnavailableError
 from taskjob_api import openapi
-from taskjob_api.auth import TICKET_SECONDS, Guard, Rights, Tickets
+from taskjob_api.auth import Guard, Rights
 from taskjob_api.bodies import parse, read_body, submission
 from taskjob_api.cluster import Cluster, NoPodLog
 from taskjob_api.desk import Desk
@@ -37,6 +37,7 @@ from taskjob_api.place import Place
 from taskjob_api.problems import Kind, Problem, field_errors, from_fields, unavailable
 from taskjob_api.reviews import Caller
 from taskjob_api.stream import Client
+from taskjob_api.tickets import TICKET_SECONDS, Tickets
 from taskjob_api.views import JobDetail, JobPage, encode, rfc3339
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class Service:
         self.limits = limits
         self.going = going  # set when the process is about to end
         self.guard = guard
-        self.tickets = Tickets()
+        self.tickets = Tickets(reader)
         self._names = Names()
 
     def desk(self, caller: Caller) -> Desk:
@@ -157,7 +158,7 @@ async def create_ticket(request: Request) -> Response:
     desk = _desk(request)
     read_query(openapi.NoQuery, request.query_params)
     await desk.rights.known()
-    ticket = _service(request).tickets.issue(desk.rights.caller)
+    ticket = await _service(request).tickets.issue(desk.rights.caller)
     return _json({"ticket": ticket, "expiresInSeconds": round(TICKET_SECONDS)}, 201)
 
 
@@ -230,7 +231,10 @@ async def stream(socket: WebSocket) -> None:
     service = _service(socket)
     try:
         ticket = socket.query_params.get("ticket")
-        caller = service.guard.caller(socket.headers) if ticket is None else service.tickets.redeem(ticket)
+        if ticket is None:
+            caller = service.guard.caller(socket.headers)
+        else:
+            caller = await _redeemed(service, ticket)
         query = read_query(StreamQuery, socket.query_params)
         if service.hub.unavailable is not None and service.hub.cursor is None:
             raise unavailable(f"history cannot be read: {service.hub.unavailable}")
@@ -251,6 +255,13 @@ async def stream(socket: WebSocket) -> None:
         return
     await socket.accept()
     await client.serve()
+
+
+async def _redeemed(service: Service, ticket: str) -> Caller:
+    try:
+        return await service.tickets.redeem(ticket)
+    except HistoryUnavailableError as error:
+        raise unavailable(f"tickets cannot be read: {error}") from error
 
 
 # ---------------------------------------------------------------- the application

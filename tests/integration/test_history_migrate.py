@@ -110,7 +110,7 @@ async def test_each_database_has_an_incarnation_of_its_own(database_url: str, co
     await writer.open(2)
     assert await connection.fetchval("SELECT incarnation FROM meta") == first
     await writer.close()
-    await connection.execute("DROP TABLE meta, transitions, jobs, attempts, logs, log_chunks, migrations")
+    await connection.execute("DROP TABLE meta, transitions, jobs, attempts, logs, log_chunks, tickets, migrations")
     await writer.open(2)
     assert await connection.fetchval("SELECT incarnation FROM meta") != first
     await writer.close()

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 
 from taskjob.config import ApiSettings
-from taskjob_api.auth import NAMESPACES_MAX, TICKET_SECONDS, Guard, Rights, Sight, Tickets
+from taskjob_api.auth import NAMESPACES_MAX, Guard, Rights, Sight
 from taskjob_api.problems import Kind, Problem, unavailable
 from taskjob_api.remembered import Kept, Remembered
 from taskjob_api.reviews import Caller, Reviews, Right, unauthenticated
@@ -123,59 +123,6 @@ def test_by_default_a_right_that_is_withdrawn_shows_nothing_after_a_minute() -> 
     assert settings.access_recheck_seconds + settings.access_cache_seconds + api_servers_own_seconds <= 60
     assert not settings.insecure_local
     assert settings.allowed_origins == ()
-
-
-# ---------------------------------------------------------------- tickets
-def test_a_ticket_is_taken_once() -> None:
-    tickets, caller = Tickets(Clock()), Caller.bearing("a")
-    ticket = tickets.issue(caller)
-    assert tickets.redeem(ticket) is caller
-    with pytest.raises(Problem, match="not valid") as refused:
-        tickets.redeem(ticket)
-    assert refused.value.kind is Kind.UNAUTHENTICATED
-
-
-def test_a_ticket_is_taken_within_its_seconds_only() -> None:
-    clock = Clock()
-    tickets, caller = Tickets(clock), Caller.bearing("a")
-    in_time, late = tickets.issue(caller), tickets.issue(caller)
-    clock.seconds += TICKET_SECONDS - 0.01
-    assert tickets.redeem(in_time) is caller
-    clock.seconds += 0.01
-    with pytest.raises(Problem, match="not valid"):
-        tickets.redeem(late)
-
-
-def test_no_more_tickets_are_out_than_the_limit_and_those_that_expired_make_room() -> None:
-    clock = Clock()
-    tickets, caller = Tickets(clock, limit=3), Caller.bearing("a")
-    for _ in range(3):
-        tickets.issue(caller)
-    with pytest.raises(Problem) as refused:
-        tickets.issue(caller)
-    assert refused.value.kind is Kind.UNAVAILABLE
-    clock.seconds += TICKET_SECONDS
-    tickets.issue(caller)
-    assert len(tickets) == 1
-
-
-def test_one_caller_does_not_take_the_tickets_of_all() -> None:
-    tickets, greedy = Tickets(Clock()), Caller.bearing("greedy")
-    for _ in range(100):
-        tickets.issue(greedy)
-    with pytest.raises(Problem, match="tickets of yours") as refused:
-        tickets.issue(greedy)
-    assert refused.value.kind is Kind.UNAVAILABLE
-    tickets.redeem(tickets.issue(Caller.bearing("another")))
-
-
-def test_tickets_cannot_be_guessed_from_others() -> None:
-    tickets = Tickets(Clock())
-    made = {tickets.issue(Caller.bearing("a")) for _ in range(100)}
-    assert len(made) == 100
-    assert all(len(ticket) >= 43 for ticket in made), "256 bits"
-    with pytest.raises(Problem):
-        tickets.redeem("")
 
 
 # ---------------------------------------------------------------- who calls
