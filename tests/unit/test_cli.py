@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from taskjob.cli.command import run
+from taskjob.simulate.trace import parse
 
 Answer = tuple[int, Any]
 
@@ -26,6 +27,12 @@ def a_job(name: str, **fields: Any) -> dict[str, Any]:
         "phase": "Pending",
         "reason": "WaitingForQuota",
         "message": "needs cpu 4",
+        "queue": "gpu",
+        "priority": "Normal",
+        "dependsOn": [],
+        "createdAt": "2026-01-01T12:00:00Z",
+        "startedAt": None,
+        "finishedAt": None,
         **fields,
     }
 
@@ -230,3 +237,15 @@ def test_a_command_line_that_is_not_understood_ends_with_2(
         run(arguments)
     assert ended.value.code == 2
     assert "usage: taskjob" in capsys.readouterr().err
+
+
+async def test_a_trace_is_made_of_all_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    times = {"startedAt": "2026-01-01T12:00:10Z", "finishedAt": "2026-01-01T12:00:40Z"}
+    api = Api({"/jobs/": (200, {"items": [a_job("done", phase="Succeeded", **times)], "next": "more"})})
+    target = tmp_path / "trace.yaml"
+    assert await taskjob(api, "trace", "export", "--since", "2d", "--queue", "gpu", "-o", str(target)) == 0
+    assert [request.query.get("cursor") for request in api.asked] == [None, "more"]
+    assert (api.asked[0].query["queue"], "namespace" in api.asked[0].query) == ("gpu", False)
+    assert capsys.readouterr().err == "taskjob: left out, since they have not ended: 1\n"
+    (arrival,) = parse(target.read_text()).arrivals
+    assert (arrival.job.name, arrival.runs) == ("done", 30)

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from taskjob.cli import explain, logs, simulate
+from taskjob.cli import explain, logs, simulate, trace
 from taskjob.cli.errors import CommandError
 
-SUBCOMMANDS: Final = (explain.register, logs.register, simulate.register)
+SUBCOMMANDS: Final = (explain.register, logs.register, simulate.register, trace.register)
 """In the order of `taskjob --help`."""
 
 INTERRUPTED: Final = 130

@@ -1,0 +1,158 @@
+"""`taskjob trace export`: the jobs of the past as a trace for the simulator."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from taskjob.cli.connection import ApiClient, add_options, connect
+from taskjob.cli.errors import CommandError
+
+_PAGE: Final = 500
+_UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
+_HEAD: Final = """\
+# {count} jobs of {where}, from {begin}, as a trace for `taskjob simulate`.
+# Give the queues the quotas that you want to try: below they have none. History does not keep what a pod requested, so
+# that `asks` is {asks} for every job.
+"""
+
+
+def register(commands: Any) -> None:
+    """Add the subcommand and its own."""
+    parser = commands.add_parser("trace", help="make traces for the simulator")
+    own = parser.add_subparsers(metavar="COMMAND", required=True)
+    export = own.add_parser(
+        "export",
+        help="of the jobs that history has",
+        description="Writes the jobs that ended as a trace: when each came, how long its last attempt ran and how it "
+        "ended, its queue, priority and dependencies.",
+    )
+    export.add_argument("--since", metavar="TIME", default="24h", type=_ago, help="such as 90m, 24h (the default), 7d")
+    export.add_argument("--queue", help="of this queue only")
+    export.add_argument(
+        "--asks",
+        metavar="RESOURCE=AMOUNT",
+        nargs="+",
+        default=[],
+        type=_request,
+        help="what each job is taken to request, such as cpu=1 memory=2Gi",
+    )
+    export.add_argument("-o", "--output", metavar="FILE", type=Path, help="otherwise it is printed")
+    add_options(export)
+    export.set_defaults(run=_run)
+
+
+def _ago(text: str) -> timedelta:
+    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90m, 24h or 7d")
+    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+
+
+def _request(text: str) -> tuple[str, str]:
+    resource, equals, amount = text.partition("=")
+    if not resource or not equals or not amount:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a request such as cpu=1")
+    return resource, amount
+
+
+def _run(given: argparse.Namespace) -> int:
+    jobs = asyncio.run(_ask(given))
+    written, left_out = trace(jobs, dict(given.asks), given.namespace or "all namespaces that you may read")
+    if left_out:
+        print(f"taskjob: left out, since they have not ended: {left_out}", file=sys.stderr)
+    if given.output is None:
+        print(written, end="")
+    else:
+        try:
+            given.output.write_text(written)
+        except OSError as error:
+            raise CommandError(f"{given.output} cannot be written: {error}") from error
+    return 0
+
+
+async def _ask(given: argparse.Namespace) -> list[dict[str, Any]]:
+    async with connect(given) as api:
+        return [job async for job in _pages(api, given)]
+
+
+async def _pages(api: ApiClient, given: argparse.Namespace) -> AsyncIterator[dict[str, Any]]:
+    since = datetime.now(UTC) - given.since
+    query = {"limit": str(_PAGE), "createdAfter": since.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    for name, value in (("namespace", given.namespace), ("queue", given.queue)):
+        if value is not None:
+            query[name] = value
+    cursor: str | None = None
+    while True:
+        page = await api.get("/jobs/", query | ({"cursor": cursor} if cursor else {}))
+        for job in page["items"]:
+            yield job
+        cursor = page["next"]
+        if cursor is None:
+            return
+
+
+def trace(jobs: Iterable[dict[str, Any]], asks: dict[str, str], where: str) -> tuple[str, int]:
+    """The trace of these jobs, as `GET /jobs/` shows them, and how many were left out since they have not ended.
+
+    Of several jobs of one name the later ones get a number: dependents mean the first.
+    """
+    seen = sorted(jobs, key=lambda job: (job["createdAt"], job["namespace"], job["name"], job["id"]))
+    ended = [job for job in seen if job["finishedAt"] is not None]
+    begin = _instant(ended[0]["createdAt"]) if ended else datetime.now(UTC)
+    names: dict[tuple[str, str], int] = {}
+    items = []
+    for job in ended:
+        key = (job["namespace"], job["name"])
+        names[key] = names.get(key, 0) + 1
+        items.append(_item(job, begin, names[key], asks))
+    head = _HEAD.format(
+        count=len(items), where=where, begin=begin.isoformat(), asks=asks or "nothing (say --asks cpu=1)"
+    )
+    queues = [{"name": name, "spec": {}} for name in sorted({job["queue"] for job in ended})]
+    return head + _listed("queues", queues) + _listed("jobs", items), len(seen) - len(ended)
+
+
+def _item(job: dict[str, Any], begin: datetime, number: int, asks: dict[str, str]) -> dict[str, Any]:
+    spec: dict[str, Any] = {"queue": job["queue"]}
+    if job["priority"] != "Normal":
+        named = re.fullmatch(r"-?[0-9]+", job["priority"]) is None
+        spec["priority"] = job["priority"] if named else int(job["priority"])
+    if job["dependsOn"]:
+        spec["dependsOn"] = job["dependsOn"]
+    item: dict[str, Any] = {
+        "metadata": {"namespace": job["namespace"], "name": job["name"] + (f"-again-{number}" if number > 1 else "")},
+        "at": round((_instant(job["createdAt"]) - begin).total_seconds(), 3),
+        "runs": _ran(job),
+        "spec": spec,
+    }
+    if job["phase"] == "Failed":
+        item["ends"] = "Failed"
+    if asks:
+        item["asks"] = asks
+    return item
+
+
+def _ran(job: dict[str, Any]) -> float:
+    if job["startedAt"] is None:
+        return 0.0
+    return max(round((_instant(job["finishedAt"]) - _instant(job["startedAt"])).total_seconds(), 3), 0.0)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _listed(name: str, items: list[dict[str, Any]]) -> str:
+    if not items:
+        return f"{name}: []\n"
+    lines = (yaml.safe_dump(item, default_flow_style=True, width=10**9, sort_keys=False).strip() for item in items)
+    return f"{name}:\n" + "".join(f"- {line}\n" for line in lines)
