@@ -198,8 +198,8 @@ def test_an_upgrade_brings_the_crds_up_to_date_and_leaves_the_queue_and_running_
 def test_leaders_that_are_killed_frozen_or_restarted_under_load_lose_and_double_nothing(
     installation: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """20 kills, 20 freezes, 5 restarts of everything, or as TASKJOBS_STRIKES says ("2,2,1"); the greater part
-    the leases' running out, which last as the chart has it."""
+    """20 kills, 20 freezes, 5 restarts of everything, or as TASKJOBS_STRIKES says ("2,2,1"). Leases last 15 s, as the
+    chart has it: most of the time goes by while they run out."""
     if installation.cluster.provider is not Provider.LOCAL:
         pytest.skip("it needs the audit log and the processes of the provider local")
     times = map(int, os.environ.get("TASKJOBS_STRIKES", "20,20,5").split(","))
