@@ -77,7 +77,7 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
         ending = list(_ending(state, queues, now))
         outlook.let_go(ending)
         patience = earliest(*(each.stuck_at for each in ending))
-        running = _Running(state, queues, now)
+        running = _Running(state, queues, now, below=None if shrunk else _ceiling(queues))
         for name in shrunk:
             own = [each for each in running.candidates if each.contender.queue == name]
             less = choose_for_less(name, queues[name].ledger.overused, own, outlook)
@@ -127,6 +127,24 @@ def _contender(job: Job, name: QueueName, queue: Queue | None, request: Amounts)
     )
 
 
+def _ceiling(queues: Mapping[QueueName, TrackedQueue]) -> float | None:
+    """A priority such that no attempt of that or a higher one can be preempted by anybody who waits, if there is one.
+
+    Ordinarily all have the same, and a look at a thousand attempts ends with their priorities.
+    """
+    highest = float("-inf")
+    for tracked in queues.values():
+        queue = tracked.queue
+        if queue is None or not _preempts(tracked):
+            continue
+        if Preempt.ANY in (queue.preemption_within_queue, queue.preemption_reclaim) or queue.aging_seconds:
+            return None
+        head = tracked.line.first(tracked.capacity)
+        if head is not None:
+            highest = max(highest, -head[0][0])
+    return highest
+
+
 # ------------------------------------------------------------------ what runs
 class Held(NamedTuple):
     """What an attempt that ends holds; if it does not end, it is waited for until `stuck_at`."""
@@ -161,9 +179,11 @@ def _stuck_at(pod: TrackedPod) -> datetime | None:
 
 
 class _Running:
-    """The attempts of a cohort that may be evicted, and those that may be later."""
+    """The attempts of a cohort that may be evicted, now or later; only those `below` a priority, if one is given."""
 
-    def __init__(self, state: State, queues: Mapping[QueueName, TrackedQueue], now: datetime) -> None:
+    def __init__(
+        self, state: State, queues: Mapping[QueueName, TrackedQueue], now: datetime, *, below: float | None
+    ) -> None:
         self._state = state
         self.candidates: list[Candidate] = []
         self._later: list[tuple[datetime, Contender]] = []
@@ -172,8 +192,11 @@ class _Running:
                 continue
             least = timedelta(seconds=tracked.queue.min_runtime_seconds)
             for attempt in tracked.holders:
-                job, pod = state.jobs.get(attempt.uid), state.pods.get(attempt)
-                if job is None or (pod is not None and _is_stopping(pod, job)):
+                job = state.jobs.get(attempt.uid)
+                if job is None or (below is not None and job.job.priority >= below):
+                    continue
+                pod = state.pods.get(attempt)
+                if pod is not None and _is_stopping(pod, job):
                     continue
                 held = state.queues.charges[attempt][1]
                 contender = _contender(job.job, name, tracked.queue, held)
