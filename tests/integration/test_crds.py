@@ -9,6 +9,7 @@ import pytest
 from kubernetes import client
 
 from api_server import Object, RefusedError, Server, a_taskjob, a_taskqueue, templated
+from taskjob_cluster import Cluster
 
 pytestmark = pytest.mark.cluster
 
@@ -121,7 +122,9 @@ REFUSED = [
         '"Skip", "Fail", "Wait"',
         "spec.onDependencyFailure",
     ),
-    ("an unknown priority", {"priority": "Urgent"}, '"Critical", "High", "Normal", "Low"', "spec.priority"),
+    ("an unknown priority", {"priority": "Urgent"}, "^(Critical|High|Normal|Low)$", "spec.priority"),
+    ("a priority beyond all", {"priority": 1_000_001}, "less than or equal to 1000000", "spec.priority"),
+    ("a priority that is no whole number", {"priority": 1.5}, "spec.priority", "spec.priority"),
     ("a queue that cannot be a name", {"queue": "Team A"}, "should match", "spec.queue"),
     ("a queue with too long a name", {"queue": "q" * 64}, "63", "spec.queue"),
     ("a negative retry limit", {"retry": {"limit": -1}}, "greater than or equal to 0", "spec.retry.limit"),
@@ -382,6 +385,16 @@ def test_ten_thousand_dependencies_are_accepted_and_can_be_changed_until_the_job
     server.patch("train", {"spec": {"dependsOn": one_way}})  # another order of the same is no change
     with pytest.raises(RefusedError, match=r"spec\.dependsOn may not change once the job has started"):
         server.patch("train", {"spec": {"dependsOn": one_way[:-1]}})
+
+
+def test_a_priority_may_be_a_number_and_kubectl_shows_it(server: Server, cluster: Cluster) -> None:
+    for name, priority in (("by-name", "High"), ("by-number", 250), ("below", -7)):
+        assert server.create(a_taskjob(name, priority=priority))["spec"]["priority"] == priority
+
+    shown = cluster.kubectl("-n", server.namespace, "get", "taskjobs", "--no-headers").splitlines()
+
+    columns = {line.split()[0]: line.split()[4] for line in shown}
+    assert columns == {"by-name": "High", "by-number": "250", "below": "-7"}
 
 
 # ---------------------------------------------------------------- queues

@@ -96,7 +96,9 @@ def test_a_dependency_must_succeed_unless_it_says_otherwise() -> None:
         ({"timeoutSeconds": 0}, "spec.timeoutSeconds", "greater than or equal to 1"),
         ({"deadlineSeconds": 2**31}, "spec.deadlineSeconds", "less than or equal to 2147483647"),
         ({"cancel": "true"}, "spec.cancel", "valid boolean"),
-        ({"priority": "Urgent"}, "spec.priority", "'Critical', 'High', 'Normal' or 'Low'"),
+        ({"priority": "Urgent"}, "spec.priority", "Critical, High, Normal, Low, or a whole number"),
+        ({"priority": 1_000_001}, "spec.priority", "a whole number between -1000000 and 1000000"),
+        ({"priority": True}, "spec.priority", "a whole number"),
         ({"queue": "Not A Name"}, "spec.queue", "match pattern"),
         ({"queue": "q" * 64}, "spec.queue", "at most 63 characters"),
         ({"dependsOn": [{"name": "a"}, {"condition": "Failed"}]}, "spec.dependsOn.1.name", "Field required"),
@@ -193,7 +195,7 @@ specs = st.fixed_dictionaries(
     {"image": st.text(min_size=1, max_size=20)},
     optional={
         "queue": names,
-        "priority": st.sampled_from(list(map(str, words.Priority))),
+        "priority": st.sampled_from([*map(str, words.Priority), 0, -1_000_000, 1_000_000]),
         "dependsOn": st.lists(
             st.fixed_dictionaries(
                 {"name": names}, optional={"condition": st.sampled_from(["Succeeded", "Failed", "Finished"])}
@@ -229,7 +231,8 @@ def test_the_operator_reads_a_valid_manifest_as_the_models_do(spec: dict[str, An
     job, said = parse_job(manifest), TaskJob.model_validate(manifest).spec
 
     assert job.problem is None
-    assert (job.queue, job.priority) == (said.queue, phases.PRIORITIES[said.priority])
+    priority = said.priority if isinstance(said.priority, int) else phases.PRIORITIES[said.priority]
+    assert (job.queue, job.priority) == (said.queue, priority)
     assert [(one.name, str(one.condition)) for one in job.depends_on] == [
         (one.name, str(one.condition)) for one in said.depends_on
     ]

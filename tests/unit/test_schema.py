@@ -245,8 +245,14 @@ def test_a_dependency_that_is_named_twice_counts_once() -> None:
         (with_spec(resources=5), "spec.resources: Expected `object | null`, got `int`"),
         (with_spec(queue=7), "spec.queue: 7 is not a text"),
         (with_spec(queue=""), 'spec.queue: "" is not a text'),
-        (with_spec(priority="Urgent"), 'spec.priority: "Urgent" is not one of Critical, High, Normal, Low'),
-        (with_spec(priority=["High"]), "spec.priority: a list is not one of Critical, High, Normal, Low"),
+        (
+            with_spec(priority="Urgent"),
+            'spec.priority: "Urgent" is not one of Critical, High, Normal, Low, nor a whole number up to 1000000',
+        ),
+        (
+            with_spec(priority=["High"]),
+            "spec.priority: a list is not one of Critical, High, Normal, Low, nor a whole number up to 1000000",
+        ),
         (with_spec(dependsOn={}), "spec.dependsOn: an object is not a list"),
         (with_spec(dependsOn=["a"]), 'spec.dependsOn[0]: "a" is not an object'),
         (with_spec(dependsOn=[{"name": "a"}, {}]), "spec.dependsOn[1].name: is missing"),
@@ -400,6 +406,17 @@ def test_a_queue_is_read_with_all_that_it_says_of_its_cohort_and_its_order() -> 
 )
 def test_a_queues_field_that_cannot_be_used_is_named(field: str, value: Any, problem: str) -> None:
     assert parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {field: value}}).problem == problem
+
+
+@pytest.mark.parametrize(("said", "priority"), [("High", 100), (250, 250), (-1_000_000, -1_000_000), (None, 0)])
+def test_a_priority_is_a_name_or_a_number_on_the_same_scale(said: object, priority: int) -> None:
+    job = parse_job(with_spec(priority=said))
+    assert (job.priority, job.problem) == (priority, None)
+
+
+@pytest.mark.parametrize("said", [1_000_001, -1_000_001, True, 1.5, "100"])
+def test_a_priority_that_is_neither_is_complained_of(said: object) -> None:
+    assert (parse_job(with_spec(priority=said)).problem or "").startswith("spec.priority: ")
 
 
 def test_a_queue_is_read_with_its_quota() -> None:

@@ -55,6 +55,7 @@ from taskjob.kube.templates import read_template
 GROUP: Final = "taskjobs.dev"
 VERSION: Final = "v1beta1"
 
+_PRIORITY_MAX: Final = 1_000_000
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _PHASES: Final = {member.value: member for member in Phase}
@@ -88,9 +89,14 @@ def parse_job(obj: Object) -> Job:
     read = Reader()
     spec = read.mapping(obj, "spec", "")
     given = spec.get("priority")
-    priority = PRIORITIES.get(given) if isinstance(given, str) else PRIORITIES["Normal"] if given is None else None
+    priority = PRIORITIES["Normal"] if given is None else PRIORITIES.get(given) if isinstance(given, str) else None
+    if type(given) is int and abs(given) <= _PRIORITY_MAX:
+        priority = given
     if priority is None:
-        read.complain("spec.priority", f"{shown(given)} is not one of {', '.join(PRIORITIES)}")
+        read.complain(
+            "spec.priority",
+            f"{shown(given)} is not one of {', '.join(PRIORITIES)}, nor a whole number up to {_PRIORITY_MAX}",
+        )
         priority = PRIORITIES["Normal"]
     template = read_template(spec, read)
     labels = read.mapping(meta, "labels", "metadata.")

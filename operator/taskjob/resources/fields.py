@@ -28,8 +28,10 @@ from taskjob.resources.words import (
     INT32_MAX,
     MESSAGE_MAX,
     NAME_MAX,
+    PRIORITY_MAX,
     QUEUE_NAME_MAX,
     ConditionStatus,
+    Priority,
 )
 
 _QUANTITY_MAX: Final = 64
@@ -79,6 +81,30 @@ def _check_label_keys(labels: dict[str, Any]) -> dict[str, Any]:
 
 Amounts = Annotated[dict[str, Quantity], Field(max_length=64), AfterValidator(_check_amounts)]
 """Amounts by the name of the resource."""
+
+
+def _check_priority(value: object) -> str | int:
+    if isinstance(value, int) and not isinstance(value, bool) and -PRIORITY_MAX <= value <= PRIORITY_MAX:
+        return value
+    if isinstance(value, str) and value in tuple(Priority):
+        return Priority(value)
+    raise ValueError(f"write {', '.join(Priority)}, or a whole number between -{PRIORITY_MAX} and {PRIORITY_MAX}")
+
+
+PriorityOrNumber = Annotated[
+    str | int,
+    PlainValidator(_check_priority, json_schema_input_type=str | int),
+    Shown(
+        {
+            "x-kubernetes-int-or-string": True,
+            "minimum": -PRIORITY_MAX,
+            "maximum": PRIORITY_MAX,
+            "maxLength": 16,
+            "pattern": f"^({'|'.join(Priority)})$",
+        }
+    ),
+]
+"""A name, or a number on the same scale."""
 
 JobName = Annotated[str, Field(min_length=1, max_length=NAME_MAX, pattern=DNS_SUBDOMAIN)]
 QueueName = Annotated[str, Field(min_length=1, max_length=QUEUE_NAME_MAX, pattern=DNS_SUBDOMAIN)]

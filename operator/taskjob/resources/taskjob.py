@@ -20,6 +20,7 @@ from taskjob.resources.fields import (
     ObservedPart,
     Part,
     PositiveSeconds,
+    PriorityOrNumber,
     QueueName,
     Reason,
     Seconds,
@@ -204,8 +205,10 @@ class TaskJobSpec(Part):
     """What to run, when, and what to do if it fails."""
 
     queue: QueueName = Field("default", description="The TaskQueue whose quota the job is charged to.")
-    priority: Priority = Field(
-        Priority.NORMAL, description="Which jobs of the queue start first: Critical, High, Normal, Low."
+    priority: PriorityOrNumber = Field(
+        Priority.NORMAL,
+        description="Which jobs of the queue start first: Critical (1000), High (100), Normal (0), Low (-100), or a "
+        "whole number on the same scale.",
     )
     depends_on: Annotated[
         list[Dependency],

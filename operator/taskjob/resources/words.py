@@ -28,6 +28,8 @@ QUEUE_NAME_MAX: Final = 63
 DEFAULT_CONTROLLER: Final = "default"
 """The installation that serves the queues which name none."""
 DEPENDENCIES_MAX: Final = 10_000
+PRIORITY_MAX: Final = 1_000_000
+"""Of a priority that is said as a number, either way of 0, which is Normal."""
 RETRIES_MAX: Final = 1_000
 RETRY_RULES_MAX: Final = 32
 EXIT_CODES_MAX: Final = 256
