@@ -175,10 +175,10 @@ class Retry(Part):
         description="What follows which failure; the first rule that matches decides. Without one, a fault of the "
         "cluster (Evicted, NodeLost, PodDeleted, Preempted, Unschedulable) is RetryFree, any other failure Retry.",
     )
-    allow_overlap: Switch = Field(
-        False,
-        description="When a node is lost, start the next attempt although the last may still run there; false waits "
-        "until its pod is gone.",
+    allow_overlap: Switch | None = Field(
+        None,
+        description="When a node is lost, start the next attempt although the last may still run there; absent or "
+        "false: wait until its pod is gone.",
     )
 
 
