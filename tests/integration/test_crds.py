@@ -360,6 +360,7 @@ def test_what_is_not_said_gets_its_default(server: Server) -> None:
         "podRetention": "Delete",
         "suspend": False,
         "cancel": False,
+        "rerun": 0,
         "retry": {
             "limit": 0,
             "backoff": {"initialSeconds": 1, "factor": 2, "maxSeconds": 600, "jitterPercent": 10},
