@@ -250,6 +250,17 @@ def test_aging_lets_an_old_job_of_low_priority_be_evicted_by_none_that_stands_be
     assert preempted(world) == []
 
 
+def test_a_running_job_whose_priority_is_lowered_makes_room_within_one_cycle() -> None:
+    world = a_world(cpu=1)
+    world.submit(a_job("running"))
+    run_and_start(world, "running")
+    world.submit(a_job("waiting"))
+    world.run()
+    world.edit("running", priority=-100)
+    world.run()
+    assert preempted(world) == ["running"]
+
+
 # ------------------------------------------------------------------ cohorts
 def test_a_queue_takes_back_what_others_borrowed() -> None:
     mine = a_preempting_queue(2, "mine", cohort="all", preemption_reclaim=Preempt.ANY)

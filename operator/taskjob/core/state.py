@@ -96,6 +96,8 @@ class State:
             self.queues.leave(tracked)
             tracked.job = job
             self.queues.join(tracked)
+        if before.priority != job.priority and job.queue in self.queues.by_name:
+            self.queues.dirty[job.queue] = None  # an attempt of a lower priority may make room
         tracked.job = job
         if before.depends_on != job.depends_on:
             self.graph.add(tracked)
