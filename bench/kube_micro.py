@@ -24,15 +24,17 @@ from typing import Any
 import msgspec
 import uvloop
 
+from taskjob.core.capacity import Capacity, Node
 from taskjob.core.decisions import Launch, RemovePod, SetStatus, Urgency
-from taskjob.core.model import AttemptId, Job, Pod, Status
+from taskjob.core.model import AttemptId, Job, Pod, QuotaFromNodes, Status
 from taskjob.core.phases import Phase, Reason
 from taskjob.kube.client import KubeClient, job_path
 from taskjob.kube.http import KubeHttp, encode
-from taskjob.kube.informer import OUR_PODS, PodInformer, Told, _Watch
+from taskjob.kube.informer import OUR_PODS, Kind, PodInformer, Told, _Watch
 from taskjob.kube.lists import list_jobs
 from taskjob.kube.pods import manifest, parse_pod
 from taskjob.kube.schema import parse_job, status_patch
+from taskjob.kube.surroundings import OtherPod, parse_occupant
 from taskjob.ports import Launched, Written
 from taskjob_cluster import up
 
@@ -152,6 +154,17 @@ def in_memory() -> None:
     tell("manifest", best(lambda: manifest(launch, 7)))
     tell("parse_pod, from JSON", best(lambda: parse_pod(raw_pod)), f"{len(raw_pod)} bytes")
     tell("watch event, from its line to the sink", best(lambda: watch.take(line)))
+    capacity = Capacity()
+    capacity.replace_nodes(Node(f"node-{n}", frozenset(), (("cpu", 64_000), ("pods", 110))) for n in range(1000))
+    capacity.quota(QuotaFromNodes(90))
+    others = _Watch(
+        Kind("pods", OtherPod, parse_occupant),
+        Told(
+            lambda _version, _pods: None, capacity.put_occupant, lambda occupant: capacity.drop_occupant(occupant.uid)
+        ),
+        1,
+    )
+    tell("the same of a pod that is not ours, to the quotas", best(lambda: others.take(line)))
 
 
 async def with_server(kubeconfig: Path, pods: int) -> None:
