@@ -154,11 +154,32 @@ def test_columns_stand_under_their_heads() -> None:
 
 @pytest.mark.parametrize("path", TRACES, ids=lambda path: path.name)
 def test_an_example_runs_to_its_end(path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    drawn = tmp_path / "course.svg"
-    assert run(["simulate", str(path), "--json", "--svg", str(drawn)]) == 0
+    """Of five cohorts, which do not concern each other, one; and of its jobs the first."""
+    drawn, trace = tmp_path / "course.svg", tmp_path / path.name
+    text = path.read_text().replace("{cohort: 5,", "{cohort: 1,")
+    trace.write_text(text.replace("count: 350", "count: 70").replace("count: 100", "count: 20"))
+    assert run(["simulate", str(trace), "--json", "--svg", str(drawn)]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["total"]["jobs"] == figures["total"]["succeeded"] > 0
     assert ElementTree.fromstring(drawn.read_text()).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - ours
+
+
+def test_under_kueues_load_the_higher_class_waits_less_and_no_quota_is_idle() -> None:
+    text = (ROOT / "examples" / "traces" / "kueue-shape.yaml").read_text()
+    trace = parse(text)
+    assert (len(trace.queues), len(trace.arrivals)) == (30, 15_000)
+    outcome = simulated(text.replace("{cohort: 5,", "{cohort: 1,"))
+    told = report(outcome)
+    means = [share.waits.mean for share in told.priorities if share.waits is not None]
+    assert [share.name for share in told.priorities] == ["High", "Normal", "Low"]
+    assert means == sorted(means)
+    assert means[0] < 1, "they end others, and wait for nobody"
+    assert told.total.succeeded == 3000
+    assert min(share.utilisation["cpu"] for share in told.queues) > 0.97
+    for course in outcome.courses.values():
+        assert all(amounts[list(course.now).index("cpu")] <= 120_000 for _, amounts, _ in course.steps if amounts)
+        assert min(waiting for _, _, waiting in course.steps) >= 0
+        assert course.waiting == 0
 
 
 def test_the_chart_of_many_queues_is_no_longer_than_one_can_read() -> None:

@@ -36,6 +36,7 @@ class Record:
     ended_at: float | None = None
     met_at: float | None = None  # when the last of its dependencies ended, if it has any
     interrupted: int = 0  # attempts that were stopped before their end
+    waits: bool = False  # it is there, has not ended, and no attempt of it runs
     status: Status = field(default_factory=Status)
 
     @property
@@ -116,7 +117,7 @@ class VirtualCluster:
             self._now = max(at, self._now)
             while arrival is not None and arrival.at <= self._now:
                 self._state.put_job(arrival.job)
-                self._course(arrival.job.queue).change(self._now, (), 0, 1)
+                self._waits(self._records[arrival.job.uid], True)
                 arrival = next(coming, None)
             while self._ends and self._ends[0][0] <= self._now:
                 self._end(heappop(self._ends)[2])
@@ -178,7 +179,8 @@ class VirtualCluster:
         runs = record.arrival.runs
         limit = launch.active_deadline_seconds
         heappush(self._ends, (self._now + (runs if limit is None else min(runs, limit)), next(self._order), attempt))
-        self._course(job.queue).change(self._now, job.request, 1, -1)
+        self._waits(record, False)
+        self._course(job.queue).change(self._now, job.request, 1, 0)
         self._state.put_pod(pod)
 
     def _end(self, attempt: AttemptId) -> None:
@@ -224,7 +226,7 @@ class VirtualCluster:
         if not self._state.still_wanted(decision):
             return
         tracked = self._state.jobs[decision.job.uid]
-        before, after = tracked.job.status, decision.status
+        after = decision.status
         self._state.put_job(replace(tracked.job, status=after, version=next(self._versions)))
         self._state.not_written(decision)
         record = self._records[decision.job.uid]
@@ -232,10 +234,14 @@ class VirtualCluster:
         if after.phase.terminal and record.ended_at is None:
             record.ended_at = self._now
             self._left -= 1
-            if not record.starts:
-                self._course(tracked.job.queue).change(self._now, (), 0, -1)
-        elif after.phase is Phase.PENDING and before.attempt < after.attempt:
-            self._course(tracked.job.queue).change(self._now, (), 0, 1)  # it waits for another attempt
+            self._waits(record, False)
+        elif after.phase is Phase.PENDING:
+            self._waits(record, AttemptId(decision.job.uid, after.run, 0, after.attempt) not in self._running)
+
+    def _waits(self, record: Record, waits: bool) -> None:
+        if record.waits is not waits:
+            record.waits = waits
+            self._course(record.arrival.job.queue).change(self._now, (), 0, 1 if waits else -1)
 
     # ------------------------------------------------------------------ telling
     def _tell_ready(self) -> None:
