@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-_PACKAGE = re.compile(r"site-packages/(\w+)|(taskjob/\w+(?:/\w+)?)|python3\.\d+/(\w+)")
+_PACKAGE = re.compile(r"site-packages/(\w+)|(taskjob/\w+(?:/\w+)?)|python3\.\d+/(?!site-packages)(\w+)")
 _SHOWN = 25
 
 
