@@ -49,7 +49,7 @@ HOLDS_PER_SECOND, HOLDS_AT_ONCE = 20.0, 100
 
 REMOVALS_PER_SECOND, REMOVALS_AT_ONCE = 200.0, 50
 
-PROGRESS_AT_ONCE = 4
+PROGRESS_AT_ONCE, PROGRESS_PAUSES = 4, 10.0
 """`Starting` and `Running`: history and the stream tell them at once; on a busy server a job's end overtakes them."""
 
 NOTICES_PER_SECOND, NOTICES_AT_ONCE = 10.0, 50
@@ -84,7 +84,7 @@ class Applier:
             Pace(HOLDS_PER_SECOND, HOLDS_AT_ONCE),
             Pace(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE),
             Pace(NOTICES_PER_SECOND, NOTICES_AT_ONCE),
-            Courtesy(PROGRESS_AT_ONCE),
+            Courtesy(PROGRESS_AT_ONCE, PROGRESS_PAUSES),
         )
         self.tasks: set[asyncio.Task[None]] = set()  # the requests under way
         self._timer: asyncio.TimerHandle | None = None

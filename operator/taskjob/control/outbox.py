@@ -101,13 +101,14 @@ class Pace:
 
 
 class Courtesy:
-    """A few at a time, and after each answer a pause as long as the answer took.
+    """A few at a time, and after each answer a pause that is `pauses` times as long as the answer took.
 
-    An idle server, which answers within milliseconds, gets hundreds a second of them; a busy one hardly any. Its
+    An idle server, which answers within milliseconds, gets a hundred a second of them; a busy one hardly any. Its
     own latency is the measure, so that nothing has to be configured.
     """
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, pauses: float) -> None:
+        self._pauses = pauses
         self._free_at = [0.0] * at_once  # a heap: when each of the places that are not under way may be used again
 
     def take(self, now: float) -> bool:
@@ -123,7 +124,7 @@ class Courtesy:
 
     def answered(self, began: float, now: float) -> None:
         """One that was sent at `began` has its answer."""
-        heappush(self._free_at, now + (now - began))
+        heappush(self._free_at, now + self._pauses * (now - began))
 
 
 class Outbox:
