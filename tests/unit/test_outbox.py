@@ -14,7 +14,9 @@ PLENTY = 1000
 
 
 def an_outbox(holds: Pace | None = None, progress: int = PLENTY) -> Outbox:
-    return Outbox(holds or Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY), Courtesy(progress, pauses=1))
+    return Outbox(
+        holds or Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY), Courtesy(progress, pauses=1)
+    )
 
 
 def writing(job: Job, urgency: Urgency, phase: Phase = Phase.PENDING, reason: Reason = Reason.SUSPENDED) -> SetStatus:
