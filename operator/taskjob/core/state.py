@@ -340,9 +340,11 @@ class State:
     def recorded(self, uid: Uid, n: int) -> None:
         """History holds the job's transitions up to number `n`."""
         tracked = self.jobs.get(uid)
-        if tracked is not None and n > tracked.recorded:
-            tracked.recorded = n
-            self.dirty_jobs[uid] = None
+        if tracked is None or n <= tracked.recorded:
+            return
+        tracked.recorded = n
+        if tracked.job.status.phase.terminal or not all(pod.live for pod in self.pods_of(uid)):
+            self.dirty_jobs[uid] = None  # what ended may wait for nothing but this
 
     def tell_again(self) -> None:
         """History lost some of what it was told: tell it all that the live objects still show."""
