@@ -132,7 +132,7 @@ def test_the_operator_answers_the_accounts_that_it_was_told_of_and_nobody_else(s
         assert operator.ask(path, "not.a.token")[0] == 401
 
 
-def test_a_standby_says_who_leads_and_names_no_job(site: Site, token: str) -> None:
+async def test_a_standby_says_who_leads_and_names_no_job(site: Site, token: str) -> None:
     where: dict[str, Any] = {"lease_namespace": site.namespace, "lease_name": "of-this-test", "leader_election": True}
     accepted = [account(site)]
     with site.operator(name="first", identity="first", explain_to=accepted, **where) as first:
@@ -143,6 +143,11 @@ def test_a_standby_says_who_leads_and_names_no_job(site: Site, token: str) -> No
             site.jobs.wait_status("held", reason="Suspended")
             path = f"/explain?namespace={site.namespace}&name=held"
             assert first.ask(path, token)[0] == 200
+
+            async def has_looked() -> bool:
+                return second.ask("/readyz") == (200, "standby: epoch 1 is held by first\n")
+
+            await eventually(has_looked, "the standby has looked at the Lease")
             assert second.ask(path, token) == (503, "standby: epoch 1 is held by first\n")
 
 

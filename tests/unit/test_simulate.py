@@ -119,6 +119,16 @@ def test_figures_of_a_queue() -> None:
     assert "Left waiting: 1 (ExceedsQuota)" in told.text()
 
 
+def test_a_quota_may_follow_the_nodes_of_the_trace() -> None:
+    outcome = simulated("""
+        nodes: [{name: "n-{n}", for: {n: 2}, allocatable: {cpu: "4", pods: 10}, labels: {pool: batch}}]
+        queues: [{name: q, spec: {quotaFromNodes: {percent: 50, nodeSelector: {pool: batch}}}}]
+        jobs: [{name: a, count: 5, asks: {cpu: "1"}, runs: 10, spec: {queue: q}}]
+    """)
+    assert [record.starts for record in outcome.records] == [[0], [0], [0], [0], [10]]
+    assert report(outcome).queues[0].utilisation["cpu"] == 5 / 8
+
+
 def test_an_attempt_ends_at_its_timeout() -> None:
     (record,) = simulated("jobs: [{name: a, runs: 100, spec: {timeoutSeconds: 7}}]\nqueues: [{name: default}]").records
     assert (record.ended_at, record.status.phase, record.status.reason) == (7, Phase.FAILED, Reason.ATTEMPT_FAILED)

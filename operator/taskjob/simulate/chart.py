@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from taskjob.core import amounts
-from taskjob.core.model import Queue, QueueName
+from taskjob.core.model import Amounts, QueueName
 from taskjob.simulate.report import utilisation
 from taskjob.simulate.virtual import Course, Outcome
 
@@ -61,20 +61,20 @@ def _panels(outcome: Outcome) -> list[_Panel]:
     largest = sorted(groups, key=lambda group: -sum(sum(outcome.courses[n].used.values()) for n in groups[group]))
     shown = set(largest[:PANELS_MAX])
     return [
-        _panel(group, [queues[n] for n in names if n in queues], [outcome.courses[n] for n in names], outcome.seconds)
+        _panel(group, [outcome.quotas.get(n, ()) for n in names], [outcome.courses[n] for n in names], outcome.seconds)
         for group, names in groups.items()
         if group in shown
     ]
 
 
-def _panel(name: str, queues: Sequence[Queue], courses: Sequence[Course], length: float) -> _Panel:
+def _panel(name: str, quotas: Sequence[Amounts], courses: Sequence[Course], length: float) -> _Panel:
     """Of all resources the one that was the scarcest."""
     shares: dict[str, float] = {}
-    for queue, course in zip(queues, courses, strict=False):
-        for resource, share in utilisation(queue, course, length).items():
+    for each, course in zip(quotas, courses, strict=True):
+        for resource, share in utilisation(each, course, length).items():
             shares[resource] = shares.get(resource, 0.0) + share
     resource = max(sorted(shares), key=lambda each: shares[each], default="pods")
-    quota = sum(dict(queue.quota).get(resource, 0) for queue in queues)
+    quota = sum(dict(each).get(resource, 0) for each in quotas)
     return _Panel(name, resource, quota, tuple(courses))
 
 

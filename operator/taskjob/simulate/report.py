@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from taskjob.core.model import Queue
+from taskjob.core.model import Amounts
 from taskjob.core.phases import PRIORITIES, Phase
 from taskjob.simulate.virtual import Course, Outcome, Record
 
@@ -106,7 +106,6 @@ class Report:
 
 def report(outcome: Outcome) -> Report:
     """The figures of an outcome."""
-    queues = {queue.name: queue for queue in outcome.trace.queues}
     of_queue = _grouped(outcome.records, lambda record: record.arrival.job.queue)
     of_priority = _grouped(outcome.records, lambda record: record.arrival.job.priority)
     return Report(
@@ -116,7 +115,7 @@ def report(outcome: Outcome) -> Report:
             _share(
                 name,
                 of_queue.get(name, ()),
-                utilisation(queues.get(name), outcome.courses[name], outcome.seconds),
+                utilisation(outcome.quotas.get(name, ()), outcome.courses[name], outcome.seconds),
             )
             for name in sorted(outcome.courses)
         ),
@@ -127,11 +126,11 @@ def report(outcome: Outcome) -> Report:
     )
 
 
-def utilisation(queue: Queue | None, course: Course, length: float) -> dict[str, float]:
+def utilisation(quotas: Amounts, course: Course, length: float) -> dict[str, float]:
     """By resource of the quota: the mean of usage over quota. Above 1 where it borrowed."""
-    if queue is None or not length:
+    if not length:
         return {}
-    return {name: course.used.get(name, 0.0) / (quota * length) for name, quota in queue.quota if quota}
+    return {name: course.used.get(name, 0.0) / (quota * length) for name, quota in quotas if quota}
 
 
 def jobs_text(outcome: Outcome) -> str:

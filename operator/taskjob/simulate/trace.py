@@ -19,6 +19,8 @@ from typing import Annotated, Any, Final, Literal, Self
 import yaml
 from pydantic import Field, StrictInt, ValidationError, model_validator
 
+from taskjob.core.amounts import parse as parse_amount
+from taskjob.core.capacity import Node
 from taskjob.core.model import Job, JobName, Queue, Uid
 from taskjob.core.phases import Phase
 from taskjob.kube.schema import parse_job, parse_queue
@@ -117,6 +119,22 @@ class QueueItem(_Item):
             yield parse_queue(_created({**manifest}, f"queue-{manifest['metadata']['name']}"))
 
 
+class NodeItem(Part):
+    """One node, or one for each number of `for`, for queues whose quota follows the nodes."""
+
+    name: Annotated[str, Field(min_length=1)]
+    allocatable: Amounts
+    labels: dict[str, str] = Field(default_factory=dict)
+    for_: _Several | None = Field(None, alias="for")
+
+    def nodes(self) -> Iterator[Node]:
+        """They as the core knows them: ready, and free."""
+        given = {resource: parse_amount(resource, quantity) for resource, quantity in self.allocatable.items()}
+        for numbers in _numbers(self.for_):
+            labels = _filled(self.labels, numbers)
+            yield Node(_filled(self.name, numbers), frozenset(labels.items()), tuple(sorted(given.items())))
+
+
 class JobItem(_Item):
     """One TaskJob, or `count` of them, for each number of `for`."""
 
@@ -168,6 +186,7 @@ class JobItem(_Item):
 class _File(Part):
     seed: StrictInt = 0
     queues: list[QueueItem] = Field(default_factory=list)
+    nodes: list[NodeItem] = Field(default_factory=list)
     jobs: list[JobItem] = Field(default_factory=list)
 
 
@@ -187,6 +206,7 @@ class Trace:
 
     queues: tuple[Queue, ...]
     arrivals: tuple[Arrival, ...]
+    nodes: tuple[Node, ...] = ()
 
 
 def read(path: Path) -> Trace:
@@ -212,6 +232,7 @@ def parse(text: str) -> Trace:
     except ValidationError as error:
         raise TraceError(_said(error)) from error
     queues = {queue.name: queue for queue in _each("queues", file.queues, QueueItem.queues)}
+    nodes = tuple(_each("nodes", file.nodes, NodeItem.nodes))
     arrivals: dict[Uid, Arrival] = {}
     for arrival in _each("jobs", file.jobs, lambda item: item.jobs(file.seed)):
         if arrival.job.uid in arrivals:
@@ -219,7 +240,7 @@ def parse(text: str) -> Trace:
         arrivals[arrival.job.uid] = arrival
         if len(arrivals) > JOBS_MAX:
             raise TraceError(f"jobs: there are more than {JOBS_MAX}")
-    return Trace(tuple(queues.values()), tuple(sorted(arrivals.values(), key=lambda arrival: arrival.at)))
+    return Trace(tuple(queues.values()), tuple(sorted(arrivals.values(), key=lambda arrival: arrival.at)), nodes)
 
 
 def _each(where: str, items: Iterable[Any], made: Any) -> Iterator[Any]:

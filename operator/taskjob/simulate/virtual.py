@@ -75,11 +75,13 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a trace: every job in the order of coming, every queue by name, and how long it took."""
+    """What came of a trace: every job in the order of coming, every queue by name, and how long it took. `quotas` are
+    those that counted, be they written or the nodes'."""
 
     trace: Trace
     records: tuple[Record, ...]
     courses: dict[QueueName, Course]
+    quotas: dict[QueueName, Amounts]
     seconds: float
 
 
@@ -100,6 +102,9 @@ class VirtualCluster:
 
     def run(self) -> Outcome:
         """Let everything happen that can."""
+        capacity = self._state.queues.capacity
+        capacity.replace_nodes(self._trace.nodes)
+        capacity.is_known()
         for queue in self._trace.queues:
             self._state.put_queue(queue)
             self._courses[queue.name] = Course()
@@ -125,7 +130,11 @@ class VirtualCluster:
         for course in self._courses.values():
             course.change(self._now, (), 0, 0)
         self._tell_ready()
-        return Outcome(self._trace, tuple(self._records.values()), self._courses, self._now)
+        quotas = {
+            queue.name: queue.quota if queue.quota_from_nodes is None else capacity.quota(queue.quota_from_nodes)
+            for queue in self._trace.queues
+        }
+        return Outcome(self._trace, tuple(self._records.values()), self._courses, quotas, self._now)
 
     # ------------------------------------------------------------------ deciding
     def _settle(self) -> float:
