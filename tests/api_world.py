@@ -179,6 +179,7 @@ async def a_world(
     judged: Judged | None = None,
     operator_url: str = "http://127.0.0.1:1",
     operator_token: Path | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[World]:
     """The API around a cluster and a database; nobody has to log in unless it is `judged`."""
     writer = HistoryWriter(database_url)
@@ -198,7 +199,7 @@ async def a_world(
         limits = limits or StreamLimits(heartbeat_seconds=HEARTBEAT_SECONDS)
         guard = Guard(None, reader.namespaces)
         if judged is not None:
-            reviews = Reviews(kube, audiences=judged.audiences, keep_seconds=judged.keep_seconds)
+            reviews = Reviews(kube, audiences=judged.audiences, keep_seconds=judged.keep_seconds, clock=clock)
             guard = Guard(reviews, reader.namespaces, recheck_seconds=judged.recheck_seconds)
         service = Service(Cluster(kube), reader, hub, limits=limits, going=going, guard=guard, leader=leader)
         doors = Doors(insecure_local=judged is None, origins=judged.origins if judged is not None else ())

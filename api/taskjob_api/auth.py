@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 
 from taskjob_api.problems import FieldError, Kind, Problem
 from taskjob_api.remembered import Kept, Remembered
-from taskjob_api.reviews import Caller, Reviews, Right, unauthenticated
+from taskjob_api.reviews import Caller, Reviews, Right, User, unauthenticated
 
 NAMESPACES_MAX: Final = 200
 """How many namespaces are asked about for one caller; where history knows more, a caller has to name one."""
@@ -78,10 +78,9 @@ class Rights:
         """Nobody is judged here."""
         return self._reviews is None
 
-    async def known(self) -> None:
-        """The token is one that the API server accepts."""
-        if self._reviews is not None:
-            await self._reviews.user(self.caller)
+    async def user(self) -> User | None:
+        """Who the API server says that the caller is; None: nobody is judged here."""
+        return None if self._reviews is None else await self._reviews.user(self.caller)
 
     async def may(self, right: Right) -> bool:
         """Whether the caller has this right."""
@@ -161,7 +160,7 @@ class Sight:
 
     async def _look(self) -> None:
         began = self._clock()
-        await self._rights.known()
+        await self._rights.user()
         self._judged = {}
         if self._namespace is not None:
             await self._rights.scope(self._verb, self._namespace)

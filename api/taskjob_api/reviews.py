@@ -78,15 +78,23 @@ def to_read_logs(namespace: str) -> Right:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request: the bearer of a token. Without one, only where nobody has to log in, it is ourselves."""
+    """Who sends a request: the bearer of a token, or a user who is known without one until an instant of the monotonic
+    clock. Neither, only where nobody has to log in: ourselves."""
 
     token: str | None = field(repr=False)
     key: bytes = field(repr=False, default=b"")
+    user: User | None = None
+    until: float = 0.0
 
     @classmethod
     def bearing(cls, token: str) -> Caller:
         """The bearer of a token, who or whatever that is."""
         return cls(token, hashlib.sha256(token.encode()).digest())
+
+    @classmethod
+    def known_as(cls, user: User, until: float) -> Caller:
+        """A user whom the API server named a while ago. The key is no token's: JSON has braces, and no token has."""
+        return cls(None, hashlib.sha256(msgspec.json.encode(user, order="sorted")).digest(), user, until)
 
 
 def unauthenticated(detail: str) -> Problem:
@@ -110,11 +118,17 @@ class Reviews:
         self._http = http
         self._audiences = list(audiences)
         self._keep_seconds = keep_seconds
+        self._clock = clock
         self.identities: Remembered[bytes, User | None] = Remembered(identities, clock)
         self.decisions: Remembered[tuple[bytes, Right], bool] = Remembered(decisions, clock)
 
     async def user(self, caller: Caller) -> User:
-        """Who it is. Raises `Problem`: 401 if the API server does not know the token, 503 if it does not say."""
+        """Who it is. Raises `Problem`: 401 if the API server does not know the token, or who came without one has been
+        here for long enough, 503 if the API server does not say."""
+        if caller.user is not None:
+            if self._clock() >= caller.until:
+                raise unauthenticated("a ticket's stream has ended: come back with a new ticket and the last cursor")
+            return caller.user
         token = caller.token
         assert token is not None  # noqa: S101 - whoever has none is never asked about
         user = await self.identities.get(caller.key, lambda: self._ask_who(token))

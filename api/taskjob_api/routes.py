@@ -157,8 +157,7 @@ async def create_ticket(request: Request) -> Response:
     """For browsers, whose WebSockets cannot send a token: `WS /jobs/stream?ticket=...`, once, within 30 s."""
     desk = _desk(request)
     read_query(openapi.NoQuery, request.query_params)
-    await desk.rights.known()
-    ticket = await _service(request).tickets.issue(desk.rights.caller)
+    ticket = await _service(request).tickets.issue(await desk.rights.user())
     return _json({"ticket": ticket, "expiresInSeconds": round(TICKET_SECONDS)}, 201)
 
 

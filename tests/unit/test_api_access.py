@@ -13,7 +13,7 @@ from taskjob.config import ApiSettings
 from taskjob_api.auth import NAMESPACES_MAX, Guard, Rights, Sight
 from taskjob_api.problems import Kind, Problem, unavailable
 from taskjob_api.remembered import Kept, Remembered
-from taskjob_api.reviews import Caller, Reviews, Right, unauthenticated
+from taskjob_api.reviews import Caller, Reviews, Right, User, unauthenticated
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl_-"
 
@@ -179,7 +179,7 @@ async def test_where_nobody_has_to_log_in_a_token_is_not_used_and_everything_is_
     guard = Guard(None, nothing_known)
     rights = Rights(guard, guard.caller(Headers({"Authorization": f"Bearer {JWT}"})))
     assert rights.caller.token is None
-    await rights.known()
+    assert await rights.user() is None
     assert await rights.may(Right("list"))
     assert await rights.scope("list", None) is None
     assert await rights.scope("list", "a") == frozenset({"a"})
@@ -198,12 +198,13 @@ class SaidRights(Rights):
         self.asked: list[str] = []
         self.problem: Problem | None = None
 
-    async def known(self) -> None:
+    async def user(self) -> User:
         if self.problem is not None:
             raise self.problem
+        return User("a")
 
     async def may(self, right: Right) -> bool:
-        await self.known()
+        await self.user()
         self.asked.append(right.namespace)
         return "" in self.allowed or right.namespace in self.allowed
 

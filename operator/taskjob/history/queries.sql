@@ -327,20 +327,20 @@ FROM origin LEFT JOIN passed ON true ORDER BY passed.seq;
 
 -- ================================================================ the API's tickets
 -- name: keep_ticket
--- Keep a ticket: $1 its hash, $2 whose, $3 what it stands for, $4 for so many seconds; but not more than $5 of one caller,
--- nor than $6 in all. Says how many were out before, of his and of all. Takes expired ones away.
+-- Keep a ticket: $1 its hash, $2 whose, $3 for so many seconds; but not more than $4 of one caller, nor than $5 in all.
+-- Says how many were out before, of his and of all. Takes expired ones away.
 WITH expired AS (
     DELETE FROM tickets WHERE expires_at <= now()
 ), others AS (
-    SELECT count(*) FILTER (WHERE caller = $2) AS his, count(*) AS total FROM tickets WHERE expires_at > now()
+    SELECT count(*) FILTER (WHERE caller = $2::jsonb) AS his, count(*) AS total FROM tickets WHERE expires_at > now()
 ), kept AS (
-    INSERT INTO tickets (hash, caller, sealed, expires_at)
-    SELECT $1, $2, $3, now() + $4 * interval '1 second' FROM others WHERE his < $5 AND total < $6
+    INSERT INTO tickets (hash, caller, expires_at)
+    SELECT $1, $2, now() + $3 * interval '1 second' FROM others WHERE his < $4 AND total < $5
     ON CONFLICT (hash) DO NOTHING RETURNING hash
 )
 SELECT his, total FROM others;
 
 -- name: take_ticket
--- What a ticket stands for, if it is there and has not expired; nobody gets it a second time.
-WITH taken AS (DELETE FROM tickets WHERE hash = $1 RETURNING sealed, expires_at)
-SELECT sealed FROM taken WHERE expires_at > now();
+-- Whose a ticket is, if it is there and has not expired; nobody gets it a second time.
+WITH taken AS (DELETE FROM tickets WHERE hash = $1 RETURNING caller, expires_at)
+SELECT caller FROM taken WHERE expires_at > now();

@@ -198,16 +198,16 @@ class HistoryReader:
         return Changes(tuple(rows), write_position(Position(incarnation, seq)), more=seq < head)
 
     async def keep_ticket(
-        self, hash_: bytes, caller: bytes, sealed: bytes, seconds: float, *, of_one: int, of_all: int
+        self, hash_: bytes, caller: str, seconds: float, *, of_one: int, of_all: int
     ) -> tuple[int, int]:
-        """Keep a one-use ticket for so long, unless that many are out; how many were: of this caller's, and of all."""
-        found = await self._fetch("keeping a ticket", "keep_ticket", hash_, caller, sealed, seconds, of_one, of_all)
+        """Keep a one-use ticket of a caller (JSON) for so long, unless that many are out; how many were: his, all."""
+        found = await self._fetch("keeping a ticket", "keep_ticket", hash_, caller, seconds, of_one, of_all)
         return found[0]["his"], found[0]["total"]
 
-    async def take_ticket(self, hash_: bytes) -> bytes | None:
-        """What a ticket stands for, once; None: there is none, or it has expired."""
+    async def take_ticket(self, hash_: bytes) -> str | None:
+        """Whose a ticket is (JSON), once; None: there is none, or it has expired."""
         found = await self._fetch("taking a ticket", "take_ticket", hash_)
-        return found[0]["sealed"] if found else None
+        return found[0]["caller"] if found else None
 
     async def listen(self, callback: Callable[[], None]) -> None:
         """Call back whenever history has grown; runs until it is cancelled.
