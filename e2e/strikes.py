@@ -58,13 +58,17 @@ class Struck:
         self._admissions = admissions
 
     def kill(self) -> float:
-        """SIGKILL of the leader's process; seconds to the next admission beyond the lease's duration."""
+        """SIGKILL of the leader's process, with its pod gone at once, as when a node dies: else the kubelet starts the
+        container again within a second or two, and that takes its own Lease back long before it runs out. Seconds from
+        the kill to the next admission, by a standby, beyond the lease's duration."""
         pod, pid = self._leader()
-        epoch, struck_at = self._lease.epoch, time.monotonic()
+        epoch, holder, struck_at = self._lease.epoch, self._holder, time.monotonic()
         os.kill(pid, signal.SIGKILL)
+        self._installation.kubectl("delete", "pod", pod, "--force", "--grace-period=0", "--wait=false")
         took = self._admissions.wait(epoch, LEASE_SECONDS + 30) - struck_at
         assert took > 0, "a pod of the next epoch came before the leader was killed"
-        self._replace(pod)
+        assert self._holder != holder, "the container that was killed came back and leads"
+        self.wait_ready()
         return took - LEASE_SECONDS
 
     def freeze(self) -> float:
@@ -93,11 +97,16 @@ class Struck:
         for workload in WORKLOADS:
             self._installation.kubectl("rollout", "status", workload, "--timeout=110s")
 
+    @property
+    def _holder(self) -> str:
+        """The uid of the pod that holds the Lease."""
+        return str(self._lease.spec.get("holderIdentity"))
+
     def _leader(self) -> tuple[str, int]:
         """The pod that holds the Lease, and the pid of its process on this machine."""
 
         def look() -> tuple[str, int] | None:
-            uid = self._lease.spec.get("holderIdentity")
+            uid = self._holder
             pods = json.loads(
                 self._installation.kubectl("get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "json")
             )

@@ -101,7 +101,7 @@ class Follower:
         self._judged_at = time.monotonic()
         job = self._of.found.job or self._of.found.row
         assert job is not None  # noqa: S101 - see Found
-        await self._desk.rights.known()
+        await self._desk.rights.user()
         await self._desk.rights.require(to_read_logs(job.namespace))
         await self._desk.rights.require(Right("get", job.namespace))
 

@@ -115,7 +115,7 @@ class Jobs:
         Of a TaskJob in the cluster the API server says whether the caller may read it, of one that has left we ask.
         """
         deadline = time.monotonic() + HISTORY_LAG_SECONDS
-        await self._rights.known()
+        await self._rights.user()
         try:
             return await self._find(uid, deadline)
         except _ForeignError:

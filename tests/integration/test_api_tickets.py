@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import asyncpg
 import pytest
@@ -132,7 +133,7 @@ async def test_a_stream_by_a_ticket_ends_with_the_right_and_after_minutes(
     ) as world:
         await known(world, tenant)
 
-        async def a_stream(**query: str) -> Stream:
+        async def a_stream(**query: Any) -> Stream:
             ticket = (await world.http.post("/jobs/stream/ticket", headers=tenant.headers)).json()["ticket"]
             return await world.stream(ticket=ticket, **query)
 
