@@ -85,6 +85,19 @@ test-ha: binaries ## Kill, freeze and restart leaders for a quarter of an hour; 
 test-life: binaries ## Measure the life of jobs and their logs on real pods, some minutes; prints its figures as JSON lines
 	@$(BIN)/python -m pytest -s -m life e2e $(ARGS)
 
+# How many schedules of faults `make chaos` plays, and the first seed (empty: drawn at random, and printed).
+SCHEDULES ?= 20
+SEED ?=
+CHAOS = PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
+
+.PHONY: chaos
+chaos: binaries ## Random faults on the real control plane, and 2,000 schedules of simulated ones; prints its figures
+	@$(CHAOS) --simulated 2000 --schedules $(SCHEDULES) $(ARGS)
+
+.PHONY: chaos-full
+chaos-full: binaries ## The same with 200 schedules on the real control plane; hours
+	@$(CHAOS) --simulated 2000 --schedules 200 $(ARGS)
+
 .PHONY: lint
 lint: install ## Check style, types and the import rule
 	@$(BIN)/ruff check $(CHECKED)

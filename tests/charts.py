@@ -77,9 +77,11 @@ def the_fence(home: str, *values: str) -> list[Object]:
     ]
 
 
-def kubeconfig_of(cluster: Cluster, home: str, account: str, place: Path) -> Path:
-    """Write a kubeconfig with a token of that account, which must be there."""
+def kubeconfig_of(cluster: Cluster, home: str, account: str, place: Path, *, server: str = "") -> Path:
+    """Write a kubeconfig with a token of that account, which must be there. `server`: another way to the API server."""
     config: dict[str, Any] = yaml.safe_load(cluster.kubeconfig.read_text())
+    if server:
+        config["clusters"][0]["cluster"] = {"server": server}
     token = cluster.kubectl("-n", home, "create", "token", account, "--duration=24h").strip()
     config["users"][0]["user"] = {"token": token}
     place.touch(mode=0o600)

@@ -183,7 +183,8 @@ class Witness:
         self._answer: urllib3.BaseHTTPResponse | None = None
         self.objects: dict[str, Object] = {}
         self.seen: list[tuple[str, Object]] = []
-        """Every event, with the type that the server gave it; `LISTED` for what a list held."""
+        """Every event, with the type that the server gave it; `LISTED` for what a list held, `GONE` for what it did not
+        hold any more (as it was last seen)."""
         self.listeners: list[Callable[[str, Object], None]] = []
         """Called in the witness's thread on each event; must not block."""
         self._version = self._list()
@@ -249,7 +250,9 @@ class Witness:
     def _list(self) -> str:
         found = self._api.call("GET", self._path)
         with self._news:
-            self.objects = {item["metadata"]["name"]: item for item in found["items"]}
+            before, self.objects = self.objects, {item["metadata"]["name"]: item for item in found["items"]}
+            uids = {item["metadata"]["uid"] for item in found["items"]}
+            self.seen.extend(("GONE", item) for item in before.values() if item["metadata"]["uid"] not in uids)
             self.seen.extend(("LISTED", item) for item in found["items"])
             self._news.notify_all()
         return str(found["metadata"]["resourceVersion"])

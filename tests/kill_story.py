@@ -42,6 +42,11 @@ class Planned:
     suspend: bool = False  # suspended and resumed while the graph runs
     cancel: bool = False  # cancelled while the graph runs
 
+    @property
+    def may_be_stopped(self) -> bool:
+        """Whether attempts of it may be ended from outside and come back uncharged."""
+        return self.suspend
+
     def manifest(self, queue: str) -> Object:
         """The TaskJob."""
         spec: dict[str, Any] = {
@@ -159,7 +164,7 @@ def faults_of_job(job: Planned, end: End, status: Object, seen: list[int]) -> li
         wrong.append(f"attempts of which pods were seen are not contiguous: {seen}")
     if status.get("attempt") != len(seen):
         wrong.append(f"status says attempt {status.get('attempt')}, pods were seen of {len(seen)}")
-    if end.attempts >= 0 and (len(seen) != end.attempts if not job.suspend else len(seen) < end.attempts):
+    if end.attempts >= 0 and (len(seen) != end.attempts if not job.may_be_stopped else len(seen) < end.attempts):
         wrong.append(f"{len(seen)} attempts, there must be {end.attempts}")
     return wrong
 
@@ -182,7 +187,7 @@ def faults_of_history(job: Planned, end: End, status: Object, told: Told | None)
     if told.transitions and told.transitions[-1]["n"] != status.get("transition"):
         wrong.append(f"history's last n is {told.transitions[-1]['n']}, the object's {status.get('transition')}")
     for row in told.attempts:
-        stopped = job.suspend or end.phase == "Cancelled"
+        stopped = job.may_be_stopped or end.phase == "Cancelled"
         codes = {job.code(row["attempt"])} | ({143, None} if stopped else set())
         if row["exit_code"] not in codes:
             wrong.append(f"history: attempt {row['attempt']} has exit code {row['exit_code']}, not one of {codes}")

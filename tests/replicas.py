@@ -61,35 +61,54 @@ class Replicas:
     """Operators of one site as a release of the chart in its namespace. As a context manager all are stopped in the
     end, and what the release has outside of the namespace is removed."""
 
-    def __init__(self, site: Site, count: int, *, lease_seconds: int, renew_deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        site: Site,
+        count: int,
+        *,
+        lease_seconds: int,
+        renew_deadline_seconds: float,
+        server: str = "",
+        **settings: object,
+    ) -> None:
+        """`server`: another way to the API server; other settings are the operators'."""
         self.lease_seconds = lease_seconds
         self.exits: list[tuple[str, int]] = []  # who ended by itself, or was made to, and how
         self._site = site
+        self._server = server
         self._release = [*of_the_operator(site.namespace), *the_fence(site.namespace)]
         self._kubeconfig = site.folder / "kubeconfig-of-the-operator"
-        self.all = [
-            site.operator(
-                name=f"replica-{number}",
-                kubeconfig=str(self._kubeconfig),
-                leader_election=True,
-                lease_namespace=site.namespace,
-                lease_name=OPERATOR,
-                fence_account=OPERATOR,
-                lease_seconds=lease_seconds,
-                renew_deadline_seconds=renew_deadline_seconds,
-                ttl_seconds_after_finished=TTL_SECONDS,
-            )
-            for number in range(count)
-        ]
+        self._settings: dict[str, Any] = {
+            "leader_election": True,
+            "lease_seconds": lease_seconds,
+            "renew_deadline_seconds": renew_deadline_seconds,
+            "ttl_seconds_after_finished": TTL_SECONDS,
+            **settings,
+        }
+        self.all = [self._operator(f"replica-{number}", **self._settings) for number in range(count)]
         self._lease = LeaseWatch(site.api, site.namespace)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._restart, name="deployment", daemon=True)
         self._lock = threading.Lock()
 
+    def _operator(self, name: str, **settings: Any) -> OperatorProcess:
+        return self._site.operator(
+            name=name,
+            kubeconfig=str(self._kubeconfig),
+            lease_namespace=self._site.namespace,
+            lease_name=OPERATOR,
+            fence_account=OPERATOR,
+            **settings,
+        )
+
+    def rival(self) -> OperatorProcess:
+        """One more operator of this release, which takes the Lease by force. Not started, and not started again."""
+        return self._operator("rival", **{**self._settings, "leader_election": False})
+
     def __enter__(self) -> Self:
         cluster, home = self._site.cluster, self._site.namespace
         apply(cluster, self._release)
-        kubeconfig_of(cluster, home, OPERATOR, self._kubeconfig)
+        kubeconfig_of(cluster, home, OPERATOR, self._kubeconfig, server=self._server)
         wait_for_the_fence(cluster, home)
         self._lease.__enter__()
         for replica in self.all:
