@@ -48,7 +48,7 @@ class TheLifeOfAJob(RuleBasedStateMachine):
         self.world.put_queue(a_queue())
         job = a_job("a").retrying(limit, initial_seconds=1).ruled(*rules)
         self.world.submit(job.overlapping() if overlap else job)
-        self.retry = self.world.job("a").retry
+        self.retry = self.world.job("a").retrying
         self.attempts, self.retries, self.stopped = 1, 0, False
         self.end: Phase | None = None
         self.world.run()

@@ -48,7 +48,7 @@ class Scripted:
             if edge(dependency.condition, phases[dependency.name]) is Edge.IMPOSSIBLE:
                 policy = self.job.on_dependency_failure
                 return Phase.SKIPPED if policy is OnDependencyFailure.SKIP else Phase.FAILED
-        allowed = self.job.retry.limit + 1
+        allowed = self.job.retrying.limit + 1
         succeeds = any(self.code(attempt) == 0 for attempt in range(1, allowed + 1))
         return Phase.SUCCEEDED if succeeds else Phase.FAILED
 

@@ -34,7 +34,7 @@ def test_a_pod_that_somebody_deleted_is_a_failed_attempt(world: World) -> None:
     world.let_pass(11)
     world.start("a")
     job = world.job("a")
-    world.edit("a", retry=replace(job.retry, rules=(RetryRule(RetryAction.FAIL, (FailureClass.POD_DELETED,)),)))
+    world.edit("a", retry=replace(job.retrying, rules=(RetryRule(RetryAction.FAIL, (FailureClass.POD_DELETED,)),)))
     world.lose_pod(world.pod("a"))
     world.run()
     assert (world.phase("a"), world.status("a").reason) == (Phase.FAILED, Reason.OUTCOME_UNKNOWN)

@@ -59,7 +59,7 @@ def test_what_is_not_said_has_its_default() -> None:
         "default",
         words.Priority.NORMAL,
         words.OnDependencyFailure.SKIP,
-        words.PodRetention.DELETE,
+        None,
     )
     assert (spec.retry.limit, spec.retry.backoff.initial_seconds, spec.retry.backoff.factor) == (0, 10, 2)
     assert (spec.retry.backoff.max_seconds, spec.retry.backoff.jitter_percent) == (600, 10)
@@ -236,17 +236,17 @@ def test_the_operator_reads_a_valid_manifest_as_the_models_do(spec: dict[str, An
     assert [(one.name, str(one.condition)) for one in job.depends_on] == [
         (one.name, str(one.condition)) for one in said.depends_on
     ]
-    assert (job.retry.limit, job.retry.initial_seconds, job.retry.factor) == (
+    assert (job.retrying.limit, job.retrying.initial_seconds, job.retrying.factor) == (
         said.retry.limit,
         said.retry.backoff.initial_seconds,
         said.retry.backoff.factor,
     )
-    assert (job.retry.max_seconds, job.retry.jitter_percent) == (
+    assert (job.retrying.max_seconds, job.retrying.jitter_percent) == (
         said.retry.backoff.max_seconds,
         said.retry.backoff.jitter_percent,
     )
     assert (job.timeout_seconds, job.deadline_seconds) == (said.timeout_seconds, said.deadline_seconds)
-    assert (job.suspend, job.cancel, str(job.pod_retention)) == (said.suspend, said.cancel, said.pod_retention)
+    assert (job.suspend, job.cancel, job.pod_retention) == (said.suspend, said.cancel, said.pod_retention)
     assert str(job.on_dependency_failure) == said.on_dependency_failure
 
 

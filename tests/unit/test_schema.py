@@ -164,10 +164,10 @@ def test_a_full_spec_is_read() -> None:
 
 def test_what_is_not_said_has_its_default() -> None:
     job = parse_job(an_object())
-    assert (job.queue, job.priority, job.retry) == ("default", 0, Retry())
+    assert (job.queue, job.priority, job.retry) == ("default", 0, None)
     assert (job.timeout_seconds, job.deadline_seconds, job.ttl_seconds) == (None, None, None)
     assert (job.suspend, job.cancel, job.deleting) == (False, False, False)
-    assert (job.on_dependency_failure, job.pod_retention) == (OnDependencyFailure.SKIP, PodRetention.DELETE)
+    assert (job.on_dependency_failure, job.pod_retention) == (OnDependencyFailure.SKIP, None)
     assert (job.request, job.grace_seconds) == ((("pods", 1),), 30)
     assert job.problem is None
 
@@ -333,7 +333,7 @@ def test_no_content_however_odd_makes_reading_fail(spec: Any, status: Any, meta:
     assert job.uid == "u-1"
     assert hash(job) == hash(job), "every part is frozen"
     assert dict(job.request)["pods"] == 1
-    assert min(job.version, job.generation, job.status.run, job.status.attempt, job.retry.limit) >= 0
+    assert min(job.version, job.generation, job.status.run, job.status.attempt, job.retrying.limit) >= 0
     assert json.loads(status_patch(job, job.status, 1))["status"]["phase"] == job.status.phase
 
 

@@ -13,6 +13,7 @@ from heapq import heapify, heappop, heapreplace
 from taskjob.core import explain
 from taskjob.core.deadlines import active_deadline_seconds
 from taskjob.core.decisions import Launch
+from taskjob.core.defaults import settled
 from taskjob.core.draft import Draft
 from taskjob.core.lifecycle import hold, reject
 from taskjob.core.model import AttemptId, QueueName, Uid
@@ -86,7 +87,7 @@ def _launch(state: State, offer: Offer, now: datetime) -> Launch:
     state.reserve(job, attempt)
     state.queues.by_name[offer.name].started(now)
     tracked.asked = None  # whatever explanation was on its way is out of date
-    return Launch(job, attempt, active_deadline_seconds(job, now))
+    return Launch(job, attempt, active_deadline_seconds(settled(job, state.queues.defaults_of(job.queue)), now))
 
 
 # ------------------------------------------------------------------ explanation

@@ -23,6 +23,7 @@ from taskjob.core import explain, retention
 from taskjob.core.admission import admit
 from taskjob.core.deadlines import earliest
 from taskjob.core.decisions import EndPod, Fault, Plan
+from taskjob.core.defaults import settled
 from taskjob.core.draft import Draft
 from taskjob.core.failures import is_lost
 from taskjob.core.lifecycle import Eviction, Facts, step, under_way
@@ -119,10 +120,10 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
 
 def facts_of(state: State, tracked: TrackedJob, now: datetime) -> Facts:
     """What `lifecycle.step` decides about a job by."""
-    job = tracked.job
-    latest = state.current_pod(job)
+    latest = state.current_pod(tracked.job)
     pod = latest.pod if latest is not None else None
-    active = under_way(job, pod)
+    active = under_way(tracked.job, pod)
+    job = settled(tracked.job, state.queues.defaults_of(tracked.job.queue), pod if active else None)
     pending = not job.status.phase.terminal and not active
     return Facts(
         job=job,
@@ -151,7 +152,7 @@ def _eviction(state: State, tracked: TrackedJob) -> Eviction | None:
 
 def _occupies(job: Job, pod: TrackedPod, now: datetime) -> bool:
     """Whether another attempt must wait for this pod's end."""
-    return pod.live and not (job.retry.allow_overlap and is_lost(pod.pod, now))
+    return pod.live and not (job.retrying.allow_overlap and is_lost(pod.pod, now))
 
 
 def _ready_at(state: State, job: Job) -> datetime | None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from taskjob.core.deadlines import STOP_SLACK
+from taskjob.core.defaults import field_of
 from taskjob.core.model import Job, Pod, Status
 from taskjob.core.phases import FailureClass
 from taskjob.core.retry import Verdict, judge
@@ -24,7 +25,7 @@ class Judged(NamedTuple):
 def judged(job: Job, pod: Pod | None, gone: bool, ended: Status) -> Judged:
     """What the attempt failed of and what follows; `ended` is the status with its exit code."""
     failure = failure_of(job, pod, gone)
-    verdict = judge(job.retry, failure, ended.exit_code, pod.container if pod is not None else "")
+    verdict = judge(job.retrying, failure, ended.exit_code, pod.container if pod is not None else "")
     return Judged(failure, _sentence(job, pod, gone, failure), verdict)
 
 
@@ -48,7 +49,7 @@ def _sentence(job: Job, pod: Pod | None, gone: bool, failure: FailureClass) -> s
     if failure is FailureClass.TIMEOUT and job.timeout_seconds is not None:
         return timeout_message(job)
     stopping = job.status.stopping
-    if stopping is not None and stopping.failure is failure and failure is not FailureClass.TIMEOUT:
+    if stopping is not None and stopping.failure is failure:
         return job.status.message  # as it was when it was told to stop
     if pod is None or (pod.failure is None and failure is FailureClass.POD_DELETED):
         return "its pod was deleted before its end was seen"
@@ -59,7 +60,7 @@ def _sentence(job: Job, pod: Pod | None, gone: bool, failure: FailureClass) -> s
 
 def timeout_message(job: Job) -> str:
     """That it took too long."""
-    return f"it ran longer than {job.timeout_seconds} s (spec.timeoutSeconds)"
+    return f"it ran longer than {job.timeout_seconds} s ({field_of(job, 'timeout_seconds')})"
 
 
 def lost_at(pod: Pod) -> datetime | None:

@@ -22,6 +22,7 @@ from taskjob.core.deadlines import (
     timeout_at,
 )
 from taskjob.core.decisions import EndBy, Urgency
+from taskjob.core.defaults import field_of
 from taskjob.core.dependencies import Edge
 from taskjob.core.failures import failure_of, is_lost, judged, lost_at, no_answer_message, timeout_message
 from taskjob.core.model import AttemptId, Job, Pod, Status
@@ -111,7 +112,7 @@ def step(facts: Facts, now: datetime) -> Step:
         return _run_again(job, now) if job.wants_rerun and facts.recorded else _stay(job.status)
     if under_way(job, pod):
         if pod is not None and not facts.pod_gone and not pod.phase.ended:
-            if job.retry.allow_overlap and is_lost(pod, now):
+            if job.retrying.allow_overlap and is_lost(pod, now):
                 return _attempt_ended(facts, now)  # it stays charged until it is gone
             return _attempt_lives(facts, pod, now)
         return _attempt_ended(facts, now)
@@ -291,16 +292,23 @@ def _pending_again(ended: Status, ended_at: datetime) -> Status:
 
 def _after_failure(facts: Facts, ended: Status, ended_at: datetime, shown: Status) -> Step:
     """What the retry rules make of an attempt that failed."""
-    retry, pod, number, retries = facts.job.retry, facts.pod, ended.attempt, ended.retries
+    retry, pod, number, retries = facts.job.retrying, facts.pod, ended.attempt, ended.retries
     failure, sentence, verdict = judged(facts.job, pod, facts.pod_gone, ended)
     what = f"attempt {number} failed ({failure}): {sentence}"
     if verdict.action is RetryAction.SUCCEED:
-        return _end(ended, Phase.SUCCEEDED, Reason.COMPLETED, what + verdict.said, at=ended_at, shown=shown)
+        return _end(
+            ended,
+            Phase.SUCCEEDED,
+            Reason.COMPLETED,
+            what + verdict.said(field_of(facts.job, "retry")),
+            at=ended_at,
+            shown=shown,
+        )
     uncharged = number - 1 - retries  # attempts of this run that ended before and cost no retry
     free = verdict.action is RetryAction.RETRY_FREE and uncharged < FREE_RETRIES_MAX
     if verdict.action is RetryAction.FAIL or (not free and retries >= retry.limit):
         if verdict.action is RetryAction.FAIL:
-            why = verdict.said
+            why = verdict.said(field_of(facts.job, "retry"))
         elif verdict.action is RetryAction.RETRY_FREE:
             why = f"; no more than {FREE_RETRIES_MAX} attempts are free"
         else:
@@ -362,7 +370,7 @@ def _waits(facts: Facts, now: datetime) -> Step:
         return _end_waiting(job, Phase.CANCELLED, Reason.CANCELLED_BY_USER, "cancelled by spec.cancel", now)
     if job.problem is not None:
         return hold(job, Reason.INVALID_SPEC, job.problem)
-    if facts.refusal is not None and judge(job.retry, FailureClass.POD_REFUSED).action is RetryAction.FAIL:
+    if facts.refusal is not None and judge(job.retrying, FailureClass.POD_REFUSED).action is RetryAction.FAIL:
         return _end_waiting(job, Phase.FAILED, Reason.POD_REFUSED, facts.refusal.message, now)
     deadline = deadline_at(job)
     if deadline is not None and now >= deadline:
@@ -387,7 +395,8 @@ def _waits(facts: Facts, now: datetime) -> Step:
             return Step(again, again, Urgency.RETRY, wake_at=deadline)
         waited_out = queue_timeout_at(job, facts.ready_at)
         if waited_out is not None and now >= waited_out:
-            message = f"not started within {job.queue_timeout_seconds} s of waiting (spec.queueTimeoutSeconds)"
+            said = field_of(job, "queue_timeout_seconds")
+            message = f"not started within {job.queue_timeout_seconds} s of waiting ({said})"
             return _end_waiting(job, Phase.FAILED, Reason.QUEUE_TIMEOUT_EXCEEDED, message, now)
         deadline = earliest(deadline, waited_out)
     if status.not_before is not None and now < status.not_before:

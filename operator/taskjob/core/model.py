@@ -99,6 +99,21 @@ class Retry:
     allow_overlap: bool = False  # the next attempt may start while a lost node may still run the last one
 
 
+NO_RETRY: Final = Retry()
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a TaskQueue says for jobs that do not say it; None: nothing. See `defaults.settled`."""
+
+    retry: Retry | None = None
+    timeout_seconds: int | None = None
+    queue_timeout_seconds: int | None = None
+    start_timeout_seconds: int | None = None
+    ttl_seconds: int | None = None
+    pod_retention: PodRetention | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Concurrency:
     """At most `limit` attempts at a time under that key, of a namespace or of a queue."""
@@ -154,7 +169,10 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A TaskJob as last observed. `problem` says in a sentence why it cannot be used, if it cannot."""
+    """A TaskJob as last observed. `problem` says in a sentence why it cannot be used, if it cannot.
+
+    The fields of `Defaults` are None where the TaskJob says nothing: its queue may.
+    """
 
     uid: Uid
     namespace: Namespace
@@ -169,7 +187,7 @@ class Job:
     labels: Labels = ()
     depends_on: tuple[Dependency, ...] = ()
     on_dependency_failure: OnDependencyFailure = OnDependencyFailure.SKIP
-    retry: Retry = field(default_factory=Retry)
+    retry: Retry | None = None
     concurrency: Concurrency | None = None
     timeout_seconds: int | None = None
     deadline_seconds: int | None = None
@@ -179,11 +197,17 @@ class Job:
     cancel: bool = False
     rerun: int = 0  # the run that is wanted: begun when a lesser one has ended
     ttl_seconds: int | None = None  # None: the installation's default
-    pod_retention: PodRetention = PodRetention.DELETE
+    pod_retention: PodRetention | None = None  # None: ended pods are deleted
     grace_seconds: int = 30  # the pod's terminationGracePeriodSeconds
     deleting: bool = False  # has a deletionTimestamp
     problem: str | None = None
     status: Status = field(default_factory=Status)
+    by_queue: tuple[str, ...] = ()  # which of the fields are its queue's word; by `defaults.settled` alone
+
+    @property
+    def retrying(self) -> Retry:
+        """What follows its failures: nothing, where nobody says it."""
+        return self.retry if self.retry is not None else NO_RETRY
 
     @property
     def key(self) -> JobKey:
@@ -303,6 +327,7 @@ class Queue:
     max_starts_per_second: int = 0
     stop_policy: StopPolicy = StopPolicy.NONE
     namespace_selector: Selector = ()
+    defaults: Defaults | None = None  # for jobs that do not say it
     controller: str = DEFAULT_CONTROLLER  # the installation that serves it
     problem: str | None = None  # why its spec cannot be used; its jobs wait
     # of its status; what was written there changes nothing about the queue

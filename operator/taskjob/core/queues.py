@@ -19,6 +19,7 @@ from taskjob.core.model import (
     Amounts,
     AttemptId,
     CohortName,
+    Defaults,
     Job,
     Namespace,
     Queue,
@@ -83,6 +84,11 @@ class Queues:
         tracked = self.by_name.get(name)
         queue = tracked.queue if tracked is not None else None
         return (queue.controller if queue is not None else DEFAULT_CONTROLLER) == self._controller
+
+    def defaults_of(self, name: QueueName) -> Defaults | None:
+        """What the queue says for jobs that do not say it."""
+        tracked = self.by_name.get(name)
+        return tracked.queue.defaults if tracked is not None and tracked.queue is not None else None
 
     # ------------------------------------------------------------------ time
     def wake(self, name: QueueName, tracked: TrackedQueue, now: datetime) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from taskjob.core.deadlines import STOP_SLACK
 from taskjob.core.decisions import Decision, EndBy, EndPod, KeepLog, RemoveJob, RemovePod
+from taskjob.core.defaults import settled
 from taskjob.core.model import Job
 from taskjob.core.phases import PodPhase, PodRetention
 from taskjob.core.state import State
@@ -19,7 +20,7 @@ from taskjob.core.tracked import LogCare, TrackedJob, TrackedPod
 
 def care(state: State, tracked: TrackedJob, now: datetime) -> tuple[list[Decision], datetime | None]:
     """What a job's ended pods and the job itself need now, and when to look again."""
-    job = tracked.job
+    job = settled(tracked.job, state.queues.defaults_of(tracked.job.queue))
     decisions: list[Decision] = []
     recorded = tracked.recorded >= job.status.transition
     for pod in state.pods_of(job.uid):
@@ -44,7 +45,7 @@ def care(state: State, tracked: TrackedJob, now: datetime) -> tuple[list[Decisio
     waits_for_logs = any(not p.gone and p.log is not LogCare.KEPT for p in state.pods_of(job.uid))
     if recorded and not waits_for_logs and job.key not in state.graph.live_dependents:
         tracked.removal_asked = True
-        decisions.append(RemoveJob(job))
+        decisions.append(RemoveJob(tracked.job))
     return decisions, None
 
 
@@ -65,7 +66,7 @@ def orphans(state: State, now: datetime) -> list[Decision]:
 
 def _stays(job: Job, pod: TrackedPod) -> bool:
     match job.pod_retention:
-        case PodRetention.DELETE:
+        case PodRetention.DELETE | None:
             return False
         case PodRetention.KEEP_FAILED:
             return pod.pod.phase is PodPhase.FAILED

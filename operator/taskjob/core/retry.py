@@ -19,10 +19,10 @@ class Verdict(NamedTuple):
     action: RetryAction
     rule: int | None = None
 
-    @property
-    def said(self) -> str:
-        """Which rule says so, to stand after what failed."""
-        return f"; spec.retry.rules[{self.rule}] says {self.action}"
+    def said(self, field: str) -> str:
+        """Which rule says so, to stand after what failed; `field` is where the rules stand."""
+        retry, of, queue = field.partition(" of ")
+        return f"; {retry}.rules[{self.rule}]{of}{queue} says {self.action}"
 
 
 def judge(retry: Retry, failure: FailureClass, exit_code: int | None = None, container: str = "") -> Verdict:

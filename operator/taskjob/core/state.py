@@ -236,21 +236,29 @@ class State:
     # -------------------------------------------------------------- observations: queues
     def put_queue(self, queue: Queue) -> None:
         """A TaskQueue as it now is. All that waits in it is looked at again."""
-        served = self.queues.serves(queue.name)
+        served, defaults = self.queues.serves(queue.name), self.queues.defaults_of(queue.name)
         self.queues.put(queue)
         self._settle_if(self.queues.serves(queue.name) is not served, queue.name)
+        self._look_again_if(self.queues.defaults_of(queue.name) != defaults, queue.name)
 
     def drop_queue(self, name: QueueName) -> None:
         """A TaskQueue is gone: what runs goes on, what waits is told."""
-        served = self.queues.serves(name)
+        served, defaults = self.queues.serves(name), self.queues.defaults_of(name)
         self.queues.drop(name)
         self._settle_if(self.queues.serves(name) is not served, name)
+        self._look_again_if(defaults is not None, name)
 
     def _settle_if(self, changed_hands: bool, name: QueueName) -> None:
         if changed_hands:
             for tracked in self.pods.values():
                 if tracked.pod.queue == name:
                     self.queues.settle(tracked)
+
+    def _look_again_if(self, defaults_changed: bool, name: QueueName) -> None:
+        if defaults_changed:  # how long finished jobs are kept is said there, too: they are members of no queue
+            for uid, tracked in self.jobs.items():
+                if tracked.job.queue == name:
+                    self.dirty_jobs[uid] = None
 
     def put_namespace(self, name: Namespace, labels: Mapping[str, str]) -> None:
         """A namespace as it now is: queues may choose by its labels."""

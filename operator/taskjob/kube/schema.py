@@ -17,9 +17,11 @@ from taskjob.core import amounts
 from taskjob.core.decisions import SetQueueStatus
 from taskjob.core.model import (
     DEFAULT_CONTROLLER,
+    NO_RETRY,
     Amounts,
     CohortName,
     Concurrency,
+    Defaults,
     Dependency,
     Job,
     JobName,
@@ -101,7 +103,7 @@ def parse_job(obj: Object) -> Job:
     template = read_template(spec, read)
     labels = read.mapping(meta, "labels", "metadata.")
     depends_on = _dependencies(spec, read) if "dependsOn" in spec else ()
-    retry = _retry(spec, read) if "retry" in spec else _NO_RETRY
+    retry = _retry(spec, read, "spec.") if spec.get("retry") is not None else None
     queue = read.text(spec, "queue", "spec.", "default")
     on_dependency_failure = read.choice(spec, "onDependencyFailure", "spec.", OnDependencyFailure.SKIP)
     concurrency = _concurrency(spec, read) if spec.get("concurrency") is not None else None
@@ -113,7 +115,7 @@ def parse_job(obj: Object) -> Job:
     suspend = read.boolean(spec, "suspend", "spec.")
     cancel = read.boolean(spec, "cancel", "spec.")
     rerun = read.integer(spec, "rerun", "spec.", 0)
-    pod_retention = read.choice(spec, "podRetention", "spec.", PodRetention.DELETE)
+    pod_retention = _pod_retention(spec, read, "spec.")
     status = _status(read.mapping(obj, "status", ""), read)
     return Job(
         uid=Uid(uid),
@@ -178,6 +180,7 @@ def parse_queue(obj: Object) -> Queue:
         preemption_reclaim=read.choice(preemption, "reclaimWithinCohort", "spec.preemption.", Preempt.NEVER),
         min_runtime_seconds=read.integer(preemption, "minRuntimeSeconds", "spec.preemption.", 60),
         stop_policy=read.choice(spec, "stopPolicy", "spec.", StopPolicy.NONE),
+        defaults=_defaults(spec, read) if spec.get("defaults") is not None else None,
         problem=read.problem,
         conditions=_conditions_of(read.mapping(obj, "status", "")),
     )
@@ -266,27 +269,40 @@ def _concurrency(spec: Object, read: Reader) -> Concurrency | None:
     )
 
 
-_NO_RETRY: Final = Retry()
-
-
-def _retry(spec: Object, read: Reader) -> Retry:
-    retry = read.mapping(spec, "retry", "spec.")
-    backoff = read.mapping(retry, "backoff", "spec.retry.")
-    where = "spec.retry.backoff."
-    return Retry(
-        limit=read.integer(retry, "limit", "spec.retry.", _NO_RETRY.limit),
-        initial_seconds=read.integer(backoff, "initialSeconds", where, _NO_RETRY.initial_seconds),
-        factor=read.integer(backoff, "factor", where, _NO_RETRY.factor, 1),
-        max_seconds=read.integer(backoff, "maxSeconds", where, _NO_RETRY.max_seconds),
-        jitter_percent=read.integer(backoff, "jitterPercent", where, _NO_RETRY.jitter_percent),
-        rules=tuple(_rules(retry, read)),
-        allow_overlap=read.boolean(retry, "allowOverlap", "spec.retry."),
+def _defaults(spec: Object, read: Reader) -> Defaults:
+    said, where = read.mapping(spec, "defaults", "spec."), "spec.defaults."
+    return Defaults(
+        retry=_retry(said, read, where) if said.get("retry") is not None else None,
+        timeout_seconds=read.optional_integer(said, "timeoutSeconds", where, 1),
+        queue_timeout_seconds=read.optional_integer(said, "queueTimeoutSeconds", where, 1),
+        start_timeout_seconds=read.optional_integer(said, "startTimeoutSeconds", where, 1),
+        ttl_seconds=read.optional_integer(said, "ttlSecondsAfterFinished", where, 0),
+        pod_retention=_pod_retention(said, read, where),
     )
 
 
-def _rules(retry: Object, read: Reader) -> Iterator[RetryRule]:
-    for n, item in enumerate(read.items(retry, "rules", "spec.retry.")):
-        where = f"spec.retry.rules[{n}]."
+def _pod_retention(of: Object, read: Reader, where: str) -> PodRetention | None:
+    said = of.get("podRetention") is not None
+    return read.choice(of, "podRetention", where, PodRetention.DELETE) if said else None
+
+
+def _retry(of: Object, read: Reader, within: str) -> Retry:
+    retry, at = read.mapping(of, "retry", within), within + "retry."
+    backoff, where = read.mapping(retry, "backoff", at), at + "backoff."
+    return Retry(
+        limit=read.integer(retry, "limit", at, NO_RETRY.limit),
+        initial_seconds=read.integer(backoff, "initialSeconds", where, NO_RETRY.initial_seconds),
+        factor=read.integer(backoff, "factor", where, NO_RETRY.factor, 1),
+        max_seconds=read.integer(backoff, "maxSeconds", where, NO_RETRY.max_seconds),
+        jitter_percent=read.integer(backoff, "jitterPercent", where, NO_RETRY.jitter_percent),
+        rules=tuple(_rules(retry, read, at)),
+        allow_overlap=read.boolean(retry, "allowOverlap", at),
+    )
+
+
+def _rules(retry: Object, read: Reader, within: str) -> Iterator[RetryRule]:
+    for n, item in enumerate(read.items(retry, "rules", within)):
+        where = f"{within}rules[{n}]."
         if not isinstance(item, dict):
             read.complain(where.rstrip("."), f"{shown(item)} is not an object")
             continue

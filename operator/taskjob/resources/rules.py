@@ -70,11 +70,7 @@ def taskjob_rules() -> Iterator[Rule]:
         at=("spec", "template", "spec"),
         field=".restartPolicy",
     )
-    yield Rule(
-        "has(self.__in__) != has(self.notIn)",  # `in` is a word of CEL
-        EITHER_IN_OR_NOT_IN,
-        at=("spec", "retry", "rules", "*", "exitCodes"),
-    )
+    yield _one_of_both(("spec", "retry"))
     yield Rule(
         "!oldSelf.?cancel.orValue(false) || self.?cancel.orValue(false) "
         "|| self.?rerun.orValue(0) > oldSelf.?rerun.orValue(0)",
@@ -107,6 +103,14 @@ def taskjob_rules() -> Iterator[Rule]:
         "|| self.?status.?run.orValue(0) > oldSelf.?status.?run.orValue(0)",
         "the job has ended: its phase changes only with a greater run",
         field=".status.phase",
+    )
+
+
+def _one_of_both(retry: Path) -> Rule:
+    return Rule(
+        "has(self.__in__) != has(self.notIn)",  # `in` is a word of CEL
+        EITHER_IN_OR_NOT_IN,
+        at=(*retry, "rules", "*", "exitCodes"),
     )
 
 
@@ -146,6 +150,7 @@ def taskqueue_rules() -> Iterator[Rule]:
         at=("spec",),
         field=".quotaFromNodes",
     )
+    yield _one_of_both(("spec", "defaults", "retry"))
     for name in ("borrowingLimit", "lendingLimit"):
         yield Rule(f"has(self.cohort) || !has(self.{name})", IN_A_COHORT, at=("spec",), field=f".{name}")
     yield Rule(

@@ -237,11 +237,13 @@ class TaskJobSpec(Part):
     concurrency: Concurrency | None = Field(
         None, description="A key that only so many jobs hold at a time, from their admission until their pod has ended."
     )
-    retry: Retry = Field(default_factory=Retry, description="What happens when an attempt fails.")
+    retry: Retry = Field(
+        default_factory=Retry, description="What happens when an attempt fails; absent: what the queue says."
+    )
     timeout_seconds: PositiveSeconds | None = Field(
         None,
         description="How long one attempt may take, the pulling of its image included; a longer one is stopped and "
-        "counts as failed.",
+        "counts as failed. Absent: as the queue says, else without end.",
     )
     deadline_seconds: PositiveSeconds | None = Field(
         None, description="How long the whole job may take from its creation, waiting and retries included."
@@ -249,13 +251,14 @@ class TaskJobSpec(Part):
     queue_timeout_seconds: PositiveSeconds | None = Field(
         None,
         description="How long the job may wait in its queue; then it has failed. It counts from when nothing else "
-        "held it back: from its creation, the end of its last dependency, of an attempt before, or of its suspension.",
+        "held it back: from its creation, the end of its last dependency, of an attempt before, or of its suspension. "
+        "Absent: as the queue says, else without end.",
     )
     start_timeout_seconds: PositiveSeconds | None = Field(
         None,
         description="How long a pod may hang before its container starts, for want of a node, of its image or of what "
         "it mounts; then it is ended and gives its quota back: a failure of class Unschedulable, ImagePull or "
-        "StartError. Absent: 600.",
+        "StartError. Absent: as the queue says, else 600.",
     )
     suspend: Switch = Field(
         False, description="Hold the job: it does not start, and a running attempt is stopped; false lets it go on."
@@ -270,13 +273,13 @@ class TaskJobSpec(Part):
     )
     ttl_seconds_after_finished: Seconds | None = Field(
         None,
-        description="How long the finished object stays in the cluster; absent: as the operator is set, by default an "
-        "hour. Its history stays.",
+        description="How long the finished object stays in the cluster; absent: as the queue says, else as the "
+        "operator is set, by default an hour. Its history stays.",
     )
-    pod_retention: PodRetention = Field(
-        PodRetention.DELETE,
-        description="Which ended pods stay until the object goes: none (Delete), failed ones (KeepFailed), all (Keep). "
-        "Logs are kept in history in any case.",
+    pod_retention: PodRetention | None = Field(
+        None,
+        description="Which ended pods stay until the object goes: none (Delete), failed ones (KeepFailed), all (Keep); "
+        "absent: as the queue says, else Delete. Logs are kept in history in any case.",
     )
 
     @model_validator(mode="after")

@@ -17,15 +17,18 @@ from taskjob.resources.fields import (
     NodeLabels,
     ObservedPart,
     Part,
+    PositiveSeconds,
     Seconds,
     raise_wrong,
     wrong_at,
 )
+from taskjob.resources.taskjob import Retry
 from taskjob.resources.words import (
     API_VERSION,
     DEFAULT_CONTROLLER,
     TASKQUEUE,
     ApiVersion,
+    PodRetention,
     Preempt,
     StopPolicy,
     Strategy,
@@ -64,6 +67,27 @@ class QuotaFromNodes(Part):
         default_factory=dict,
         description="The labels of the nodes that count; none: all nodes. Nodes count while they are ready and not "
         "cordoned; those with a taint that keeps pods away count only where a label is given here.",
+    )
+
+
+class Defaults(Part):
+    """What counts for the jobs of the queue that do not say it; a field that a job says is its own as a whole."""
+
+    retry: Retry | None = Field(None, description="What happens when an attempt fails.")
+    timeout_seconds: PositiveSeconds | None = Field(
+        None, description="How long one attempt may take. An attempt keeps the one that it was launched with."
+    )
+    queue_timeout_seconds: PositiveSeconds | None = Field(
+        None, description="How long a job may wait in the queue; then it has failed."
+    )
+    start_timeout_seconds: PositiveSeconds | None = Field(
+        None, description="How long a pod may hang before its container starts; absent: 600."
+    )
+    ttl_seconds_after_finished: Seconds | None = Field(
+        None, description="How long a finished TaskJob stays in the cluster; absent: as the operator is set."
+    )
+    pod_retention: PodRetention | None = Field(
+        None, description="Which ended pods stay until their TaskJob goes; absent: Delete."
     )
 
 
@@ -125,6 +149,10 @@ class TaskQueueSpec(Part):
         StopPolicy.NONE,
         description="Hold: nothing more starts in the queue, what runs goes on. HoldAndDrain: what runs is ended with "
         "grace as well, and queued again, not charged a retry. None: neither.",
+    )
+
+    defaults: Defaults | None = Field(
+        None, description="What counts for the jobs of the queue that do not say it themselves."
     )
 
     @model_validator(mode="after")
