@@ -114,7 +114,8 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     care, wake_at = retention.care(state, tracked, now)
     draft.decisions.extend(care)
     _wake(state, tracked, wake_at)
-    draft.tell(tracked, tracked.asked.status if decided.eligible and tracked.asked is not None else decided.shown)
+    shown = tracked.asked.status if decided.eligible and tracked.asked is not None else decided.shown
+    draft.tell(tracked, shown, active=active)
     state.forget_gone_pods(tracked)
 
 
@@ -130,7 +131,9 @@ def facts_of(state: State, tracked: TrackedJob, now: datetime) -> Facts:
         pod=pod,
         pod_gone=latest is not None and latest.gone,
         launching=tracked.launching is not None,
-        occupied=pending and any(_occupies(job, other, now) for other in state.pods_of(job.uid)),
+        occupied=pending
+        and job.uid in state.attempts_of
+        and any(_occupies(job, other, now) for other in state.pods_of(job.uid)),
         end_asked_at=latest.end_asked_at if latest is not None else None,
         hangs_since=latest.hangs_since if latest is not None else None,
         block=state.graph.block_of(tracked) if pending else None,

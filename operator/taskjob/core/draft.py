@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from taskjob.core import chronicle
 from taskjob.core.decisions import Decision, Fault, SetStatus, Urgency
-from taskjob.core.lifecycle import under_way
 from taskjob.core.model import Entry, Status, Transition
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob
+from taskjob.core.values import replace
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +25,7 @@ class Draft:
 
     def ask(self, tracked: TrackedJob, status: Status, urgency: Urgency) -> None:
         """Ask for a status write, unless the status is so already, or that very write is on its way."""
-        if status == tracked.job.status:
+        if status is tracked.job.status or status == tracked.job.status:
             tracked.asked = None
             return
         decision = SetStatus(tracked.job, status, urgency)
@@ -33,11 +33,12 @@ class Draft:
             tracked.asked = decision
             self.decisions.append(decision)
 
-    def tell(self, tracked: TrackedJob, shown: Status) -> None:
-        """Tell history what newly happened; a wait for a new reason refreshes the job's row."""
+    def tell(self, tracked: TrackedJob, shown: Status, *, active: bool = False) -> None:
+        """Tell history what newly happened; a wait for a new reason refreshes the job's row.
+
+        `active`: an attempt is under way (`lifecycle.under_way`).
+        """
         job = tracked.job
-        latest = self.state.current_pod(job)
-        active = under_way(job, latest.pod if latest is not None else None)
         rows: tuple[Transition, ...] = ()
         if active or job.status.transition > tracked.told:
             pods = [each.pod for each in self.state.pods_of(job.uid)]

@@ -7,7 +7,7 @@ the same, and an operator that starts in the middle goes on as if it had been th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -28,6 +28,7 @@ from taskjob.core.failures import failure_of, is_lost, judged, lost_at, no_answe
 from taskjob.core.model import AttemptId, Job, Pod, Status
 from taskjob.core.phases import FailureClass, OnDependencyFailure, Phase, PodPhase, Reason, RetryAction, Stopping
 from taskjob.core.retry import FREE_RETRIES_MAX, backoff_seconds, jitter_fraction, judge
+from taskjob.core.values import replace
 
 STARTING_PATIENCE = timedelta(seconds=10)
 """A pod that starts sooner costs no status write for having been created; one that does not has something to tell."""

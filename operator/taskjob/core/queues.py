@@ -7,7 +7,6 @@ many wait. A change of a TaskQueue costs what waits in it; one of its quota only
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from heapq import heappop, heappush
 from typing import Final
@@ -30,6 +29,7 @@ from taskjob.core.model import (
 from taskjob.core.ordering import AdmissionKey, admission_key
 from taskjob.core.selectors import matches
 from taskjob.core.tracked import SECOND, Claim, TrackedCohort, TrackedJob, TrackedPod, TrackedQueue
+from taskjob.core.values import replace
 
 ON_EVERY_NODE: Final = ("cpu", "memory", "pods")
 

@@ -22,6 +22,8 @@ def care(state: State, tracked: TrackedJob, now: datetime) -> tuple[list[Decisio
     """What a job's ended pods and the job itself need now, and when to look again."""
     job = settled(tracked.job, state.queues.defaults_of(tracked.job.queue))
     decisions: list[Decision] = []
+    if job.uid not in state.attempts_of and not job.status.phase.terminal:  # most that wait
+        return decisions, None
     recorded = tracked.recorded >= job.status.transition
     for pod in state.pods_of(job.uid):
         if pod.gone:

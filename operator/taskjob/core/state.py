@@ -10,7 +10,7 @@ Deterministic: the same calls in the same order give the same state; no clock, s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from taskjob.core import chronicle
@@ -22,6 +22,7 @@ from taskjob.core.model import DEFAULT_CONTROLLER, AttemptId, Entry, Job, JobKey
 from taskjob.core.queues import Queues
 from taskjob.core.retry import backoff_of_refusals
 from taskjob.core.tracked import LogCare, TrackedJob, TrackedPod
+from taskjob.core.values import replace
 
 
 @dataclass(slots=True, eq=False)
