@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from builders import NOON, a_job, a_queue
 from taskjob.core.decisions import Plan
 from taskjob.core.dependencies import Edge, worst
-from taskjob.core.lifecycle import under_way
+from taskjob.core.facts import under_way
 from taskjob.core.model import Job
 from taskjob.core.phases import Condition, FailureClass, OnDependencyFailure, Phase, PodPhase
 from world import World

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskjob.core.decisions import QueueCondition, SetQueueStatus
-from taskjob.core.lifecycle import hold
 from taskjob.core.model import (
     CohortName,
     Dependency,
@@ -26,6 +25,7 @@ from taskjob.core.model import (
     RetryRule,
     Status,
 )
+from taskjob.core.pending import hold
 from taskjob.core.phases import (
     Condition,
     FailureClass,

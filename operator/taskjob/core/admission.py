@@ -15,10 +15,10 @@ from taskjob.core.deadlines import active_deadline_seconds
 from taskjob.core.decisions import Launch
 from taskjob.core.defaults import settled
 from taskjob.core.draft import Draft
-from taskjob.core.lifecycle import hold, reject
 from taskjob.core.model import AttemptId, QueueName, Uid
 from taskjob.core.nomination import expected, preempt
 from taskjob.core.offers import Offer, Round
+from taskjob.core.pending import hold, reject
 from taskjob.core.phases import Reason
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob, TrackedQueue

@@ -25,8 +25,9 @@ from taskjob.core.deadlines import earliest
 from taskjob.core.decisions import EndPod, Fault, Plan
 from taskjob.core.defaults import settled
 from taskjob.core.draft import Draft
+from taskjob.core.facts import Eviction, Facts, under_way
 from taskjob.core.failures import is_lost
-from taskjob.core.lifecycle import Eviction, Facts, step, under_way
+from taskjob.core.lifecycle import step
 from taskjob.core.model import Job, JobKey, Pod
 from taskjob.core.phases import Phase, Reason, Stopping, StopPolicy
 from taskjob.core.state import State

@@ -30,6 +30,12 @@ def deadline_at(job: Job) -> datetime | None:
     return job.since + timedelta(seconds=job.deadline_seconds)
 
 
+def deadline_message(job: Job) -> str:
+    """What a job is told that did not meet its deadline."""
+    beginning = "rerun" if job.status.run_at is not None else "creation"
+    return f"not finished within {job.deadline_seconds} s of its {beginning} (spec.deadlineSeconds)"
+
+
 def queue_timeout_at(job: Job, ready_at: datetime | None) -> datetime | None:
     """When a waiting job has waited too long; `ready_at` is when its last dependency ended."""
     if job.queue_timeout_seconds is None:

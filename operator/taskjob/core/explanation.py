@@ -15,7 +15,8 @@ from typing import Final
 from taskjob.core import amounts, explain
 from taskjob.core.cycle import facts_of
 from taskjob.core.dependencies import Edge
-from taskjob.core.lifecycle import Facts, step
+from taskjob.core.facts import Facts
+from taskjob.core.lifecycle import step
 from taskjob.core.model import Amounts, AttemptId, Job, JobKey, JobName, QueueName, Status
 from taskjob.core.phases import Condition, Phase, Reason
 from taskjob.core.state import State

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from taskjob.core import explain
 from taskjob.core.dependencies import Edge, cycles_of, edge, knots, worst
-from taskjob.core.lifecycle import Block
+from taskjob.core.facts import Block
 from taskjob.core.model import Job, JobKey, JobName, Status, Uid
 from taskjob.core.phases import Condition, Phase, Reason
 from taskjob.core.tracked import Cycle, TrackedJob

@@ -1,13 +1,13 @@
-"""The life of one job: from what is observed of it to what its status should say and what its pod needs.
+"""The life of one job: from what is observed of it (`facts`) to what its status should say and what its pod needs
+(`steps`).
 
 `step` is level-triggered: it looks at facts, never at the event that brought them, so looking twice decides
-the same, and an operator that starts in the middle goes on as if it had been there. The queue is not here:
-`step` says whether a job may be admitted, `cycle` whether it is.
+the same, and an operator that starts in the middle goes on as if it had been there. While no attempt is under way,
+`pending` decides. The queue is not here: `step` says whether a job may be admitted, `cycle` whether it is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,93 +16,27 @@ from taskjob.core.deadlines import (
     KUBELET_SLACK,
     STOP_SLACK,
     deadline_at,
+    deadline_message,
     earliest,
-    queue_timeout_at,
     start_timeout,
     timeout_at,
 )
 from taskjob.core.decisions import EndBy, Urgency
 from taskjob.core.defaults import field_of
-from taskjob.core.dependencies import Edge
+from taskjob.core.facts import Facts, under_way
 from taskjob.core.failures import failure_of, is_lost, judged, lost_at, no_answer_message, timeout_message
 from taskjob.core.model import AttemptId, Job, Pod, Status
-from taskjob.core.phases import FailureClass, OnDependencyFailure, Phase, PodPhase, Reason, RetryAction, Stopping
-from taskjob.core.retry import FREE_RETRIES_MAX, backoff_seconds, jitter_fraction, judge
+from taskjob.core.pending import waits
+from taskjob.core.phases import FailureClass, Phase, PodPhase, Reason, RetryAction, Stopping
+from taskjob.core.retry import FREE_RETRIES_MAX, backoff_seconds, jitter_fraction
+from taskjob.core.steps import Step, stay, terminal, whole_second
 from taskjob.core.values import replace
 
 STARTING_PATIENCE = timedelta(seconds=10)
 """A pod that starts sooner costs no status write for having been created; one that does not has something to tell."""
 
-
 RUNNING_PATIENCE = timedelta(seconds=2)
 """A container that ends sooner costs no status write for having run; history and the stream tell it at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What dependencies have against a job: still waited for, or never to be met (a cycle is that too)."""
-
-    edge: Edge
-    message: str
-    cycle: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The API server refused the job's pod."""
-
-    message: str
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Eviction:
-    """The system wants the attempt under way to end, though neither the job nor its user asks for it."""
-
-    stopping: Stopping  # one of `EVICTIONS`
-    message: str  # for whom or why, as the status and history tell it
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """All that decides about one job. `pod` is the latest attempt's, as last seen, be it gone or not."""
-
-    job: Job
-    pod: Pod | None = None
-    pod_gone: bool = False
-    launching: bool = False  # a create is under way: its answer comes first
-    occupied: bool = False  # some other pod of this job is not yet ended
-    end_asked_at: datetime | None = None  # when the pod was told to end
-    hangs_since: datetime | None = None  # since when the pod is kept from starting
-    block: Block | None = None
-    refusal: Refusal | None = None
-    eviction: Eviction | None = None
-    ready_at: datetime | None = None  # when its last dependency ended; known where a timeout of waiting counts
-    recorded: bool = True  # history holds what the status shows
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What should become of the job. `status` is what should be written; `shown` is what is already a fact and
-    what history shows: an attempt's progress is one when its pod shows it, an end when the API server holds it."""
-
-    status: Status
-    shown: Status
-    urgency: Urgency = Urgency.HOLD
-    eligible: bool = False
-    end: EndBy | None = None
-    why: str = ""
-    wake_at: datetime | None = None
-
-
-def under_way(job: Job, pod: Pod | None) -> bool:
-    """Whether an attempt has begun whose end the status does not show yet."""
-    status = job.status
-    if status.phase.terminal:
-        return False
-    return status.phase.active or (
-        pod is not None and (pod.attempt.run, pod.attempt.attempt) > (status.run, status.attempt)
-    )
 
 
 def step(facts: Facts, now: datetime) -> Step:
@@ -110,18 +44,14 @@ def step(facts: Facts, now: datetime) -> Step:
     job, pod = facts.job, facts.pod
     if job.status.phase.terminal:
         # A rerun overwrites how the run ended: like a removal it comes after history holds it.
-        return _run_again(job, now) if job.wants_rerun and facts.recorded else _stay(job.status)
+        return _run_again(job, now) if job.wants_rerun and facts.recorded else stay(job.status)
     if under_way(job, pod):
         if pod is not None and not facts.pod_gone and not pod.phase.ended:
             if job.retrying.allow_overlap and is_lost(pod, now):
                 return _attempt_ended(facts, now)  # it stays charged until it is gone
             return _attempt_lives(facts, pod, now)
         return _attempt_ended(facts, now)
-    return _waits(facts, now)
-
-
-def _stay(status: Status, wake_at: datetime | None = None) -> Step:
-    return Step(status=status, shown=status, wake_at=wake_at)
+    return waits(facts, now)
 
 
 def _run_again(job: Job, now: datetime) -> Step:
@@ -129,17 +59,16 @@ def _run_again(job: Job, now: datetime) -> Step:
     status = Status(
         message=f"run {job.rerun}, asked for by spec.rerun",
         run=job.rerun,
-        run_at=_whole_second(now),
+        run_at=whole_second(now),
         previous_phase=job.status.phase,
         transition=job.status.transition + 1,
         epoch=job.status.epoch,
-        queued_at=_whole_second(now),
+        queued_at=whole_second(now),
         observed_generation=job.generation,
     )
     return Step(status, job.status, Urgency.RETRY)
 
 
-# ------------------------------------------------------------------ an attempt is under way
 def _progress(job: Job, pod: Pod) -> Status:
     started = has_started(job.status, pod)
     return replace(
@@ -198,7 +127,7 @@ def _stop_wanted(facts: Facts, pod: Pod, now: datetime) -> tuple[Stopping | None
         return Stopping.CANCELLED, "cancelled by spec.cancel", None
     deadline = deadline_at(job)
     if deadline is not None and now >= deadline:
-        return Stopping.DEADLINE_EXCEEDED, _deadline_message(job), None
+        return Stopping.DEADLINE_EXCEEDED, deadline_message(job), None
     if job.suspend:
         return Stopping.SUSPENDED, "suspended by spec.suspend", None
     if already is not None and already.evicts:  # its timeout, should it come meanwhile, is no failure of the job
@@ -243,9 +172,9 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     """The attempt is over: by its pod's phase, or because its pod is gone (`pod` None: before we looked)."""
     job, pod, status = facts.job, facts.pod, facts.job.status
     if job.deleting:  # its end is the object's: history is told when it is gone
-        return _stay(status)
+        return stay(status)
     started = has_started(status, pod)
-    ended_at = (pod.finished_at if pod is not None else None) or _whole_second(now)
+    ended_at = (pod.finished_at if pod is not None else None) or whole_second(now)
     shown = _progress(job, pod) if pod is not None else status
     ended = replace(
         shown,
@@ -258,9 +187,9 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     if pod is not None and pod.phase is PodPhase.SUCCEEDED and not (pod.deleting and status.stopping):
         # Also when it was told to stop by its deadline: it was done before that reached it. (A deleted pod
         # whose containers exit with 0 on SIGTERM is called Succeeded too, and that was our doing.)
-        return _end(ended, Phase.SUCCEEDED, Reason.COMPLETED, "", at=ended_at, shown=shown)
+        return terminal(ended, Phase.SUCCEEDED, Reason.COMPLETED, "", at=ended_at, shown=shown)
     if status.stopping is Stopping.CANCELLED or job.cancel:
-        return _end(
+        return terminal(
             ended, Phase.CANCELLED, Reason.CANCELLED_BY_USER, "cancelled by spec.cancel", at=ended_at, shown=shown
         )
     deadline = deadline_at(job)
@@ -271,7 +200,7 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
         and ended_at >= deadline - timedelta(seconds=2)
     )
     if status.stopping is Stopping.DEADLINE_EXCEEDED or late:
-        return _end(ended, Phase.FAILED, Reason.DEADLINE_EXCEEDED, _deadline_message(job), at=ended_at, shown=shown)
+        return terminal(ended, Phase.FAILED, Reason.DEADLINE_EXCEEDED, deadline_message(job), at=ended_at, shown=shown)
     again = _pending_again(ended, ended_at)
     if status.stopping is Stopping.SUSPENDED:
         waits = replace(again, reason=Reason.SUSPENDED, message="suspended by spec.suspend", exit_code=None)
@@ -297,7 +226,7 @@ def _after_failure(facts: Facts, ended: Status, ended_at: datetime, shown: Statu
     failure, sentence, verdict = judged(facts.job, pod, facts.pod_gone, ended)
     what = f"attempt {number} failed ({failure}): {sentence}"
     if verdict.action is RetryAction.SUCCEED:
-        return _end(
+        return terminal(
             ended,
             Phase.SUCCEEDED,
             Reason.COMPLETED,
@@ -316,7 +245,7 @@ def _after_failure(facts: Facts, ended: Status, ended_at: datetime, shown: Statu
             why = f", the last of {retry.limit + 1} allowed attempts" if retry.limit else ""
         seen = failure is not FailureClass.POD_DELETED or (pod is not None and pod.phase.ended)
         reason = Reason.ATTEMPT_FAILED if seen else Reason.OUTCOME_UNKNOWN
-        return _end(ended, Phase.FAILED, reason, what + why, at=ended_at, shown=shown)
+        return terminal(ended, Phase.FAILED, reason, what + why, at=ended_at, shown=shown)
     retries += 0 if free else 1
     attempt = AttemptId(facts.job.uid, ended.run, 0, number)
     seconds = backoff_seconds(retry, uncharged + 1 if free else retries, jitter_fraction(attempt))
@@ -338,110 +267,5 @@ _EVICTED: Final = {Stopping.PREEMPTED: Reason.PREEMPTED, Stopping.QUEUE_HELD: Re
 """What an evicted job is told that waits again."""
 
 
-def _end(ended: Status, phase: Phase, reason: Reason, message: str, *, at: datetime, shown: Status) -> Step:
-    end = replace(ended, phase=phase, reason=reason, message=message, finished_at=at, not_before=None)
-    return Step(end, shown, Urgency.TERMINAL)
-
-
-def _deadline_message(job: Job) -> str:
-    beginning = "rerun" if job.status.run_at is not None else "creation"
-    return f"not finished within {job.deadline_seconds} s of its {beginning} (spec.deadlineSeconds)"
-
-
-def _whole_second(instant: datetime) -> datetime:
-    """What the API server can keep of it."""
-    return instant.replace(microsecond=0)
-
-
 def _whole_second_up(instant: datetime) -> datetime:
-    return _whole_second(instant + timedelta(microseconds=999_999))
-
-
-# ------------------------------------------------------------------ it waits
-def _waits(facts: Facts, now: datetime) -> Step:
-    job, status = facts.job, facts.job.status
-    if facts.launching or job.deleting:
-        return _stay(status)
-    if job.wants_rerun and status.attempt == 0 and status.run_at is None:
-        # Nothing has begun (a manifest that was applied anew, say): the first run is the one that is wanted. Its
-        # attempts wait for the status that says so. (A later run has its number in history already.)
-        status = replace(status, run=job.rerun, queued_at=status.queued_at or job.created_at)
-        job = replace(job, status=status)
-    if job.cancel:
-        return _end_waiting(job, Phase.CANCELLED, Reason.CANCELLED_BY_USER, "cancelled by spec.cancel", now)
-    if job.problem is not None:
-        return hold(job, Reason.INVALID_SPEC, job.problem)
-    if facts.refusal is not None and judge(job.retrying, FailureClass.POD_REFUSED).action is RetryAction.FAIL:
-        return _end_waiting(job, Phase.FAILED, Reason.POD_REFUSED, facts.refusal.message, now)
-    deadline = deadline_at(job)
-    if deadline is not None and now >= deadline:
-        return _end_waiting(job, Phase.FAILED, Reason.DEADLINE_EXCEEDED, _deadline_message(job), now)
-    block = facts.block
-    if block is not None and block.cycle:
-        return _end_waiting(job, Phase.FAILED, Reason.DEPENDENCY_CYCLE, block.message, now)
-    if block is not None and block.edge is Edge.IMPOSSIBLE:
-        if job.on_dependency_failure is OnDependencyFailure.SKIP:
-            return _end_waiting(job, Phase.SKIPPED, Reason.DEPENDENCY_NOT_SATISFIED, block.message, now)
-        if job.on_dependency_failure is OnDependencyFailure.FAIL:
-            return _end_waiting(job, Phase.FAILED, Reason.DEPENDENCY_NOT_SATISFIED, block.message, now)
-    if job.suspend:
-        return hold(job, Reason.SUSPENDED, "suspended by spec.suspend; set it to false to go on", deadline)
-    if block is not None:
-        # That it waits in vain is news worth a write, though the reason is the same.
-        anew = block.edge is Edge.IMPOSSIBLE and status.message != block.message
-        return hold(job, Reason.WAITING_FOR_DEPENDENCIES, block.message, deadline, anew=anew)
-    if job.queue_timeout_seconds is not None:
-        if status.reason is Reason.SUSPENDED:  # it was resumed: its wait begins now, which only the status can remember
-            again = replace(status, reason=Reason.QUEUED, message="", queued_at=_whole_second(now))
-            return Step(again, again, Urgency.RETRY, wake_at=deadline)
-        waited_out = queue_timeout_at(job, facts.ready_at)
-        if waited_out is not None and now >= waited_out:
-            said = field_of(job, "queue_timeout_seconds")
-            message = f"not started within {job.queue_timeout_seconds} s of waiting ({said})"
-            return _end_waiting(job, Phase.FAILED, Reason.QUEUE_TIMEOUT_EXCEEDED, message, now)
-        deadline = earliest(deadline, waited_out)
-    if status.not_before is not None and now < status.not_before:
-        return hold(job, Reason.BACKING_OFF, status.message, earliest(deadline, status.not_before))
-    if facts.refusal is not None and now < facts.refusal.until:
-        return hold(job, Reason.POD_REFUSED, facts.refusal.message, earliest(deadline, facts.refusal.until))
-    if facts.occupied:  # an earlier attempt's pod still runs; its end wakes us
-        return _stay(status, deadline)
-    if status is not facts.job.status:
-        return Step(status, status, Urgency.RETRY, wake_at=deadline)
-    return Step(status, status, eligible=True, wake_at=deadline)
-
-
-def hold(job: Job, reason: Reason, message: str, wake_at: datetime | None = None, *, anew: bool = False) -> Step:
-    """Leave it pending for a typed reason.
-
-    Figures in the message age: only a new reason or a new spec is worth a write, unless it is to be said `anew`.
-    """
-    status = job.status
-    said = status.reason is reason and status.queued_at is not None
-    if said and not anew and (status.observed_generation >= job.generation or status.message == message):
-        return _stay(status, wake_at)
-    held = replace(
-        status,
-        reason=reason,
-        message=message,
-        queued_at=status.queued_at or job.created_at,
-        observed_generation=job.generation,
-    )
-    return Step(held, held, Urgency.HOLD, wake_at=wake_at)
-
-
-def reject(job: Job, message: str, now: datetime) -> Step:
-    """Others hold its concurrency key, and it does not want to wait: it is over, and has not failed."""
-    return _end_waiting(job, Phase.SKIPPED, Reason.CONCURRENCY_CONFLICT, message, now)
-
-
-def _end_waiting(job: Job, phase: Phase, reason: Reason, message: str, now: datetime) -> Step:
-    ended = replace(
-        job.status,
-        transition=job.status.transition + 1,
-        queued_at=job.status.queued_at or job.created_at,
-        admitted_at=None,
-        stopping=None,
-        observed_generation=job.generation,
-    )
-    return _end(ended, phase, reason, message, at=_whole_second(now), shown=job.status)
+    return whole_second(instant + timedelta(microseconds=999_999))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from taskjob.core import explain
 from taskjob.core.deadlines import STOP_SLACK, earliest
 from taskjob.core.draft import Draft
-from taskjob.core.lifecycle import Eviction
+from taskjob.core.facts import Eviction
 from taskjob.core.line import Found
 from taskjob.core.model import Amounts, AttemptId, Job, Queue, QueueName, Uid
 from taskjob.core.offers import is_open, order_of

@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 from taskjob.core import chronicle
 from taskjob.core.concurrency import Keys
 from taskjob.core.decisions import SetStatus
+from taskjob.core.facts import Facts, Refusal, under_way
 from taskjob.core.graph import Graph
-from taskjob.core.lifecycle import Facts, Refusal, step, under_way
+from taskjob.core.lifecycle import step
 from taskjob.core.model import DEFAULT_CONTROLLER, AttemptId, Entry, Job, JobKey, Namespace, Pod, Queue, QueueName, Uid
 from taskjob.core.queues import Queues
 from taskjob.core.retry import backoff_of_refusals

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from taskjob.core.decisions import SetStatus
 from taskjob.core.dependencies import Edge
-from taskjob.core.lifecycle import Eviction, Refusal
+from taskjob.core.facts import Eviction, Refusal
 from taskjob.core.line import Line
 from taskjob.core.model import (
     Amounts,
