@@ -15,7 +15,7 @@ from pathlib import Path
 
 from demo import check, installed
 from demo.follow import Api, Board
-from demo.graph import EXPECTED, GROUP, NAMESPACE, QUEUE, as_yaml, graph, ground
+from demo.graph import CLAIM, EXPECTED, GROUP, NAMESPACE, QUEUE, as_yaml, graph, ground
 from demo.results import Result, judge, summary
 from demo.screen import Screen
 from demo.stack import API, OPERATOR, DemoError, Stack, folder_of, take_down
@@ -23,6 +23,7 @@ from demo.text import copy_text, standard_library
 from taskjob_cluster import Cluster, ClusterError, Provider, images, providers
 from taskjob_cluster.build import find
 from taskjob_cluster.components import COMPONENTS
+from taskjob_cluster.volumes import make_volume
 
 SMALLEST_TEXT = 10_000_000
 MANIFESTS = "graph.yaml"
@@ -127,10 +128,11 @@ def _show(stack: Stack, screen: Screen, other_core: ProcessPoolExecutor, *, by_h
         screen.line(f"{service.name}: {service.url}")
 
     # 3. the graph
-    on_node = _on_the_node(cluster, shared)
+    storage_class = make_volume(cluster, CLAIM, folder=_on_the_node(cluster, shared))
     manifests = stack.folder / MANIFESTS
-    manifests.write_text(as_yaml(graph(on_node)))
-    cluster.kubectl("apply", "-f", "-", input=as_yaml([*ground(), *(installed.caller() if by_helm else ())]))
+    manifests.write_text(as_yaml(graph()))
+    ground_of_all = [*ground(storage_class), *(installed.caller() if by_helm else ())]
+    cluster.kubectl("apply", "-f", "-", input=as_yaml(ground_of_all))
     cluster.wait_for("serviceaccount/default", "-n", NAMESPACE, "--for=create")
     command = ["apply", "-f", str(manifests), *([installed.AS_CALLER] if by_helm else ())]
     screen.step(" ".join(["kubectl", *command]))

@@ -19,6 +19,7 @@ QUEUE: Final = "demo"
 PARTS: Final = 8
 IMAGE: Final = "docker.io/taskjobs/python:dev"
 SCRIPTS: Final = "wordcount-scripts"
+CLAIM: Final = "wordcount"
 TASKS: Final = Path(__file__).parent / "tasks"
 
 COUNTS: Final = tuple(f"count-{part}" for part in range(1, PARTS + 1))
@@ -37,8 +38,9 @@ EDGES: Final = (
 Manifest = dict[str, Any]
 
 
-def ground() -> list[Manifest]:
-    """What the jobs stand on: a namespace, the scripts, and a queue in which four of them run at once."""
+def ground(storage_class: str) -> list[Manifest]:
+    """What the jobs stand on: a namespace, the scripts, the volume that they share (a claim finds it by its storage
+    class), and a queue in which four of them run at once."""
     quota = {"cpu": "1", "memory": "1Gi", "pods": 4}
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
@@ -49,6 +51,16 @@ def ground() -> list[Manifest]:
             "data": {script.name: script.read_text() for script in sorted(TASKS.glob("*.py"))},
         },
         {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": CLAIM, "namespace": NAMESPACE},
+            "spec": {
+                "storageClassName": storage_class,
+                "accessModes": ["ReadWriteMany"],
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        },
+        {
             "apiVersion": "taskjobs.dev/v1beta1",
             "kind": "TaskQueue",
             "metadata": {"name": QUEUE},
@@ -57,23 +69,22 @@ def ground() -> list[Manifest]:
     ]
 
 
-def graph(shared: Path) -> list[Manifest]:
-    """The TaskJobs. `shared` is the folder on the node that they have in common."""
+def graph() -> list[Manifest]:
+    """The TaskJobs."""
     return [
-        _job("split", [str(PARTS)], shared),
-        *(_job(name, [str(part)], shared, after=["split"], script="count") for part, name in enumerate(COUNTS, 1)),
-        _job("flaky", [], shared, after=["split"], retry={"limit": 2, "backoff": {"initialSeconds": 1, "factor": 2}}),
-        _job("strict", [], shared, after=["split"], priority="Low"),
-        _job("rescue", [], shared, after=[{"name": "strict", "condition": "Failed"}], priority="High"),
-        _job("merge", [str(PARTS)], shared, after=COUNTS, priority="High"),
-        _job("report", [], shared, after=["merge", "flaky", "rescue"], priority="Critical"),
+        _job("split", [str(PARTS)]),
+        *(_job(name, [str(part)], after=["split"], script="count") for part, name in enumerate(COUNTS, 1)),
+        _job("flaky", [], after=["split"], retry={"limit": 2, "backoff": {"initialSeconds": 1, "factor": 2}}),
+        _job("strict", [], after=["split"], priority="Low"),
+        _job("rescue", [], after=[{"name": "strict", "condition": "Failed"}], priority="High"),
+        _job("merge", [str(PARTS)], after=COUNTS, priority="High"),
+        _job("report", [], after=["merge", "flaky", "rescue"], priority="Critical"),
     ]
 
 
 def _job(
     name: str,
     arguments: Sequence[str],
-    shared: Path,
     *,
     after: Iterable[str | Manifest] = (),
     script: str | None = None,
@@ -92,7 +103,7 @@ def _job(
         ],
     }
     volumes = [
-        {"name": "shared", "hostPath": {"path": str(shared), "type": "Directory"}},
+        {"name": "shared", "persistentVolumeClaim": {"claimName": CLAIM}},
         {"name": "scripts", "configMap": {"name": SCRIPTS}},
     ]
     pod = {"automountServiceAccountToken": False, "containers": [container], "volumes": volumes}

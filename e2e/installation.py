@@ -47,6 +47,7 @@ class Installation:
             "postgresql": {"enabled": True, "image": POSTGRESQL, "persistence": persistence},
             "defaultQueue": {"quota": {"cpu": "2", "memory": "2Gi", "pods": 20}},
             "uninstall": {"runningJobs": "End", "timeoutSeconds": 60},
+            "api": {"settings": {"stream_heartbeat_seconds": 0.3}},  # by which a test knows that it has heard all
         }
 
     def helm(self, *arguments: str, timeout: float = 180) -> str:

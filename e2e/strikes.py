@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,13 +58,16 @@ class Struck:
         self._admissions = admissions
 
     def kill(self) -> float:
-        """SIGKILL of the leader's process, with its pod gone at once, as when a node dies: else the kubelet starts the
-        container again within a second or two, and that takes its own Lease back long before it runs out. Seconds from
-        the kill to the next admission, by a standby, beyond the lease's duration."""
+        """SIGKILL of the leader's process, with its pod gone from the API server, as when a node dies: else the kubelet
+        starts the container again within a second or two, and that takes its own Lease back long before it runs out.
+        The process does nothing more from the first moment on (SIGSTOP). Seconds from there to the next admission, by a
+        standby, beyond the lease's duration."""
         pod, pid = self._leader()
         epoch, holder, struck_at = self._lease.epoch, self._holder, time.monotonic()
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGSTOP)
         self._installation.kubectl("delete", "pod", pod, "--force", "--grace-period=0", "--wait=false")
+        with suppress(ProcessLookupError):  # the kubelet may be first
+            os.kill(pid, signal.SIGKILL)
         took = self._admissions.wait(epoch, LEASE_SECONDS + 30) - struck_at
         assert took > 0, "a pod of the next epoch came before the leader was killed"
         assert self._holder != holder, "the container that was killed came back and leads"
@@ -197,4 +200,6 @@ def strike(
                 load.go_on()
         verdict.jobs = len(load.jobs)
         verdict.faults = judge(site, load, lease.acquired())
+        found = ", ".join(f"{len(faults)} {kind}" for kind, faults in verdict.faults.items())
+        say(f"{way.__name__}: {verdict.jobs} jobs; {found}")
     return verdict

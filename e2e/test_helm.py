@@ -24,7 +24,10 @@ from installation import NAMESPACE, RELEASE, TENANT, Installation, figure, secon
 from strikes import SETTINGS, Struck, strike
 from taskjob_cluster import Cluster, ClusterError, providers, up
 from taskjob_cluster.records import Provider
+from tenants import Tenant
+from tenants_installed import a_scene
 from verdict import tell
+from ways_to_read import LIVE_LOGS, OPEN, READS, SECRET, WRITES
 from world_of_pods import BUSYBOX, a_taskjob
 
 pytestmark = [pytest.mark.real_pods, pytest.mark.timeout(900)]
@@ -168,6 +171,25 @@ def test_tenants_reach_their_own_jobs_through_the_installed_api_and_no_others(in
         assert http.get(job, headers=strangers).status_code == 404
         assert http.get(f"{job}/logs", headers=strangers).status_code == 404
         assert http.get("/jobs/", headers=strangers).json()["items"] == []
+
+
+async def test_no_endpoint_and_no_frame_of_the_installed_api_shows_a_tenant_what_is_anothers(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owner, stranger = (
+        Tenant(installation.cluster, home, name, installation.token(name, home))
+        for home, name in ((TENANT, "author"), (STRANGER, "stranger"))
+    )
+    async with a_scene(installation, owner) as scene:
+        ways = {**LIVE_LOGS, **READS, **OPEN, **WRITES}
+        leaks = [name for name, way in ways.items() if SECRET in await way(scene, stranger)]
+        blind = [name for name, way in {**LIVE_LOGS, **READS}.items() if SECRET not in await way(scene, owner)]
+
+    with capsys.disabled():
+        print(f"  {len(ways)} ways were tried")
+        assert figure("foreign_reads", len(leaks), "count", 0), leaks
+    assert blind == [], "the owner sees nothing on these ways: they prove nothing"
+    assert "intruder" not in installation.kubectl("get", "taskjobs", "-o", "name", namespace=TENANT)
 
 
 def test_an_upgrade_brings_the_crds_up_to_date_and_leaves_the_queue_and_running_jobs_alone(

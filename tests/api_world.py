@@ -117,6 +117,13 @@ def steps(frames: list[Frame]) -> list[tuple[str, str | None, str]]:
     return [(frame["job"]["name"], frame["from"], frame["to"]) for frame in frames]
 
 
+async def open_stream(url: str, headers: dict[str, str] | None = None, **query: Any) -> Stream:
+    """Connect to the stream of an API. Raises `InvalidStatus`."""
+    address = f"ws{url.removeprefix('http')}/jobs/stream?{urlencode(query, doseq=True)}"
+    # No keepalive of its own, and a small buffer: a test decides when it reads.
+    return Stream(await connect(address, ping_interval=None, max_queue=4, additional_headers=headers))
+
+
 @dataclass
 class World:
     """One API, its HTTP client, and the writer of the history that it reads."""
@@ -136,9 +143,7 @@ class World:
 
     async def stream(self, headers: dict[str, str] | None = None, **query: Any) -> Stream:
         """A client of the stream; it has got the first HEARTBEAT unless it begins with something else."""
-        address = f"ws{self.url.removeprefix('http')}/jobs/stream?{urlencode(query, doseq=True)}"
-        # No keepalive of its own, and a small buffer: a test decides when it reads.
-        client = Stream(await connect(address, ping_interval=None, max_queue=4, additional_headers=headers))
+        client = await open_stream(self.url, headers, **query)
         self.sockets.callback(client.kill)  # a closing handshake would wait for frames that nobody reads
         return client
 

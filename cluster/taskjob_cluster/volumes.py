@@ -1,12 +1,13 @@
-"""PersistentVolumes on the node of a local cluster: folders of this machine, which go with the cluster.
+"""PersistentVolumes: folders of a local cluster, which go with it, or any folder that a node has.
 
-There is no provisioner there: a volume is made for a claim, which finds it by the storage class `taskjobs-local`. kind
-has a provisioner of its own, and claims without a class.
+No provisioner makes them: a volume is made for a claim, which finds it by the storage class `taskjobs-local`. kind has
+a provisioner of its own, for claims without a class.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Final
 
 from .cluster import Cluster
@@ -16,16 +17,18 @@ from .records import Provider
 STORAGE_CLASS: Final = "taskjobs-local"
 
 
-def make_volume(cluster: Cluster, name: str, *, size: str = "1Gi") -> str:
+def make_volume(cluster: Cluster, name: str, *, folder: Path | None = None, size: str = "1Gi") -> str:
     """Make a PersistentVolume of that name; the storage class by which a claim of at most that size finds it.
 
-    Pods of any user may write to it: the kubelet changes no owner of a folder that is not its own. Raises ClusterError.
+    Without a `folder` that the node has: an empty one, on the provider local. Pods of any user may write to that: the
+    kubelet changes no owner of a folder that is not its own. Raises ClusterError.
     """
-    if cluster.provider is not Provider.LOCAL:
-        raise ClusterError(f"volumes are made for the provider local, and {cluster.name!r} is of {cluster.provider}")
-    folder = cluster.directory / "volumes" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o777)
+    if folder is None:
+        if cluster.provider is not Provider.LOCAL:
+            raise ClusterError(f"name a folder of the node: {cluster.name!r} is of the provider {cluster.provider}")
+        folder = cluster.directory / "volumes" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o777)
     volume = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
