@@ -32,8 +32,9 @@ from taskjob.kube.client import KubeClient, job_path
 from taskjob.kube.http import KubeHttp, encode
 from taskjob.kube.informer import OUR_PODS, Kind, PodInformer, Told, _Watch
 from taskjob.kube.lists import list_jobs
+from taskjob.kube.patches import status_patch
 from taskjob.kube.pods import manifest, parse_pod
-from taskjob.kube.schema import parse_job, status_patch
+from taskjob.kube.schema import parse_job
 from taskjob.kube.surroundings import OtherPod, parse_occupant
 from taskjob.ports import Launched, Written
 from taskjob_cluster import up

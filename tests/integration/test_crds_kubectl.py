@@ -14,7 +14,8 @@ from kubernetes import client
 from api_server import RefusedError, Server, a_taskjob
 from taskjob.core.model import Status
 from taskjob.core.phases import Phase, Reason
-from taskjob.kube.schema import parse_job, status_patch
+from taskjob.kube.patches import status_patch
+from taskjob.kube.schema import parse_job
 from taskjob.resources.openapi import from_openapi
 from taskjob.resources.pod_template import pod_template_schema
 from taskjob.resources.words import GROUP

@@ -18,6 +18,7 @@ from taskjob.core.notices import Notice
 from taskjob.kube.events import event
 from taskjob.kube.http import JSON_PATCH, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 from taskjob.kube.logs import open_log
+from taskjob.kube.patches import queue_status_patch, status_patch
 from taskjob.kube.pod_shape import PodObject
 from taskjob.kube.pods import manifest, owned_by, parse_pod, pod_name
 from taskjob.kube.schema import (
@@ -25,8 +26,6 @@ from taskjob.kube.schema import (
     VERSION,
     UnusableObjectError,
     parse_job,
-    queue_status_patch,
-    status_patch,
 )
 from taskjob.ports import (
     Changed,
