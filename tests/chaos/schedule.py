@@ -131,6 +131,7 @@ class Schedule:
         self.verdict = Verdict(seed, ["+".join(fault.name for fault in strike) for strike in self.strikes])
         self.last: dict[str, Object] = {}  # each TaskJob as it was last seen, also when it is gone since
         self._resumed: set[str] = set()
+        self._give_up_at = 0.0
 
     def play(self) -> Verdict:
         """Everything, in order."""
@@ -205,6 +206,7 @@ class Schedule:
 
     # ------------------------------------------------------------------ calm
     def _calm(self, site: Site, replicas: Replicas, listener: Listener) -> None:
+        self._give_up_at = time.monotonic() + END_SECONDS
         self._wait(lambda: len(site.jobs.seen) and {task.name for task in self.work} <= self.last.keys())
         for task in self.work:
             if (found := site.jobs.snapshot().get(task.name)) and found["spec"].get("suspend"):
@@ -220,7 +222,7 @@ class Schedule:
         if not self._wait(lambda: not site.pods.snapshot() and not fleeting & site.jobs.snapshot().keys()):
             left = [*site.pods.snapshot(), *sorted(fleeting & site.jobs.snapshot().keys())]
             self._note("nothing is left behind", [f"{name} is still there" for name in left])
-        self._wait(lambda: self._told_all(site) and self._heard_all(site, listener), 40)
+        self._wait(lambda: self._told_all(site) and self._heard_all(site, listener))
         descriptors = [(each.name, psutil.Process(each.pid).num_fds()) for each in replicas.all if each.alive]
         self._note(
             "nothing is left behind",
@@ -247,8 +249,9 @@ class Schedule:
     def _heard_all(self, site: Site, listener: Listener) -> bool:
         return not list(judge.the_stream_told_all_once(listener.heard, site.history(), 0))
 
-    def _wait(self, holds: Callable[[], object], seconds: float = END_SECONDS) -> bool:
-        give_up_at = time.monotonic() + seconds
+    def _wait(self, holds: Callable[[], object]) -> bool:
+        """Wait until it holds, and whether it did. All waits of a schedule share one time, of which 5 s are kept."""
+        give_up_at = max(self._give_up_at, time.monotonic() + 5)
         while not holds():
             if time.monotonic() > give_up_at:
                 return False
@@ -285,6 +288,6 @@ class Schedule:
             finally:
                 await connection.close()
 
-        if self._wait(lambda: not asyncio.run(count()), 10):
+        if self._wait(lambda: not asyncio.run(count())):
             return []
         return [f"{asyncio.run(count())} connections to PostgreSQL are still open"]

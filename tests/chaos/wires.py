@@ -156,7 +156,13 @@ class ApiWire:
 
     def _asked(self, request: web.Request, body: bytes) -> Any:
         assert self._session is not None
-        return self._session.request(request.method, request.rel_url, data=body, headers=_kept(request.headers))
+        return self._session.request(
+            request.method,
+            request.rel_url,
+            data=body or None,
+            headers=_kept(request.headers),
+            skip_auto_headers=("Content-Type", "Accept", "Accept-Encoding", "User-Agent"),
+        )
 
     def _drop(self, request: web.Request) -> web.StreamResponse:
         if request.transport is not None:
