@@ -64,7 +64,6 @@ def cluster_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
         ) as cluster:
             for archive in archives.values():
                 cluster.load_image(archive)
-            print(f"\nthe chart is installed on a cluster of provider {provider}")
             yield cluster
     finally:
         for archive in archives.values():
@@ -88,6 +87,7 @@ def test_a_first_job_finishes_soon_after_helm_install(
     took = time.monotonic() - began
 
     with capsys.disabled():
+        print(f"\n  on a cluster of the provider {installation.cluster.provider}")
         assert figure("install_to_first_job_s", took, "s", TARGET_FIRST_JOB_SECONDS)
 
 

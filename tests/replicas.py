@@ -282,9 +282,12 @@ class Load:
             while not self._stopping.is_set():
                 self._going.wait()
                 due = time.monotonic()
+                since: int | None = None
                 while self._going.is_set() and not self._stopping.wait(max(0.0, due - time.monotonic())):
                     due += 1 / self._per_second
-                    job = self._plan(next(numbers))
+                    number = next(numbers)
+                    since = number if since is None else since
+                    job = self._plan(number, since)
                     self._open.add(job.name)
                     self.jobs.append(job)
                     manifest = job.manifest(self._queue)
@@ -293,11 +296,12 @@ class Load:
         except BaseException as error:
             self._failed.append(error)
 
-    def _plan(self, number: int) -> Planned:
+    def _plan(self, number: int, since: int) -> Planned:
+        """A job that depends on none from before `since`: they may have ended and left while the load rested."""
         job = Planned(f"j{number:05d}", codes=[0], limit=2, seconds=0.3, starts_in=0)
         if number % 5 == 1:
             job.codes = [1, 0]  # fails once
-        if number % 7 == 2:
+        if number % 7 == 2 and number - 2 >= since:
             job.depends_on = [(f"j{number - 1:05d}", "Finished"), (f"j{number - 2:05d}", "Finished")]
         if number % 11 == 3:
             job.seconds = 2.0  # outlives a change of leaders
