@@ -23,6 +23,7 @@ from taskjob.kube.credentials import Credentials
 from taskjob.kube.election import Timing
 from taskjob.kube.http import MERGE_PATCH, KubeHttp, NoAnswerError
 from taskjob.kube.lease import Elector, LeaseRefusedError
+from taskjob.kube.pods import EPOCH
 from taskjob.ports import Deposed, Launched, Unreachable, Written
 from taskjob_cluster import Cluster
 
@@ -239,8 +240,8 @@ async def test_no_write_is_sent_without_the_lease_and_reads_go_on(world: RealWor
 
 
 @contextlib.contextmanager
-def the_charts_fence(cluster: Cluster, namespace: str) -> Any:
-    """The chart's policies on pods and statuses of an older epoch, for whoever writes them in this namespace."""
+def the_charts_fence(cluster: Cluster, namespace: str, epoch: int) -> Any:
+    """The chart's policies on pods and statuses of an epoch older than this, for whoever writes in this namespace."""
     objects = of_kind(
         rendered(namespace, "--set=postgresql.enabled=true", f"--set=fullnameOverride={namespace}"),
         "ValidatingAdmissionPolicy",
@@ -254,8 +255,9 @@ def the_charts_fence(cluster: Cluster, namespace: str) -> Any:
             found["spec"]["matchResources"] = {
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
             }
-            found["spec"]["paramRef"]["name"] = NAME
-    apply(cluster, objects)
+            found["spec"]["paramRef"]["name"] = "operator"
+    account = {"name": "operator", "namespace": namespace, "annotations": {EPOCH: str(epoch)}}
+    apply(cluster, [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}, *objects])
     try:
         yield
     finally:
@@ -268,7 +270,7 @@ async def test_a_pod_of_an_epoch_that_is_over_tells_its_maker_that_it_is_deposed
 ) -> None:
     leader = candidates.stand("leader", floor=6)
     assert await won(leader) == 7
-    with the_charts_fence(cluster, world.namespace):
+    with the_charts_fence(cluster, world.namespace, leader.epoch):
         count = 0
 
         async def refused() -> bool:
@@ -286,7 +288,7 @@ async def test_a_status_of_an_epoch_that_is_over_tells_its_writer_that_it_is_dep
 ) -> None:
     leader = candidates.stand("leader", floor=6)
     assert await won(leader) == 7
-    with the_charts_fence(cluster, world.namespace):
+    with the_charts_fence(cluster, world.namespace, leader.epoch):
         count = 0
 
         async def refused() -> bool:

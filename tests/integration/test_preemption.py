@@ -44,7 +44,7 @@ def test_a_high_job_has_a_normal_one_evicted_which_comes_back_and_succeeds_uncha
     assert told["normal"].phases == ["Pending", "Starting", "Running", "Pending", "Starting", "Running", "Succeeded"]
     row = told["normal"].transitions[3]
     assert row["reason"] == "Preempted"
-    assert row["message"] == f'preempted by TaskJob "{site.namespace}/high" of queue "{narrow}", priority High'
+    assert row["message"] == f'preempted for a job of queue "{narrow}", priority High', "other tenants may read it"
     assert [attempt["exit_code"] for attempt in told["normal"].attempts] == [143, 0]
     assert [fault for one in told.values() for fault in one.faults()] == []
 
