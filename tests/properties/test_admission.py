@@ -14,9 +14,10 @@ import pytest
 
 from builders import a_job, a_queue, limits
 from taskjob.core.cycle import plan
-from taskjob.core.decisions import Launch
-from taskjob.core.model import Amounts, CohortName, Pod, Queue, QueueName
-from taskjob.core.phases import Phase, PodPhase, Reason, StopPolicy, Strategy
+from taskjob.core.decisions import Launch, SetStatus
+from taskjob.core.model import Amounts, AttemptId, CohortName, Job, Pod, Queue, QueueName
+from taskjob.core.nomination import sort_in
+from taskjob.core.phases import Phase, PodPhase, Preempt, Reason, Stopping, StopPolicy, Strategy
 from taskjob.core.state import State
 from taskjob.core.waiting import why
 from world import World
@@ -27,7 +28,7 @@ NAMES = ["a", "b", "c", "d", "e"]
 WAITING = {Reason.WAITING_FOR_QUOTA, Reason.EXCEEDS_QUOTA, Reason.QUEUE_HELD, Reason.RATE_LIMITED}
 
 
-def random_queue(dice: Random, name: str) -> Queue:
+def random_queue(dice: Random, name: str, *, preempting: bool = False) -> Queue:
     """Quotas of one or two resources, in a cohort or not, with limits or without."""
 
     def some(most: int) -> Amounts:
@@ -45,6 +46,12 @@ def random_queue(dice: Random, name: str) -> Queue:
         "max_starts_per_second": dice.choice([0, 0, 0, 2]),
         "stop_policy": dice.choice([StopPolicy.NONE] * 5 + [StopPolicy.HOLD]),
     }
+    if preempting:
+        terms |= {
+            "preemption_within_queue": dice.choice(list(Preempt)),
+            "preemption_reclaim": dice.choice(list(Preempt)),
+            "min_runtime_seconds": dice.choice([0, 0, 10]),
+        }
     quota = {"cpu": dice.randint(0, 6)} | ({"memory": dice.randint(0, 6)} if dice.random() < 0.5 else {})
     return a_queue(name, quota, **terms)
 
@@ -90,16 +97,42 @@ def end(world: World, pod: Pod) -> None:
     world.put_pod(pod, phase=PodPhase.SUCCEEDED, started_at=second, finished_at=second, exit_code=0)
 
 
+def derived(state: State) -> dict[str, dict[str, Any]]:
+    """What of each queue follows from the observations, its part in the cohort and who could be evicted included."""
+    found = {}
+    for name, tracked in state.queues.by_name.items():
+        standing, ledger, cohort = sort_in(state, tracked), tracked.ledger, tracked.cohort
+        found[str(name)] = {
+            "usage": ledger.usage,
+            "available": ledger.available(),
+            "capacity": tracked.capacity,
+            "borrowed": ledger.borrowed(),
+            "pool": (ledger.pool.lent, ledger.pool.used) if ledger.pool is not None else None,
+            "cohort": (cohort.name, set(cohort.queues)) if cohort is not None else None,
+            "line": sorted(key for row in tracked.line.rows.values() for key in row),
+            "ending": set(standing.ending),
+            "standing": standing.places,
+            "behind all": sorted(standing.places, key=lambda attempt: (standing.places[attempt], attempt)),
+        }
+        assert list(standing.behind(BEFORE_ALL)) == found[str(name)]["behind all"]
+    return found
+
+
+BEFORE_ALL = (float("-inf"), 0.0, "", "", "")
+
+
 class Walk:
     """Random users, pods, administrators and time, with every rule checked at every plan."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, preempting: bool = False) -> None:
         self.dice = Random(seed)
+        self.preempting = preempting
+        self.evicted = 0
         self.world = World(holding=True, history_away=True)
         self.names = 0
         self.starts: dict[QueueName, list[datetime]] = defaultdict(list)
         for name in NAMES:
-            self.world.put_queue(random_queue(self.dice, name))
+            self.world.put_queue(random_queue(self.dice, name, preempting=preempting))
 
     def step(self) -> None:
         world, dice = self.world, self.dice
@@ -118,7 +151,7 @@ class Walk:
             case "time":
                 world.now += timedelta(seconds=dice.choice([0.3, 1, 25, 70]))
             case "queue":
-                world.put_queue(random_queue(dice, dice.choice(NAMES)))
+                world.put_queue(random_queue(dice, dice.choice(NAMES), preempting=self.preempting))
             case "edit":
                 waiting = [job for job in world.jobs.values() if job.status.phase is Phase.PENDING]
                 if waiting:
@@ -139,6 +172,9 @@ class Walk:
             for decision in made.decisions:
                 if isinstance(decision, Launch):
                     self._may_start(decision, usage)
+            for decision in made.decisions:
+                if isinstance(decision, SetStatus) and decision.status.stopping is Stopping.PREEMPTED:
+                    self._may_be_evicted(decision, usage)
             again = plan(world.state, world.now, 10**6)
             assert (again.decisions, again.entries) == ((), ()), "planned again, it decided something new"
             world.confirm()
@@ -149,6 +185,51 @@ class Walk:
                 break
         self._nothing_is_idle()
         self._who_waits_knows_why()
+        self._the_state_is_what_a_rebuild_gives()
+
+    def _may_be_evicted(self, stop: SetStatus, usage: dict[str, Counter[str]]) -> None:
+        """Somebody gains by it whom the rules let, or the queue gives back what it has no quota for."""
+        world, victim = self.world, stop.job
+        attempt = AttemptId(victim.uid, victim.status.run, 0, stop.status.attempt)
+        pod = world.pods[attempt]
+        queue = world.queues[pod.queue]
+        self.evicted += 1
+        assert victim.status.stopping is None
+        assert (world.now - (pod.started_at or pod.created_at)).total_seconds() >= queue.min_runtime_seconds
+        borrows = any(usage[queue.name][resource] > amount for resource, amount in queue.quota)
+        waiting = [tracked.job for tracked in world.state.jobs.values() if tracked.queued]
+
+        def may(rule: Preempt, other: Job) -> bool:
+            return rule is Preempt.ANY or (rule is Preempt.LOWER_PRIORITY and other.priority > victim.priority)
+
+        def for_one(other: Job) -> bool:
+            its = world.queues[other.queue]
+            if its is queue:
+                return may(its.preemption_within_queue, other) and _order(other, queue) < _order(victim, queue)
+            quota = dict(its.quota)
+            within = all(amount <= quota.get(resource, amount) for resource, amount in other.request)
+            allies = its.cohort is not None and its.cohort == queue.cohort
+            return allies and borrows and within and may(its.preemption_reclaim, other)
+
+        gives_back = borrows and queue.preemption_within_queue is Preempt.ANY
+        assert gives_back or any(map(for_one, waiting)), f"{victim.name} is evicted for nobody"
+
+    def _the_state_is_what_a_rebuild_gives(self) -> None:
+        world = self.world
+        other = State(world.default_ttl_seconds, world.controller)
+        for queue in reversed(world.queues.values()):
+            other.put_queue(queue)
+        for pod in reversed(world.pods.values()):
+            other.put_pod(pod)
+        for job in reversed(world.jobs.values()):
+            other.put_job(job)
+        for queue_name, tracked in world.state.queues.by_name.items():
+            other.queues.by_name[queue_name].starts = list(tracked.starts)  # those whose pods have gone nobody observes
+        plan(other, world.now, 0)
+        one, two = derived(world.state), derived(other)
+        for name, parts in one.items():
+            for part, value in parts.items():
+                assert value == two[name][part], f"{part} of {name}"
 
     def _may_start(self, launch: Launch, usage: dict[str, Counter[str]]) -> None:
         world, job = self.world, launch.job
@@ -230,6 +311,22 @@ def test_whatever_happens_admission_keeps_its_rules(seed: int) -> None:
     walk = Walk(seed)
     for _ in range(STEPS):
         walk.step()
+
+
+@pytest.mark.parametrize("seed", range(WALKS))
+def test_whatever_happens_nobody_is_evicted_against_the_rules(seed: int) -> None:
+    walk = Walk(seed, preempting=True)
+    for _ in range(STEPS):
+        walk.step()
+
+
+def test_the_walks_evict() -> None:
+    """Else they would judge nothing."""
+    walks = [Walk(seed, preempting=True) for seed in range(6)]
+    for walk in walks:
+        for _ in range(STEPS):
+            walk.step()
+    assert sum(walk.evicted for walk in walks) > 10
 
 
 @pytest.mark.parametrize("seed", range(WALKS))

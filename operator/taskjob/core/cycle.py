@@ -83,6 +83,7 @@ def _look(draft: Draft) -> None:
             except Exception as error:  # one job's fault must not stop the others
                 draft.state.unqueue(tracked)
                 draft.faults.append(Fault(uid, repr(error)))
+            draft.state.look_at_attempts_of(uid, tracked)
 
 
 def _live(draft: Draft, tracked: TrackedJob) -> None:

@@ -8,7 +8,7 @@ slow to end costs no other attempt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -22,7 +22,8 @@ from taskjob.core.model import Amounts, AttemptId, Job, Queue, QueueName, Uid
 from taskjob.core.offers import is_open, order_of
 from taskjob.core.ordering import admission_key
 from taskjob.core.phases import Preempt, Stopping
-from taskjob.core.preemption import Candidate, Contender, choose, choose_for_less, may_preempt
+from taskjob.core.preemption import Candidate, Contender, choose, choose_for_less
+from taskjob.core.standing import Standing
 from taskjob.core.state import State
 from taskjob.core.tracked import Order, TrackedJob, TrackedPod, TrackedQueue
 
@@ -77,10 +78,9 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
         ending = list(_ending(state, queues, now))
         outlook.let_go(ending)
         patience = earliest(*(each.stuck_at for each in ending))
-        running = _Running(state, queues, now, below=None if shrunk else _ceiling(queues))
+        running = _Running(state, queues, now)
         for name in shrunk:
-            own = [each for each in running.candidates if each.contender.queue == name]
-            less = choose_for_less(name, queues[name].ledger.overused, own, outlook)
+            less = choose_for_less(name, queues[name].ledger.overused, running.all_of(name), outlook)
             outlook.let_go(running.evict(less, explain.quota_lowered(name)))
         for _ in range(MOST):
             head = outlook.first()
@@ -92,9 +92,11 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
                 continue
             waiter = state.jobs[Uid(head.key[-1])].job
             contender = _contender(waiter, head.name, queues[head.name].queue, head.request)
-            chosen = choose(contender, running.candidates, outlook)
+            candidates = running.of_interest_to(contender)
+            changes_at = running.changes_at
+            chosen = choose(contender, candidates, outlook, running.of_interest_to)
             if chosen is None:
-                state.queues.look_again_at(head.name, running.changes_at(contender))
+                state.queues.look_again_at(head.name, changes_at)
                 outlook.pass_over(head.name)
                 continue
             outlook.let_go(running.evict(chosen, explain.preempted(waiter)))
@@ -127,24 +129,6 @@ def _contender(job: Job, name: QueueName, queue: Queue | None, request: Amounts)
     )
 
 
-def _ceiling(queues: Mapping[QueueName, TrackedQueue]) -> float | None:
-    """A priority such that no attempt of that or a higher one can be preempted by anybody who waits, if there is one.
-
-    Ordinarily all have the same, and a look at a thousand attempts ends with their priorities.
-    """
-    highest = float("-inf")
-    for tracked in queues.values():
-        queue = tracked.queue
-        if queue is None or not _preempts(tracked):
-            continue
-        if Preempt.ANY in (queue.preemption_within_queue, queue.preemption_reclaim) or queue.aging_seconds:
-            return None
-        head = tracked.line.first(tracked.capacity)
-        if head is not None:
-            highest = max(highest, -head[0][0])
-    return highest
-
-
 # ------------------------------------------------------------------ what runs
 class Held(NamedTuple):
     """What an attempt that ends holds; if it does not end, it is waited for until `stuck_at`."""
@@ -158,12 +142,25 @@ class Held(NamedTuple):
 def _ending(state: State, queues: Mapping[QueueName, TrackedQueue], now: datetime) -> Iterator[Held]:
     """The attempts that are being ended, whatever for; but not those that do not end though they were told to."""
     for name, tracked in queues.items():
-        for attempt in tracked.holders:
-            pod, job = state.pods.get(attempt), state.jobs.get(attempt.uid)
-            if pod is not None and _is_stopping(pod, job):
-                stuck_at = _stuck_at(pod)
-                if stuck_at is None or now < stuck_at:
-                    yield Held(attempt, name, state.queues.charges[attempt][1], stuck_at)
+        for attempt in sort_in(state, tracked).ending:
+            stuck_at = _stuck_at(state.pods[attempt])
+            if stuck_at is None or now < stuck_at:
+                yield Held(attempt, name, state.queues.charges[attempt][1], stuck_at)
+
+
+def sort_in(state: State, tracked: TrackedQueue) -> Standing:
+    """The attempts of a queue, with those sorted in that something happened to."""
+    standing, queue = tracked.standing, tracked.queue
+    unsorted, standing.unsorted = standing.unsorted, {}
+    for attempt in unsorted:
+        pod, job = state.pods.get(attempt), state.jobs.get(attempt.uid)
+        if pod is not None and _is_stopping(pod, job):
+            standing.ends(attempt)
+        elif job is not None:
+            standing.goes_on(attempt, admission_key(job.job, queue.aging_seconds if queue is not None else 0))
+        else:
+            standing.forget(attempt)
+    return standing
 
 
 def _is_stopping(pod: TrackedPod, job: TrackedJob | None) -> bool:
@@ -179,47 +176,72 @@ def _stuck_at(pod: TrackedPod) -> datetime | None:
 
 
 class _Running:
-    """The attempts of a cohort that may be evicted, now or later; only those `below` a priority, if one is given."""
+    """The attempts of a cohort that may be evicted, made as far as somebody asks for them."""
 
-    def __init__(
-        self, state: State, queues: Mapping[QueueName, TrackedQueue], now: datetime, *, below: float | None
-    ) -> None:
+    def __init__(self, state: State, queues: Mapping[QueueName, TrackedQueue], now: datetime) -> None:
         self._state = state
-        self.candidates: list[Candidate] = []
-        self._later: list[tuple[datetime, Contender]] = []
-        for name, tracked in queues.items():
-            if tracked.queue is None:
-                continue
-            least = timedelta(seconds=tracked.queue.min_runtime_seconds)
-            for attempt in tracked.holders:
-                job = state.jobs.get(attempt.uid)
-                if job is None or (below is not None and job.job.priority >= below):
-                    continue
-                pod = state.pods.get(attempt)
-                if pod is not None and _is_stopping(pod, job):
-                    continue
-                held = state.queues.charges[attempt][1]
-                contender = _contender(job.job, name, tracked.queue, held)
-                if pod is None:
-                    self._later.append((now + max(least, LAUNCHING), contender))
-                    continue
-                since = pod.pod.started_at or pod.pod.created_at
-                if now < since + least:
-                    self._later.append((since + least, contender))
-                else:
-                    self.candidates.append(Candidate(attempt, held, since, contender))
+        self._queues = queues
+        self._now = now
+        self._made: dict[AttemptId, Candidate | None] = {}  # None: it is evicted
+        self.changes_at: datetime | None = None
+        """When somebody may be evicted, of those that the last search was interested in, who may not yet."""
+
+    def all_of(self, name: QueueName) -> list[Candidate]:
+        """Those of one queue."""
+        standing = sort_in(self._state, self._queues[name])
+        return [each for attempt in standing.places if (each := self._candidate(name, attempt, None)) is not None]
+
+    def of_interest_to(self, contender: Contender) -> list[Candidate]:
+        """Those that it may preempt by the rules, now: of its own queue who stands behind it, of others all that run,
+        where these have borrowed and it asks for what is its queue's own."""
+        self.changes_at = None
+        found = []
+        for name, tracked in self._queues.items():
+            attempts: Iterable[AttemptId] = ()
+            if name == contender.queue:
+                if contender.within_queue is not Preempt.NEVER:
+                    attempts = sort_in(self._state, tracked).behind(contender.place)
+            elif contender.reclaim is not Preempt.NEVER and tracked.ledger.borrowed():
+                attempts = sort_in(self._state, tracked).places
+            for attempt in attempts:
+                candidate = self._candidate(name, attempt, contender)
+                if candidate is not None:
+                    found.append(candidate)
+        return found
+
+    def _candidate(self, name: QueueName, attempt: AttemptId, by: Contender | None) -> Candidate | None:
+        """None if it may not be evicted, or not yet, or not by that one."""
+        if attempt in self._made:
+            return self._made[attempt]
+        state, queue = self._state, self._queues[name].queue
+        pod, job = state.pods.get(attempt), state.jobs[attempt.uid].job
+        if queue is None or (by is not None and not _may_preempt(by, job.priority, name)):
+            return None
+        least = timedelta(seconds=queue.min_runtime_seconds)
+        if pod is None:
+            self.changes_at = earliest(self.changes_at, self._now + max(least, LAUNCHING))
+            return None
+        since = pod.pod.started_at or pod.pod.created_at
+        if self._now < since + least:
+            self.changes_at = earliest(self.changes_at, since + least)
+            return None
+        held = state.queues.charges[attempt][1]
+        made = self._made[attempt] = Candidate(attempt, held, since, _contender(job, name, queue, held))
+        return made
 
     def evict(self, victims: tuple[Candidate, ...], message: str) -> list[Held]:
         """Their statuses say so first; then their pods are ended. Returns what they held."""
         for victim in victims:
             self._state.jobs[victim.attempt.uid].eviction = Eviction(Stopping.PREEMPTED, message)
             self._state.dirty_jobs[victim.attempt.uid] = None
-            self.candidates.remove(victim)
+            self._made[victim.attempt] = None
         return [Held(victim.attempt, victim.contender.queue, victim.held) for victim in victims]
 
-    def changes_at(self, contender: Contender) -> datetime | None:
-        """When somebody may be evicted for it who may not yet."""
-        return earliest(*(at for at, other in self._later if may_preempt(contender, other)))
+
+def _may_preempt(by: Contender, priority: int, name: QueueName) -> bool:
+    """As far as a priority decides."""
+    rule = by.within_queue if by.queue == name else by.reclaim
+    return rule is Preempt.ANY or (rule is Preempt.LOWER_PRIORITY and priority < by.priority)
 
 
 # ------------------------------------------------------------------ what will be

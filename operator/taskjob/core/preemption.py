@@ -107,18 +107,30 @@ def may_preempt(preemptor: Contender, other: Contender) -> bool:
             assert_never(never)
 
 
-def choose(preemptor: Contender, candidates: Iterable[Candidate], room: Room) -> tuple[Candidate, ...] | None:
+def choose(
+    preemptor: Contender,
+    candidates: Iterable[Candidate],
+    room: Room,
+    others: Callable[[Contender], Iterable[Candidate]] | None = None,
+) -> tuple[Candidate, ...] | None:
     """The victims that let the preemptor start, most preferable first; None if there is no such set.
 
-    None also where it fits already: then it needs nobody. `room` is left as it was found.
+    None also where it fits already: then it needs nobody. `room` is left as it was found. `others` are those that a
+    victim may preempt in its turn, or more; nobody but the candidates, if it is not given.
     """
-    everybody = in_order_of_preference(candidates, preemptor.within_queue)
-    pool = [each for each in everybody if may_preempt(preemptor, each.contender)]
+    able = (each for each in candidates if may_preempt(preemptor, each.contender))
+    pool = in_order_of_preference(able, preemptor.within_queue)
+    if others is None:
+        everybody = tuple(candidates)
+
+        def others(_: Contender) -> Iterable[Candidate]:
+            return everybody
+
     for _ in range(CHOICES):
         victims = _sufficient(preemptor, pool, room) if pool else None
         if not victims:
             return None
-        striking_back = _who_would_strike_back(preemptor, victims, everybody, room)
+        striking_back = _who_would_strike_back(preemptor, victims, others, room)
         if not striking_back:
             return victims
         pool = [each for each in pool if each not in striking_back]
@@ -145,7 +157,10 @@ def choose_for_less(
 
 
 def _who_would_strike_back(
-    preemptor: Contender, victims: Sequence[Candidate], everybody: Sequence[Candidate], room: Room
+    preemptor: Contender,
+    victims: Sequence[Candidate],
+    others: Callable[[Contender], Iterable[Candidate]],
+    room: Room,
 ) -> set[Candidate]:
     """The victims that, submitted again once the preemptor has started, would preempt somebody in their turn."""
     gone = set(victims)
@@ -155,7 +170,8 @@ def _who_would_strike_back(
     room.charge(preemptor.queue, preemptor.request)
     found = set()
     for victim in victims:
-        pool = [each for each in everybody if each not in gone and may_preempt(victim.contender, each.contender)]
+        able = (e for e in others(victim.contender) if e not in gone and may_preempt(victim.contender, e.contender))
+        pool = in_order_of_preference(able, preemptor.within_queue)
         if pool and _sufficient(victim.contender, pool, room):
             found.add(victim)
     room.release(preemptor.queue, preemptor.request)

@@ -6,7 +6,7 @@ many wait. A change of a TaskQueue costs what waits in it; one of its quota only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from heapq import heappop, heappush
 from typing import Final
@@ -148,6 +148,8 @@ class Queues:
         if queue.quota_from_nodes is not None and queue.problem is None and self.capacity.unknown is not None:
             queue = replace(queue, problem=self.capacity.why_unknown)
         tracked.queue = queue
+        if before is None or before.aging_seconds != queue.aging_seconds:
+            tracked.standing.unsorted.update(tracked.holders)
         quota: Amounts | Mapping[str, int] = queue.quota
         if queue.quota_from_nodes is not None:
             quota = self._quota_from_nodes(tracked, queue.quota_from_nodes) if queue.problem is None else {}
@@ -291,7 +293,9 @@ class Queues:
             self.release(pod.attempt)
             return
         held = self.charges.get(pod.attempt)
-        if held != (pod.queue, pod.request):
+        if held == (pod.queue, pod.request):
+            self.by_name[pod.queue].standing.look_again(pod.attempt)
+        else:
             self.charge(pod.attempt, pod.queue, pod.request)
             if held is None:  # not started by us: its instant is cut to the second, so it may be up to one later
                 self.by_name[pod.queue].started(pod.created_at + SECOND)
@@ -303,6 +307,7 @@ class Queues:
         tracked = self._at(name)
         tracked.ledger.charge(request)
         tracked.holders[attempt] = None
+        tracked.standing.look_again(attempt)
 
     def release(self, attempt: AttemptId) -> None:
         """The attempt holds nothing; nothing happens if it is not charged."""
@@ -311,8 +316,16 @@ class Queues:
             name, request = held
             self.by_name[name].ledger.release(request)
             del self.by_name[name].holders[attempt]
+            self.by_name[name].standing.forget(attempt)
             self.dirty[name] = None
             self._forget_if_empty(name)
+
+    def look_again(self, attempts: Iterable[AttemptId]) -> None:
+        """Something happened to the job of these attempts."""
+        for attempt in attempts:
+            held = self.charges.get(attempt)
+            if held is not None:
+                self.by_name[held[0]].standing.look_again(attempt)
 
     # ------------------------------------------------------------------ members
     def join(self, tracked: TrackedJob) -> None:

@@ -127,6 +127,7 @@ class State:
         if self.by_key.get(job.key) == uid:
             del self.by_key[job.key]
             self.graph.tell_dependents(job.key)
+        self.look_at_attempts_of(uid, tracked)
         if tracked.launching is not None:
             # Its answer will say whether there is a pod; until then the quota stays reserved.
             tracked.launching = None
@@ -211,6 +212,12 @@ class State:
     def pods_of(self, uid: Uid) -> Iterator[TrackedPod]:
         """All pods of a job, oldest attempt first."""
         return (self.pods[attempt] for attempt in self.attempts_of.get(uid, ()))
+
+    def look_at_attempts_of(self, uid: Uid, tracked: TrackedJob) -> None:
+        """Something happened to the job: whether its attempts may be evicted, and before whom, may have changed."""
+        self.queues.look_again(self.attempts_of.get(uid, ()))
+        if tracked.launching is not None:
+            self.queues.look_again((tracked.launching,))
 
     def forget_gone_pods(self, tracked: TrackedJob) -> None:
         """Gone pods whose attempt's end the status shows, and history was told, are of no more use."""

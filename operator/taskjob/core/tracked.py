@@ -30,6 +30,7 @@ from taskjob.core.model import (
 from taskjob.core.ordering import AdmissionKey
 from taskjob.core.phases import Condition, FailureClass, Phase, Reason
 from taskjob.core.quota import Ledger, Pool
+from taskjob.core.standing import Standing
 
 
 class LogCare(Enum):
@@ -168,6 +169,7 @@ class TrackedQueue:
     blocked: Uid | None = None  # the first in line, if it did not fit at the last look
     claim: Claim | None = None  # what is kept for it
     holders: dict[AttemptId, None] = field(default_factory=dict)  # the attempts that are charged
+    standing: Standing = field(default_factory=Standing)  # the same, in the order of those who preempt
     starts: list[datetime] = field(default_factory=list)  # the last starts, while their number is limited; sorted
     wake_at: datetime | None = None
     look_at: datetime | None = None  # when preemption wants another look, without an event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 from taskjob.core.line import fits
@@ -57,12 +58,17 @@ def why(queues: Queues, waiter: TrackedJob, now: datetime) -> Why:
 def _behind(queues: Queues, tracked: TrackedQueue, waiter: TrackedJob) -> Uid | None:
     """Who keeps from a job what is free, if somebody does: the first of its own queue, or one of its cohort."""
     queue, ledger, job = tracked.queue, tracked.ledger, waiter.job
+    claims = queues.claims_on(tracked)
     if tracked.blocked is not None and tracked.blocked != job.uid:
         if queue is not None and queue.strategy is Strategy.STRICT_FIFO:
             return tracked.blocked
-        if tracked.claim is not None and not fits(job.request, less(ledger.available(), tracked.claim.request)):
-            return tracked.blocked
-    claims = queues.claims_on(tracked)
+        if tracked.claim is not None:
+            others: Counter[str] = Counter()
+            for claim in claims:
+                others.update(claim.pool)
+            room = (ledger.available(others), ledger.own())
+            if not any(fits(job.request, less(each, tracked.claim.request)) for each in room):
+                return tracked.blocked
     if claims and not ledger.within_quota(job.request):
         return claims[0].uid
     return None
