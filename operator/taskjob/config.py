@@ -52,6 +52,11 @@ class OperatorSettings(CommonSettings):
         description="Whether the operator may list and watch nodes and pods in the whole cluster, which it does once a "
         "TaskQueue says quotaFromNodes.",
     )
+    watch_namespaces: bool = Field(
+        True,
+        description="Whether the operator may list and watch namespaces, which it does once a TaskQueue says "
+        "namespaceSelector.",
+    )
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(8081, ge=0, le=65535, description="Probes, metrics, explain; 0 takes a free port.")
     explain_to: tuple[str, ...] = Field(

@@ -37,6 +37,7 @@ from taskjob.control.recorder import Recorder
 from taskjob.control.redact import compile_patterns
 from taskjob.core.capacity import Unknown
 from taskjob.core.model import Job, Uid
+from taskjob.core.namespaces import Unknown as UnknownNamespaces
 from taskjob.core.state import State
 from taskjob.history.writer import HistoryWriter
 from taskjob.kube import handlers
@@ -49,6 +50,7 @@ from taskjob.kube.http import KubeHttp, NoAnswerError
 from taskjob.kube.informer import PodInformer
 from taskjob.kube.lease import Elector, LeaseRefusedError, Unopposed, claim_epoch, lift_epoch
 from taskjob.kube.lists import ListError, list_jobs, list_queues
+from taskjob.kube.namespaces import TO_GRANT_NAMESPACES, NamespaceWatch
 from taskjob.kube.surroundings import TO_GRANT, Surroundings
 from taskjob.ports import DeposedError, Keep
 
@@ -126,6 +128,7 @@ class Operator:
     mirror: Mirror
     pods: PodInformer
     surroundings: Surroundings | None  # None: this installation may not watch the whole cluster
+    namespaces: NamespaceWatch | None  # None: nor may it watch namespaces
     leader: Elector | Unopposed
     admin: Admin
     acting: Acting | None = None
@@ -146,10 +149,18 @@ class Operator:
                 Unknown.FORBIDDEN,
                 f"spec.quotaFromNodes cannot be followed by this installation: {TO_GRANT}, or write spec.quota instead",
             )
+        namespaces = None
+        if settings.watch_namespaces:
+            namespaces = NamespaceWatch(http, mirror, mirror.namespaces_needed)
+        else:
+            mirror.namespaces_unknown(
+                UnknownNamespaces.FORBIDDEN,
+                f"spec.namespaceSelector cannot be followed by this installation: {TO_GRANT_NAMESPACES}, or remove it",
+            )
         leader = _elector(settings, mirror) if settings.leader_election else Unopposed(_identity(settings))
         callers = None if settings.insecure_local else Callers(http, settings.explain_to)
         admin = Admin(mirror, pods, leader, http.clock, settings.admin_host, settings.admin_port, callers)
-        return cls(settings, http, wakeup, mirror, pods, surroundings, leader, admin)
+        return cls(settings, http, wakeup, mirror, pods, surroundings, namespaces, leader, admin)
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then finish what is under way. Raises what a part failed with."""
@@ -205,6 +216,8 @@ class Operator:
             group.create_task(self.pods.run())
             if self.surroundings is not None:
                 group.create_task(self.surroundings.run())
+            if self.namespaces is not None:
+                group.create_task(self.namespaces.run())
             await self.pods.wait_synced()
             await self._look_around()
             state = self.mirror.state
@@ -228,11 +241,12 @@ class Operator:
             await acting.run()
 
     async def _look_around(self) -> None:
-        """Know the nodes before the first decision, lest all that waits for their quota be told something else."""
-        if self.surroundings is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_AROUND_SECONDS):
-                    await self.surroundings.wait_told()
+        """Know nodes and namespaces before the first decision, lest all that waits for them be told something else."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AROUND_SECONDS):
+                for watch in (self.surroundings, self.namespaces):
+                    if watch is not None:
+                        await watch.wait_told()
 
     async def _claim(self, leader: Unopposed) -> None:
         """Take the Lease by force."""

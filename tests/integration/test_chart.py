@@ -171,6 +171,7 @@ def test_the_install_page_names_every_setting_that_is_not_the_charts_own() -> No
             "identity",
             "controller_name",
             "watch_cluster",
+            "watch_namespaces",
             "admin_host",
             "admin_port",
         ),

@@ -174,6 +174,15 @@ async def watch_of_nodes(scene: Scene) -> None:
     await watch(scene, "/api/v1/nodes")
 
 
+async def list_of_namespaces(scene: Scene) -> None:
+    async for _ in pages(scene.http, "/api/v1/namespaces", "namespaces"):
+        pass
+
+
+async def watch_of_namespaces(scene: Scene) -> None:
+    await watch(scene, "/api/v1/namespaces")
+
+
 async def a_log(scene: Scene) -> None:
     # There is no node here, so there is no log: what counts is that the question is allowed.
     must_not_be_forbidden(await scene.send("GET", pod_path(scene.pod.namespace, scene.pod.name) + "/log"))
@@ -231,6 +240,8 @@ TABLE: dict[Verb, tuple[Probe, str]] = {
     ("tokenreviews", "create"): (a_caller, "the API cannot ask why a job waits: explain answers 503"),
     ("nodes", "list"): (list_of_nodes, "a TaskQueue with quotaFromNodes admits nothing, and says why"),
     ("nodes", "watch"): (watch_of_nodes, "a node that comes or goes changes no quota until the next list"),
+    ("namespaces", "list"): (list_of_namespaces, "a TaskQueue with a namespaceSelector admits nothing, and says why"),
+    ("namespaces", "watch"): (watch_of_namespaces, "a namespace's new labels are not seen until the next list"),
     ("leases", "get"): (the_lease_read, "no epoch: the operator ends at its start"),
     ("leases", "create"): (the_lease_made, "no epoch in a new installation: the operator ends at its start"),
     ("leases", "patch"): (the_lease_renewed, "no epoch: the operator ends at its start"),

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from builders import a_job, a_queue
 from taskjob.core.model import Namespace, Requirement
+from taskjob.core.namespaces import LabelledNamespace, Unknown
 from taskjob.core.phases import Reason, SelectorOperator, StopPolicy
 from world import World
 
 TEAMS_A = (Requirement("team", SelectorOperator.IN, ("a",)),)
+
+
+NOT_OF_A = (Requirement("team", SelectorOperator.NOT_IN, ("a",)),)
+
+
+def team(name: str) -> LabelledNamespace:
+    return LabelledNamespace(Namespace("team"), (("team", name),))
 
 
 def a_world(**terms: object) -> World:
@@ -78,20 +88,21 @@ def test_a_held_queue_starts_nothing_until_it_is_released() -> None:
 # ------------------------------------------------------------------ namespaceSelector
 def test_a_queue_takes_jobs_of_the_namespaces_that_it_selects() -> None:
     world = a_world(namespace_selector=TEAMS_A)
+    world.state.queues.replace_namespaces([])
     world.submit(a_job("x"))
     world.run()
     assert world.status("x").reason is Reason.NAMESPACE_NOT_ALLOWED
-    world.state.put_namespace(Namespace("team"), {"team": "a"})
+    world.state.queues.put_namespace(team("a"))
     world.run()
     assert world.names_launched() == ["x"]
 
 
 def test_a_namespace_that_loses_its_label_starts_nothing_more() -> None:
     world = a_world(namespace_selector=TEAMS_A, quota={"cpu": 1})
-    world.state.put_namespace(Namespace("team"), {"team": "a"})
+    world.state.queues.replace_namespaces([team("a")])
     world.submit(a_job("x"), a_job("y"))
     world.run()
-    world.state.put_namespace(Namespace("team"), {"team": "b"})
+    world.state.queues.put_namespace(team("b"))
     world.run()
     assert world.status("y").reason is Reason.NAMESPACE_NOT_ALLOWED
     world.finish("x")
@@ -99,6 +110,34 @@ def test_a_namespace_that_loses_its_label_starts_nothing_more() -> None:
     world.put_queue(a_queue(quota={"cpu": 1}))
     world.run()
     assert world.names_launched() == ["x", "y"]
+
+
+@pytest.mark.parametrize("of", ["a", "b"])
+def test_while_namespaces_are_not_known_nothing_starts_whatever_the_selector_says(of: str) -> None:
+    world = a_world(namespace_selector=NOT_OF_A)
+    world.submit(a_job("x"))
+    world.run()
+    assert (world.status("x").reason, world.names_launched()) == (Reason.QUEUE_NOT_FOUND, [])
+    assert world.status("x").message.endswith("cannot be used: the namespaces have not been listed yet")
+    world.state.queues.namespaces_unknown(Unknown.FORBIDDEN, "it may not list them")
+    world.run()
+    assert world.names_launched() == []
+    world.state.queues.replace_namespaces([team(of)])
+    world.run()
+    assert world.names_launched() == ([] if of == "a" else ["x"])
+    assert (world.status("x").reason is Reason.NAMESPACE_NOT_ALLOWED) is (of == "a")
+
+
+def test_a_namespace_made_anew_with_other_labels_is_seen() -> None:
+    world = a_world(namespace_selector=TEAMS_A)
+    world.state.queues.replace_namespaces([team("a")])
+    world.state.queues.drop_namespace(Namespace("team"))
+    world.submit(a_job("x"))
+    world.run()
+    assert world.status("x").reason is Reason.NAMESPACE_NOT_ALLOWED
+    world.state.queues.put_namespace(team("a"))
+    world.run()
+    assert world.names_launched() == ["x"]
 
 
 # ------------------------------------------------------------------ agingSeconds

@@ -275,6 +275,7 @@ def test_the_schema_takes_the_quantities_that_the_core_can_read(text: str) -> No
         (words.PodRetention, phases.PodRetention),
         (words.Stopping, phases.Stopping),
         (words.StopPolicy, phases.StopPolicy),
+        (words.SelectorOperator, phases.SelectorOperator),
         (words.Preempt, phases.Preempt),
         (words.FailureClass, phases.FailureClass),
         (words.RetryAction, phases.RetryAction),

@@ -13,9 +13,11 @@ from taskjob.core.model import (
     Queue,
     QueueName,
     QuotaFromNodes,
+    Requirement,
 )
 from taskjob.core.phases import (
     Preempt,
+    SelectorOperator,
     StopPolicy,
     Strategy,
 )
@@ -43,6 +45,59 @@ def test_no_queue_however_odd_makes_reading_fail(spec: Any, quota: Any) -> None:
 )
 def test_a_quota_from_nodes_that_cannot_be_used_is_complained_of(spec: Any, problem: str) -> None:
     assert (parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": spec}).problem or "").startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("selector", "problem"),
+    [
+        ([], "spec.namespaceSelector: a list is not an object"),
+        ({"matchLabels": {"a": 1}}, "spec.namespaceSelector.matchLabels[a]: 1 is not a text"),
+        ({"matchExpressions": [1]}, "spec.namespaceSelector.matchExpressions[0]: 1 is not an object"),
+        (
+            {"matchExpressions": [{"key": "a"}]},
+            "spec.namespaceSelector.matchExpressions[0]: needs 'key' and 'operator'",
+        ),
+        (
+            {"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1"]}]},
+            'spec.namespaceSelector.matchExpressions[0].operator: "Gt" is not one of In, NotIn, Exists, DoesNotExist',
+        ),
+        (
+            {"matchExpressions": [{"key": "a", "operator": "In", "values": [1]}]},
+            "spec.namespaceSelector.matchExpressions[0].values: is not a list of texts",
+        ),
+        (
+            {"matchExpressions": [{"key": "a", "operator": "NotIn"}]},
+            "spec.namespaceSelector.matchExpressions[0].values: is missing for NotIn",
+        ),
+        (
+            {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]},
+            "spec.namespaceSelector.matchExpressions[0].values: must be absent for Exists",
+        ),
+    ],
+)
+def test_a_namespace_selector_that_cannot_be_used_is_complained_of(selector: Any, problem: str) -> None:
+    queue = parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {"namespaceSelector": selector}})
+    assert (queue.problem or "").startswith(problem)
+
+
+def test_a_namespace_selector_is_read() -> None:
+    selector = {
+        "matchLabels": {"team": "a", "env": "prod"},
+        "matchExpressions": [
+            {"key": "tier", "operator": "In", "values": ["1", "2"]},
+            {"key": "frozen", "operator": "DoesNotExist"},
+        ],
+    }
+    queue = parse_queue({"metadata": {"name": "q", "uid": "u"}, "spec": {"namespaceSelector": selector}})
+    assert (queue.problem, queue.namespace_selector) == (
+        None,
+        (
+            Requirement("env", SelectorOperator.IN, ("prod",)),
+            Requirement("team", SelectorOperator.IN, ("a",)),
+            Requirement("tier", SelectorOperator.IN, ("1", "2")),
+            Requirement("frozen", SelectorOperator.DOES_NOT_EXIST),
+        ),
+    )
 
 
 def test_a_quota_from_nodes_is_read() -> None:

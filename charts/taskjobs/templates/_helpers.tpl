@@ -154,6 +154,12 @@ terminationGracePeriodSeconds: {{ .of.terminationGracePeriodSeconds }}
 {{- if or (eq $value "Always") (and (eq $value "Auto") (not .Values.namespaces)) }}true{{ end }}
 {{- end }}
 
+{{/* "true" where the operator may watch namespaces. */}}
+{{- define "taskjobs.watchesNamespaces" -}}
+{{- $value := .Values.rbac.watchNamespaces }}
+{{- if or (eq $value "Always") (and (eq $value "Auto") (not .Values.namespaces)) }}true{{ end }}
+{{- end }}
+
 {{/* What makes an installation that cannot work fail at once. */}}
 {{- define "taskjobs.check" -}}
 {{- $given := 0 }}

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable
 
 from taskjob.core.capacity import Node, Occupant, Unknown
 from taskjob.core.model import Job, Pod, PodUid, Queue, QueueName, Uid
+from taskjob.core.namespaces import LabelledNamespace
+from taskjob.core.namespaces import Unknown as UnknownNamespaces
 from taskjob.core.state import State
 from taskjob.ports import Clock
 
@@ -44,6 +46,7 @@ class Mirror:
         self._departed_jobs: dict[Uid, None] = {}  # since the last list; older ones are below its floor
         self._departed_pods: dict[PodUid, None] = {}
         self.surroundings_needed = asyncio.Event()  # some queue's quota follows the nodes
+        self.namespaces_needed = asyncio.Event()  # some queue chooses by the labels of namespaces
 
     @property
     def synced(self) -> bool:
@@ -171,6 +174,29 @@ class Mirror:
     def _look_around(self) -> None:
         if self.state.queues.following:
             self.surroundings_needed.set()
+        if self.state.queues.choosing:
+            self.namespaces_needed.set()
+
+    # ------------------------------------------------------------------ namespaces: one watch tells of them
+    def observe_namespace(self, namespace: LabelledNamespace) -> None:
+        """A namespace appeared or changed."""
+        self.state.queues.put_namespace(namespace)
+        self._wake()
+
+    def forget_namespace(self, namespace: LabelledNamespace) -> None:
+        """A namespace was deleted."""
+        self.state.queues.drop_namespace(namespace.name)
+        self._wake()
+
+    def replace_namespaces(self, version: int, namespaces: Iterable[LabelledNamespace]) -> None:
+        """All namespaces."""
+        self.state.queues.replace_namespaces(namespaces)
+        self._wake()
+
+    def namespaces_unknown(self, unknown: UnknownNamespaces, why: str) -> None:
+        """Namespaces cannot be listed."""
+        self.state.queues.namespaces_unknown(unknown, why)
+        self._wake()
 
     # ------------------------------------------------------------------ nodes, and the pods on them that are not ours
     # One watch each tells of them, in its order: there is nothing older to be dropped.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from enum import StrEnum
 
 from taskjob import metrics
 from taskjob.control.mirror import Mirror
 from taskjob.core import amounts
-from taskjob.core.capacity import Capacity
 from taskjob.core.decisions import QueueCondition, SetQueueStatus
 from taskjob.core.model import Queue, QueueName
 from taskjob.core.phases import Reason, StopPolicy
@@ -45,7 +45,7 @@ class QueueReporter:
             if tracked.queue is None or not queues.serves(name):
                 continue
             there.add(name)
-            figures = _figures(tracked.queue, tracked, queues.capacity)
+            figures = _figures(tracked.queue, tracked, queues.unknown_to(tracked.queue))
             metrics.queue_jobs.labels(name, "pending").set(figures.pending)
             metrics.queue_jobs.labels(name, "admitted").set(figures.admitted)
             before = self._reported.get(name)
@@ -63,7 +63,7 @@ class QueueReporter:
         self._submit(news)
 
 
-def _figures(queue: Queue, tracked: TrackedQueue, capacity: Capacity) -> SetQueueStatus:
+def _figures(queue: Queue, tracked: TrackedQueue, unknown: tuple[StrEnum, str] | None) -> SetQueueStatus:
     ledger = tracked.ledger
     above = dict(sorted(ledger.borrowed().items()))
     in_cohort = queue.cohort is not None
@@ -77,19 +77,18 @@ def _figures(queue: Queue, tracked: TrackedQueue, capacity: Capacity) -> SetQueu
         usage=tuple(sorted(ledger.usage.items())),
         quota=tuple(sorted(ledger.quota.items())),
         borrowed=tuple(above.items()) if in_cohort else (),
-        conditions=(_active(queue, capacity), _over_quota(over, tracked)),
+        conditions=(_active(queue, unknown), _over_quota(over, tracked)),
     )
 
 
-def _active(queue: Queue, capacity: Capacity) -> QueueCondition:
+def _active(queue: Queue, unknown: tuple[StrEnum, str] | None) -> QueueCondition:
     """Whether the queue admits, and why not."""
     if queue.problem is None and queue.stop_policy is StopPolicy.NONE:
         return QueueCondition("Active", True, "Ready")
     if queue.problem is None:
         message = f"spec.stopPolicy is {queue.stop_policy}: nothing starts until it is None"
         return QueueCondition("Active", False, "Held", message)
-    by_nodes = queue.quota_from_nodes is not None and queue.problem == capacity.why_unknown
-    reason = capacity.unknown if by_nodes and capacity.unknown is not None else Reason.INVALID_SPEC
+    reason = unknown[0] if unknown is not None and queue.problem == unknown[1] else Reason.INVALID_SPEC
     return QueueCondition("Active", False, reason.value, queue.problem)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from enum import StrEnum
 from heapq import heappop, heappush
 from typing import Final
 
@@ -26,8 +27,8 @@ from taskjob.core.model import (
     QuotaFromNodes,
     Uid,
 )
+from taskjob.core.namespaces import LabelledNamespace, Namespaces, Unknown
 from taskjob.core.ordering import AdmissionKey, admission_key
-from taskjob.core.selectors import matches
 from taskjob.core.tracked import SECOND, Claim, TrackedCohort, TrackedJob, TrackedPod, TrackedQueue
 from taskjob.core.values import replace
 
@@ -46,14 +47,15 @@ class Queues:
         "_controller",
         "_dirty_jobs",
         "_jobs",
-        "_namespaces",
         "_wakes",
         "by_name",
         "capacity",
         "charges",
+        "choosing",
         "cohorts",
         "dirty",
         "following",
+        "namespaces",
     )
 
     def __init__(
@@ -62,7 +64,6 @@ class Queues:
         self._controller = controller
         self._jobs = jobs
         self._dirty_jobs = dirty_jobs
-        self._namespaces: dict[Namespace, Mapping[str, str]] = {}
         self._wakes: list[tuple[datetime, QueueName]] = []
         self.by_name: dict[QueueName, TrackedQueue] = {}
         self.cohorts: dict[CohortName, TrackedCohort] = {}
@@ -70,6 +71,8 @@ class Queues:
         self.dirty: dict[QueueName, None] = {}
         self.capacity = Capacity()
         self.following: dict[QueueName, Queue] = {}  # the TaskQueues whose quota follows the nodes, as they were put
+        self.namespaces = Namespaces()
+        self.choosing: dict[QueueName, Queue] = {}  # those that choose by namespaces, as they were put
 
     def take_dirty(self) -> dict[QueueName, None]:
         """The queues that something happened to since the last call, in that order."""
@@ -134,6 +137,10 @@ class Queues:
             self.following[queue.name] = queue
         else:
             self.following.pop(queue.name, None)
+        if queue.namespace_selector:
+            self.choosing[queue.name] = queue
+        else:
+            self.choosing.pop(queue.name, None)
         self._put(tracked, queue)
 
     def follow_nodes(self) -> None:
@@ -145,8 +152,9 @@ class Queues:
 
     def _put(self, tracked: TrackedQueue, queue: Queue) -> None:
         before = tracked.queue
-        if queue.quota_from_nodes is not None and queue.problem is None and self.capacity.unknown is not None:
-            queue = replace(queue, problem=self.capacity.why_unknown)
+        unknown = self.unknown_to(queue)
+        if queue.problem is None and unknown is not None:
+            queue = replace(queue, problem=unknown[1])
         tracked.queue = queue
         if before is None or before.aging_seconds != queue.aging_seconds:
             tracked.standing.unsorted.update(tracked.holders)
@@ -166,6 +174,14 @@ class Queues:
         else:
             self._line_up_again(queue.name, tracked)
 
+    def unknown_to(self, queue: Queue) -> tuple[StrEnum, str] | None:
+        """What the queue has to know of the cluster and does not, in a word and a sentence."""
+        if queue.quota_from_nodes is not None and self.capacity.unknown is not None:
+            return self.capacity.unknown, self.capacity.why_unknown
+        if queue.namespace_selector and self.namespaces.unknown is not None:
+            return self.namespaces.unknown, self.namespaces.why_unknown
+        return None
+
     def _quota_from_nodes(self, tracked: TrackedQueue, of: QuotaFromNodes) -> dict[str, int]:
         """What the nodes give now. What none of them has and somebody asks for is not to be had: 0, not unlimited."""
         asked = (resource for request in tracked.line.rows for resource, _ in request)
@@ -183,6 +199,7 @@ class Queues:
         if tracked is not None and tracked.queue is not None:
             tracked.queue = None
             self.following.pop(name, None)
+            self.choosing.pop(name, None)
             self._agree(name, tracked, {})
             self._line_up_again(name, tracked)
             self._forget_if_empty(name)
@@ -256,30 +273,45 @@ class Queues:
         return sorted((each.claim for each in others if each.claim is not None), key=lambda claim: claim.order)
 
     # ------------------------------------------------------------------ namespaces
-    def put_namespace(self, name: Namespace, labels: Mapping[str, str]) -> None:
-        """The labels of a namespace; queues that choose by labels look at its jobs again."""
-        if self._namespaces.get(name) != labels:
-            self._namespaces[name] = dict(labels)
-            self._look_at_jobs_of(name)
+    def put_namespace(self, namespace: LabelledNamespace) -> None:
+        """A namespace as it now is; queues that choose by labels look at its jobs again."""
+        if self.namespaces.put(namespace):
+            self._look_at_jobs_of(namespace.name)
 
     def drop_namespace(self, name: Namespace) -> None:
         """A namespace is gone."""
-        if self._namespaces.pop(name, None) is not None:
+        if self.namespaces.drop(name):
             self._look_at_jobs_of(name)
 
+    def replace_namespaces(self, namespaces: Iterable[LabelledNamespace]) -> None:
+        """All namespaces: they are known from now on."""
+        self.namespaces.replace(namespaces)
+        self._choose_again()
+
+    def namespaces_unknown(self, unknown: Unknown, why: str) -> None:
+        """Namespaces cannot be listed: queues that choose by them are not used."""
+        if (self.namespaces.unknown, self.namespaces.why_unknown) != (unknown, why):
+            self.namespaces.is_unknown(unknown, why)
+            self._choose_again()
+
+    def _choose_again(self) -> None:
+        for name, queue in self.choosing.items():
+            tracked = self.by_name[name]
+            self._put(tracked, queue)
+            self._dirty_jobs.update(tracked.members)
+
     def _look_at_jobs_of(self, namespace: Namespace) -> None:
-        for tracked in self.by_name.values():
-            if tracked.queue is not None and tracked.queue.namespace_selector:
-                for uid in tracked.members:
-                    if self._jobs[uid].job.namespace == namespace:
-                        self._dirty_jobs[uid] = None
+        for name in self.choosing:
+            for uid in self.by_name[name].members:
+                if self._jobs[uid].job.namespace == namespace:
+                    self._dirty_jobs[uid] = None
 
     def takes(self, tracked: TrackedQueue, namespace: Namespace) -> bool:
-        """Whether the queue takes jobs of that namespace; of one that nobody told of, as if it had no labels."""
+        """Whether the queue takes jobs of that namespace. While namespaces are not known it starts nothing anyway."""
         queue = tracked.queue
-        if queue is None or not queue.namespace_selector:
+        if queue is None or not queue.namespace_selector or self.namespaces.unknown is not None:
             return True
-        return matches(queue.namespace_selector, self._namespaces.get(namespace, {}))
+        return self.namespaces.match(queue.namespace_selector, namespace)
 
     # ------------------------------------------------------------------ charges
     def settle(self, tracked: TrackedPod) -> None:

@@ -9,7 +9,7 @@ Deterministic: the same calls in the same order give the same state; no clock, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,7 +19,7 @@ from taskjob.core.decisions import SetStatus
 from taskjob.core.facts import Facts, Refusal, under_way
 from taskjob.core.graph import Graph
 from taskjob.core.lifecycle import step
-from taskjob.core.model import DEFAULT_CONTROLLER, AttemptId, Entry, Job, JobKey, Namespace, Pod, Queue, QueueName, Uid
+from taskjob.core.model import DEFAULT_CONTROLLER, AttemptId, Entry, Job, JobKey, Pod, Queue, QueueName, Uid
 from taskjob.core.queues import Queues
 from taskjob.core.retry import backoff_of_refusals
 from taskjob.core.tracked import LogCare, TrackedJob, TrackedPod
@@ -268,14 +268,6 @@ class State:
             for uid, tracked in self.jobs.items():
                 if tracked.job.queue == name:
                     self.dirty_jobs[uid] = None
-
-    def put_namespace(self, name: Namespace, labels: Mapping[str, str]) -> None:
-        """A namespace as it now is: queues may choose by its labels."""
-        self.queues.put_namespace(name, labels)
-
-    def drop_namespace(self, name: Namespace) -> None:
-        """A namespace is gone."""
-        self.queues.drop_namespace(name)
 
     # -------------------------------------------------------------- answers to what was decided
     def reserve(self, job: Job, attempt: AttemptId) -> None:

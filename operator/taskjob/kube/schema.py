@@ -49,6 +49,7 @@ from taskjob.core.phases import (
     Strategy,
 )
 from taskjob.kube.fields import Object, Reader, instant, shown, whole
+from taskjob.kube.selectors import read_selector
 from taskjob.kube.templates import read_template
 
 GROUP: Final = "taskjobs.dev"
@@ -177,6 +178,7 @@ def parse_queue(obj: Object) -> Queue:
         preemption_reclaim=read.choice(preemption, "reclaimWithinCohort", "spec.preemption.", Preempt.NEVER),
         min_runtime_seconds=read.integer(preemption, "minRuntimeSeconds", "spec.preemption.", 60),
         stop_policy=read.choice(spec, "stopPolicy", "spec.", StopPolicy.NONE),
+        namespace_selector=read_selector(spec, "namespaceSelector", "spec.", read),
         defaults=_defaults(spec, read) if spec.get("defaults") is not None else None,
         problem=read.problem,
         conditions=_conditions_of(read.mapping(obj, "status", "")),

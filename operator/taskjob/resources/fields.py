@@ -110,10 +110,10 @@ JobName = Annotated[str, Field(min_length=1, max_length=NAME_MAX, pattern=DNS_SU
 QueueName = Annotated[str, Field(min_length=1, max_length=QUEUE_NAME_MAX, pattern=DNS_SUBDOMAIN)]
 CohortName = Annotated[str, Field(min_length=1, max_length=QUEUE_NAME_MAX, pattern=DNS_SUBDOMAIN)]
 ControllerName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
-NodeLabels = Annotated[
+LabelsToHave = Annotated[
     dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=64), AfterValidator(_check_label_keys)
 ]
-"""Labels that a node must have, by key."""
+"""Labels that a node or a namespace must have, by key."""
 Switch = StrictBool
 Count = Annotated[StrictInt, Field(ge=0, le=INT32_MAX)]
 Generation = Annotated[StrictInt, Field(ge=0)]

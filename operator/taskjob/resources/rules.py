@@ -18,7 +18,7 @@ from taskjob.resources.taskjob import (
     ONE_POD,
     RESTART_NEVER,
 )
-from taskjob.resources.taskqueue import IN_A_COHORT, ONE_QUOTA
+from taskjob.resources.taskqueue import IN_A_COHORT, ONE_QUOTA, VALUES
 from taskjob.resources.words import NAME_MAX, QUEUE_NAME_MAX, TERMINAL_PHASES, Phase
 
 Path = tuple[str, ...]
@@ -151,6 +151,12 @@ def taskqueue_rules() -> Iterator[Rule]:
         field=".quotaFromNodes",
     )
     yield _one_of_both(("spec", "defaults", "retry"))
+    yield Rule(
+        '(self.operator in ["In", "NotIn"]) == (has(self.values) && size(self.values) > 0)',
+        VALUES,
+        at=("spec", "namespaceSelector", "matchExpressions", "*"),
+        field=".values",
+    )
     for name in ("borrowingLimit", "lendingLimit"):
         yield Rule(f"has(self.cohort) || !has(self.{name})", IN_A_COHORT, at=("spec",), field=f".{name}")
     yield Rule(

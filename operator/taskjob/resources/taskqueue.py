@@ -13,8 +13,8 @@ from taskjob.resources.fields import (
     ControllerName,
     Count,
     Generation,
+    LabelsToHave,
     Metadata,
-    NodeLabels,
     ObservedPart,
     Part,
     PositiveSeconds,
@@ -26,16 +26,20 @@ from taskjob.resources.taskjob import Retry
 from taskjob.resources.words import (
     API_VERSION,
     DEFAULT_CONTROLLER,
+    SELECTOR_EXPRESSIONS_MAX,
+    SELECTOR_VALUES_MAX,
     TASKQUEUE,
     ApiVersion,
     PodRetention,
     Preempt,
+    SelectorOperator,
     StopPolicy,
     Strategy,
     TaskQueueKind,
 )
 
 ONE_QUOTA: Final = "say the quota in one way: 'quota' (amounts) or 'quotaFromNodes' (what the nodes give)"
+VALUES: Final = "In and NotIn need 'values', Exists and DoesNotExist take none"
 IN_A_COHORT: Final = "is between the queues of a cohort: name one in 'cohort'"
 
 
@@ -63,11 +67,46 @@ class QuotaFromNodes(Part):
     percent: Annotated[StrictInt, Field(ge=1, le=100)] = Field(
         100, description="So much of what the nodes can allocate; of each resource it is rounded up to a whole unit."
     )
-    node_selector: NodeLabels = Field(
+    node_selector: LabelsToHave = Field(
         default_factory=dict,
         description="The labels of the nodes that count; none: all nodes. Nodes count while they are ready and not "
         "cordoned; those with a taint that keeps pods away count only where a label is given here.",
     )
+
+
+class Requirement(Part):
+    """One requirement of a label selector."""
+
+    key: Annotated[str, Field(min_length=1, max_length=317)] = Field(description="The label's key.")
+    operator: SelectorOperator = Field(
+        description="In, NotIn (also where the label is absent), Exists or DoesNotExist."
+    )
+    values: (
+        Annotated[
+            list[Annotated[str, Field(max_length=63)]],
+            Field(max_length=SELECTOR_VALUES_MAX, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+        ]
+        | None
+    ) = Field(None, description="What In and NotIn compare with.")
+
+    @model_validator(mode="after")
+    def _values_where_they_belong(self) -> Self:
+        if bool(self.values) is not (self.operator in (SelectorOperator.IN, SelectorOperator.NOT_IN)):
+            raise_wrong(self, [wrong_at(("values",), VALUES)])
+        return self
+
+
+class NamespaceSelector(Part):
+    """Which namespaces, by their labels: those for which all holds that it says."""
+
+    match_labels: LabelsToHave | None = Field(None, description="Labels that the namespace must have.")
+    match_expressions: (
+        Annotated[
+            list[Requirement],
+            Field(max_length=SELECTOR_EXPRESSIONS_MAX, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+        ]
+        | None
+    ) = Field(None, description="Further requirements.")
 
 
 class Defaults(Part):
@@ -151,6 +190,11 @@ class TaskQueueSpec(Part):
         "grace as well, and queued again, not charged a retry. None: neither.",
     )
 
+    namespace_selector: NamespaceSelector | None = Field(
+        None,
+        description="Whose jobs the queue takes: those of namespaces with such labels; absent or empty: of all. What "
+        "runs goes on when a namespace loses its label. The operator needs the right to watch namespaces.",
+    )
     defaults: Defaults | None = Field(
         None, description="What counts for the jobs of the queue that do not say it themselves."
     )

@@ -33,6 +33,8 @@ PRIORITY_MAX: Final = 1_000_000
 RETRIES_MAX: Final = 1_000
 RETRY_RULES_MAX: Final = 32
 EXIT_CODES_MAX: Final = 256
+SELECTOR_EXPRESSIONS_MAX: Final = 16
+SELECTOR_VALUES_MAX: Final = 64
 INT32_MAX: Final = 2_147_483_647
 """Of counts, and of seconds: the most that a pod's activeDeadlineSeconds may have."""
 MESSAGE_MAX: Final = 32_768
@@ -121,6 +123,15 @@ class Strategy(StrEnum):
 
     STRICT_FIFO = "StrictFIFO"
     BEST_EFFORT_FIFO = "BestEffortFIFO"
+
+
+class SelectorOperator(StrEnum):
+    """How a requirement of a label selector compares."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
 
 
 class StopPolicy(StrEnum):

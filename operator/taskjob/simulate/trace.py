@@ -21,7 +21,8 @@ from pydantic import Field, StrictInt, ValidationError, model_validator
 
 from taskjob.core.amounts import parse as parse_amount
 from taskjob.core.capacity import Node
-from taskjob.core.model import Job, JobName, Queue, Uid
+from taskjob.core.model import Job, JobName, Namespace, Queue, Uid
+from taskjob.core.namespaces import LabelledNamespace
 from taskjob.core.phases import Phase
 from taskjob.kube.schema import parse_job, parse_queue
 from taskjob.resources import TaskJob, TaskQueue
@@ -31,6 +32,8 @@ from taskjob.resources.words import API_VERSION, TASKJOB, TASKQUEUE, ApiVersion,
 BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Second 0 of every trace."""
 
+NAME_OF_A_NAMESPACE: Final = "kubernetes.io/metadata.name"
+"""The label that every namespace has."""
 JOBS_MAX: Final = 2_000_000
 _IMAGE: Final = "simulated"
 
@@ -187,6 +190,7 @@ class _File(Part):
     seed: StrictInt = 0
     queues: list[QueueItem] = Field(default_factory=list)
     nodes: list[NodeItem] = Field(default_factory=list)
+    namespaces: dict[str, dict[str, str]] = Field(default_factory=dict)  # the labels of each
     jobs: list[JobItem] = Field(default_factory=list)
 
 
@@ -207,6 +211,7 @@ class Trace:
     queues: tuple[Queue, ...]
     arrivals: tuple[Arrival, ...]
     nodes: tuple[Node, ...] = ()
+    namespaces: tuple[LabelledNamespace, ...] = ()
 
 
 def read(path: Path) -> Trace:
@@ -240,7 +245,15 @@ def parse(text: str) -> Trace:
         arrivals[arrival.job.uid] = arrival
         if len(arrivals) > JOBS_MAX:
             raise TraceError(f"jobs: there are more than {JOBS_MAX}")
-    return Trace(tuple(queues.values()), tuple(sorted(arrivals.values(), key=lambda arrival: arrival.at)), nodes)
+    names = dict.fromkeys([*file.namespaces, *(arrival.job.namespace for arrival in arrivals.values())])
+    namespaces = tuple(
+        LabelledNamespace(
+            Namespace(name), tuple(sorted({**file.namespaces.get(name, {}), NAME_OF_A_NAMESPACE: name}.items()))
+        )
+        for name in names
+    )
+    in_order = sorted(arrivals.values(), key=lambda arrival: arrival.at)
+    return Trace(tuple(queues.values()), tuple(in_order), nodes, namespaces)
 
 
 def _each(where: str, items: Iterable[Any], made: Any) -> Iterator[Any]:

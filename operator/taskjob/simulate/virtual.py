@@ -105,6 +105,7 @@ class VirtualCluster:
         capacity = self._state.queues.capacity
         capacity.replace_nodes(self._trace.nodes)
         capacity.is_known()
+        self._state.queues.replace_namespaces(self._trace.namespaces)
         for queue in self._trace.queues:
             self._state.put_queue(queue)
             self._courses[queue.name] = Course()
