@@ -16,6 +16,8 @@ import msgspec
 from taskjob.kube.http import KubeHttp, NoAnswerError, encode
 
 AUDIENCE: Final = "taskjobs-operator"
+ASKING_MAX: Final = 4
+"""Questions under way. Whoever reaches the port can cause them, and they use the leader's connections."""
 _KEEP_SECONDS: Final = 30.0
 _KEPT: Final = 100
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]{1,16384}=*")
@@ -45,6 +47,7 @@ class Callers:
         self._http = http
         self._accounts = frozenset(accounts)
         self._judged: dict[bytes, tuple[bool, float]] = {}
+        self._asking = 0
 
     async def accepts(self, header: str | None) -> bool:
         """Whether an `Authorization` header lets its sender in. Raises `NoAnswerError` if nobody can say."""
@@ -56,7 +59,13 @@ class Callers:
         known = self._judged.get(key)
         if known is not None and now < known[1]:
             return known[0]
-        accepted = await self._ask(token)
+        if self._asking >= ASKING_MAX:
+            raise NoAnswerError("too many ask at once who they are; try again")
+        self._asking += 1
+        try:
+            accepted = await self._ask(token)
+        finally:
+            self._asking -= 1
         if len(self._judged) >= _KEPT:
             self._judged.clear()
         self._judged[key] = (accepted, now + _KEEP_SECONDS)
@@ -76,7 +85,8 @@ class Callers:
             body=encode(body),
         )
         if not reply.ok:
-            raise NoAnswerError(f"the API server does not let us ask who calls: {reply.message}")
+            # Not in its own words, which might quote what was asked: the token.
+            raise NoAnswerError(f"the API server does not let us ask who calls: {reply.code}")
         try:
             status = _decode(reply.body).status
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

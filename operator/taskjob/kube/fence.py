@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from taskjob.kube.fields import whole
 from taskjob.kube.http import MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 from taskjob.kube.pods import EPOCH
 from taskjob.ports import DeposedError
@@ -51,13 +52,11 @@ async def announce(http: KubeHttp, namespace: str, account: str, epoch: int) -> 
     while True:
         try:
             found = _decode(_settled(await _send(http, "GET", path), namespace, account).body)
-            there = (found.metadata.annotations or {}).get(EPOCH, "")
-            if there.isdecimal() and int(there) >= epoch:
-                if int(there) == epoch:
-                    return
-                raise DeposedError(
-                    f"service account {namespace}/{account} is at epoch {there}, ours is {epoch}", int(there)
-                )
+            there = whole((found.metadata.annotations or {}).get(EPOCH))
+            if there == epoch:
+                return
+            if there > epoch:
+                raise DeposedError(f"service account {namespace}/{account} is at epoch {there}, ours is {epoch}", there)
             metadata = {"resourceVersion": found.metadata.resource_version, "annotations": {EPOCH: str(epoch)}}
             reply = await _send(http, "PATCH", path, encode({"metadata": metadata}))
             if reply.code != 409:
