@@ -18,7 +18,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from taskjob.resources import Quantity, TaskJob
 from taskjob.resources.fields import JobName, PositiveSeconds, QueueName
-from taskjob.resources.words import API_VERSION, DEPENDENCIES_MAX, RETRIES_MAX, TASKJOB, Priority
+from taskjob.resources.words import API_VERSION, DEPENDENCIES_MAX, RETRIES_MAX, TASKJOB
+from taskjob_api.priorities import RequestedPriority
 from taskjob_api.problems import FieldError, Kind, Problem, field_errors, from_fields
 
 BODY_MAX: Final = 1_572_864
@@ -52,7 +53,9 @@ class ShortJob(BaseModel):
     cpu: Quantity | None = Field(None, description='The CPU that it asks for, such as 2 or "500m".')
     memory: Quantity | None = Field(None, description='The memory that it asks for, such as "64Mi".')
     queue: QueueName | None = Field(None, description="The TaskQueue; absent: `default`.")
-    priority: Priority | None = Field(None, description="Critical, High, Normal (the default) or Low.")
+    priority: RequestedPriority | None = Field(
+        None, description="Critical, High, Normal (the default) or Low, or a whole number on the same scale."
+    )
     depends_on: Annotated[list[JobName], Field(max_length=DEPENDENCIES_MAX)] | None = Field(
         None, description="Names of TaskJobs of the same namespace that must succeed first."
     )

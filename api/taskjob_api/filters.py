@@ -14,9 +14,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic.alias_generators import to_camel
 from starlette.datastructures import QueryParams
 
-from taskjob.core.phases import PRIORITIES, Phase
+from taskjob.core.phases import Phase
 from taskjob.history.reader import JobFilter, TransitionView
-from taskjob.resources.words import NAME_MAX, QUEUE_NAME_MAX, Priority
+from taskjob.resources.words import NAME_MAX, QUEUE_NAME_MAX
+from taskjob_api.priorities import QueriedPriority, level
 from taskjob_api.problems import FieldError, field_errors, from_fields
 
 LIMIT_DEFAULT: Final = 100
@@ -62,7 +63,9 @@ class JobQuery(BaseModel):
     queue: Annotated[str, Field(min_length=1, max_length=QUEUE_NAME_MAX)] | None = Field(
         None, description="The TaskQueue."
     )
-    priority: Priority | None = Field(None, description="Critical, High, Normal or Low.")
+    priority: QueriedPriority | None = Field(
+        None, description="Critical, High, Normal or Low, or a number: exactly that priority."
+    )
     group: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
         None, description="The value of the label taskjobs.dev/group."
     )
@@ -81,7 +84,7 @@ class JobQuery(BaseModel):
             namespaces=[self.namespace] if self.namespace is not None else None,
             phases=[phase.value for phase in self.phase] or None,
             queue=self.queue,
-            priority=PRIORITIES[self.priority] if self.priority is not None else None,
+            priority=level(self.priority) if self.priority is not None else None,
             group=self.group,
             labels=_labels(self.label),
             name_prefix=self.name,

@@ -76,7 +76,7 @@ class JobBrief(View):
     namespace: str = Field(description="Its namespace.", examples=["default"])
     name: str = Field(description="Its name.", examples=["train"])
     queue: str = Field(description="The TaskQueue that it is charged to.", examples=["default"])
-    priority: str = Field(description="Critical, High, Normal or Low.", examples=["Normal"])
+    priority: str = Field(description="Critical, High, Normal or Low, or a number on that scale.", examples=["Normal"])
     phase: str = Field(
         description="Pending, Starting, Running, Succeeded, Failed, Cancelled or Skipped.", examples=["Running"]
     )

@@ -202,6 +202,8 @@ FILTERS = {
     "phase=Pending&phase=Succeeded": ["other", "train-2", "train-1"],
     "queue=gpu": ["train-1"],
     "priority=High": ["train-2"],
+    "priority=100": ["train-2"],
+    "priority=7": [],
     "group=g": ["train-1"],
     "label=team=x": ["train-2", "train-1"],
     "label=team=x&label=taskjobs.dev/group=g": ["train-1"],

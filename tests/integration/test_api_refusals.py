@@ -139,7 +139,7 @@ GETS: dict[str, Refusal] = {
     f"/jobs/?cursor={'a' * 513}": Refusal(422, "invalid", ("cursor",)),
     "/jobs/?foo=1&bar=2": Refusal(422, "invalid", ("foo", "bar")),
     "/jobs/?phase=Done": Refusal(422, "invalid", ("phase[0]",)),
-    "/jobs/?priority=7": Refusal(422, "invalid", ("priority",)),
+    "/jobs/?priority=1.5": Refusal(422, "invalid", ("priority",)),
     "/jobs/?label=team": Refusal(422, "invalid", ("label[0]",)),
     "/jobs/?label=a=1&label=a=2": Refusal(422, "invalid", ("label",)),
     "/jobs/?createdAfter=now": Refusal(422, "invalid", ("createdAfter",)),

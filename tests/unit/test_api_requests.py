@@ -56,7 +56,7 @@ SHORT = st.fixed_dictionaries(
         "env": st.dictionaries(st.sampled_from(["A", "B"]), st.text(max_size=5)),
         "cpu": st.sampled_from([1, "500m", "1.5"]),
         "memory": st.sampled_from([0, "64Mi"]),
-        "priority": st.sampled_from(["Critical", "High", "Normal", "Low"]),
+        "priority": st.sampled_from(["Critical", "High", "Normal", "Low"]) | st.integers(-1_000_000, 1_000_000),
         "dependsOn": st.lists(st.sampled_from(["x", "y", "z"]), unique=True),
         "retries": st.integers(0, 1000),
         "timeoutSeconds": st.integers(1, 1000),
@@ -204,6 +204,19 @@ def test_every_parameter_of_the_design_is_read() -> None:
     assert (wanted.group, wanted.labels, wanted.name_prefix) == ("g", {"a": "1", "b": "x=y"}, "tr")
     assert wanted.created_after == wanted.created_before == NOON
     assert (found.limit, found.cursor) == (5, "c")
+
+
+@pytest.mark.parametrize(("said", "level"), [("High", 100), ("100", 100), ("250", 250), ("-7", -7), ("0", 0)])
+def test_a_priority_is_asked_for_by_name_or_by_number(said: str, level: int) -> None:
+    assert read_query(ListQuery, query(f"priority={said}")).filter().priority == level
+
+
+@pytest.mark.parametrize("said", ["urgent", "1000001", "-1000001", "1.5", "99999999999999999999", "--1", ""])
+def test_what_is_no_priority_is_refused_with_what_is(said: str) -> None:
+    with pytest.raises(Problem) as refused:
+        read_query(ListQuery, query(f"priority={said}"))
+    (error,) = refused.value.errors
+    assert (error.field, "a whole number between" in error.message) == ("priority", True)
 
 
 def test_defaults_let_everything_pass() -> None:

@@ -51,6 +51,14 @@ def test_figures_are_written_as_quantities() -> None:
     )
 
 
+def test_what_exceeds_the_nodes_may_fit_when_there_are_more_of_them() -> None:
+    exceeding = Why(Reason.EXCEEDS_QUOTA, QUEUE, "cpu", 3000, 2000, 2000, from_nodes=True)
+    assert explain.waiting(exceeding) == (
+        'asks for cpu 3, more than queue "gpu" can have of what the nodes give now (2): '
+        "it waits until they give more; or ask for less"
+    )
+
+
 def test_a_queue_that_is_not_there_or_cannot_be_used() -> None:
     assert explain.waiting(Why(Reason.QUEUE_NOT_FOUND, QUEUE)) == (
         'there is no TaskQueue "gpu": create it, or set spec.queue to one that exists'

@@ -99,7 +99,8 @@ def test_what_was_told_is_told_anew_when_it_is_no_longer_true() -> None:
     world = a_world(a_node(cpu=1))
     world.submit(a_job("a"), a_job("b").asking(cpu=2))
     world.run()
-    assert told(world, "b")[0] is Reason.EXCEEDS_QUOTA
+    reason, message = told(world, "b")
+    assert (reason, "what the nodes give now (1)" in message) == (Reason.EXCEEDS_QUOTA, True)
     world.state.queues.capacity.put_node(a_node("n2", cpu=1))
     world.run()
     assert told(world, "b")[0] is Reason.WAITING_FOR_QUOTA

@@ -82,6 +82,11 @@ def waiting(why: Why) -> str:
             return f"{queue} does not take jobs of this namespace (spec.namespaceSelector): name another in spec.queue"
         case Reason.EXCEEDS_QUOTA:
             asked, limit = amounts.show(why.resource, why.asked), amounts.show(why.resource, why.limit)
+            if why.from_nodes:
+                return (
+                    f"asks for {why.resource} {asked}, more than {queue} can have of what the nodes give now "
+                    f"({limit}): it waits until they give more; or ask for less"
+                )
             return (
                 f"asks for {why.resource} {asked}, more than all of the quota of {queue} ({limit}): "
                 "ask for less, or raise the quota"

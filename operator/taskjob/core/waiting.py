@@ -39,7 +39,8 @@ def why(queues: Queues, waiter: TrackedJob, now: datetime) -> Why:
     exceeding = ledger.excess(job.request)
     if exceeding is not None:
         resource, asked, limit = exceeding
-        return Why(Reason.EXCEEDS_QUOTA, name, resource, asked, limit, limit)
+        from_nodes = queue.quota_from_nodes is not None
+        return Why(Reason.EXCEEDS_QUOTA, name, resource, asked, limit, limit, from_nodes=from_nodes)
     if queue.max_running and ledger.charges >= queue.max_running:
         return Why(Reason.WAITING_FOR_QUOTA, name, RUNNING, 1, 0, queue.max_running)
     lacking = ledger.shortage(job.request)

@@ -30,3 +30,4 @@ class Why:
     behind: Uid | None = None
     until: datetime | None = None
     problem: str | None = None
+    from_nodes: bool = False  # the limit is what the nodes give now
