@@ -82,8 +82,8 @@ test-ha: binaries ## Kill, freeze and restart leaders for a quarter of an hour; 
 	@$(BIN)/python -m pytest -m ha tests/integration/test_leadership.py $(ARGS)
 
 .PHONY: test-life
-test-life: binaries ## Measure the life of jobs and their logs on real pods, some minutes; prints its figures as JSON lines
-	@$(BIN)/python -m pytest -s -m life e2e $(ARGS)
+test-life: binaries ## Measure the life of jobs and their logs, half an hour; prints its figures as JSON lines
+	@$(BIN)/python -m pytest -s -m life tests/integration e2e $(ARGS)
 
 # How many schedules of faults `make chaos` plays, and the first seed (empty: drawn at random, and printed).
 SCHEDULES ?= 20

@@ -7,19 +7,24 @@ containerd on this machine, as root). Where neither can run, every test here is 
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 import charts
+from cluster_api import ClusterApi, InNamespace
 from operator_process import OperatorProcess
 from taskjob_cluster import Cluster, down, images, kind, postgres, providers, up
 from taskjob_cluster.build import ensure
 from taskjob_cluster.paths import CHECKOUT
+from witness import Account
 from world_of_pods import Api, ApiProcess, Bench
 
 NAME = "taskjobs-e2e"
@@ -116,3 +121,23 @@ def bench(real_cluster: Cluster, operator: OperatorProcess, namespace: str) -> B
 def examples() -> Path:
     """The folder of the examples."""
     return CHECKOUT / "examples"
+
+
+@pytest.fixture
+def account(bench: Bench, tmp_path: Path) -> Account:
+    """The witness's account: whichever way the cluster knows its administrator, this one has a token."""
+    bench.kubectl("create", "serviceaccount", "witness")
+    may_look = ("--verb=get,list,watch", "--resource=pods,taskjobs.taskjobs.dev")
+    bench.kubectl("create", "role", "witness", *may_look)
+    bench.kubectl("create", "rolebinding", "witness", "--role=witness", f"--serviceaccount={bench.namespace}:witness")
+    config: dict[str, Any] = yaml.safe_load(bench.cluster.kubeconfig.read_text())
+    authority = tmp_path / "ca.crt"
+    authority.write_bytes(base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]))
+    return Account(bench.cluster.server, bench.kubectl("create", "token", "witness").strip(), authority)
+
+
+@pytest.fixture
+def here(account: Account, namespace: str) -> Iterator[InNamespace]:
+    """The test's own eyes."""
+    with ClusterApi(account) as api:
+        yield InNamespace(api, namespace)

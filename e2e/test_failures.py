@@ -12,22 +12,13 @@ from typing import Any
 
 import pytest
 
-from world_of_pods import Bench, a_taskjob, until
+from world_of_pods import SLEEPS, Bench, a_taskjob, templated, until
 
-SLEEPS = "trap 'exit 143' TERM; sleep 600 & wait"
 SECOND_TIME_LUCKY = f'[ "$TASKJOB_ATTEMPT" = 2 ] && exit; {SLEEPS}'
 ONE_SECOND: dict[str, Any] = {"initialSeconds": 1, "jitterPercent": 0}
 FREE: dict[str, Any] = {"limit": 0, "backoff": ONE_SECOND}
 
 pytestmark = [pytest.mark.cluster, pytest.mark.real_pods]
-
-
-def templated(name: str, script: str, spec: dict[str, Any], **job: Any) -> dict[str, Any]:
-    """A TaskJob whose pod has more to it than the short form says."""
-    made = a_taskjob(name, script)
-    short = {field: made["spec"].pop(field) for field in ("image", "command", "resources")}
-    made["spec"] |= {"template": {"spec": {"containers": [{"name": "main", **short}], **spec}}, **job}
-    return made
 
 
 def kill_outright(marker: str) -> None:

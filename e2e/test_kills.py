@@ -6,7 +6,6 @@ real kubelet, and the operator is the command that a user types, under the roles
 
 from __future__ import annotations
 
-import base64
 import os
 import random
 import signal
@@ -15,14 +14,12 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import yaml
 
-from cluster_api import ClusterApi, InNamespace, Object, Witness, after, ended
+from cluster_api import InNamespace, Object, Witness, after, ended
 from kill_story import ATTEMPT, JOB, Planned, attempts_seen, expected, faults_of_history, faults_of_job
 from operator_process import OperatorProcess
 from recorded import Told, wait_history
@@ -78,35 +75,6 @@ def manifest(job: Planned, queue: str) -> Object:
         onDependencyFailure=job.policy,
         retry={"limit": job.limit, "backoff": BACKOFF},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account of the test's own, which may look at what is in its namespace and no more."""
-
-    server: str
-    token: str
-    ca_file: Path
-
-
-@pytest.fixture
-def account(bench: Bench, tmp_path: Path) -> Account:
-    """The witness's account: whichever way the cluster knows its administrator, this one has a token."""
-    bench.kubectl("create", "serviceaccount", "witness")
-    may_look = ("--verb=get,list,watch", "--resource=pods,taskjobs.taskjobs.dev")
-    bench.kubectl("create", "role", "witness", *may_look)
-    bench.kubectl("create", "rolebinding", "witness", "--role=witness", f"--serviceaccount={bench.namespace}:witness")
-    config: dict[str, Any] = yaml.safe_load(bench.cluster.kubeconfig.read_text())
-    authority = tmp_path / "ca.crt"
-    authority.write_bytes(base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]))
-    return Account(bench.cluster.server, bench.kubectl("create", "token", "witness").strip(), authority)
-
-
-@pytest.fixture
-def here(account: Account, namespace: str) -> Iterator[InNamespace]:
-    """The test's own eyes."""
-    with ClusterApi(account) as api:
-        yield InNamespace(api, namespace)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from taskjob_cluster.records import load
-from test_failures import FREE, SLEEPS, templated
-from world_of_pods import Bench, until
+from test_failures import FREE
+from world_of_pods import SLEEPS, Bench, templated, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.real_pods]
 

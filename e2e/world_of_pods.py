@@ -16,6 +16,7 @@ import yaml
 from taskjob_cluster import Cluster, ClusterError
 
 BUSYBOX = "docker.io/taskjobs/busybox:dev"
+SLEEPS = "trap 'exit 143' TERM; sleep 600 & wait"
 _T = TypeVar("_T")
 
 
@@ -96,6 +97,14 @@ def a_taskjob(name: str, script: str, **spec: Any) -> dict[str, Any]:
             **spec,
         },
     }
+
+
+def templated(name: str, script: str, spec: dict[str, Any], **job: Any) -> dict[str, Any]:
+    """A TaskJob whose pod has more to it than the short form says."""
+    made = a_taskjob(name, script)
+    short = {field: made["spec"].pop(field) for field in ("image", "command", "resources")}
+    made["spec"] |= {"template": {"spec": {"containers": [{"name": "main", **short}], **spec}}, **job}
+    return made
 
 
 class Api(httpx.Client):

@@ -100,6 +100,12 @@ class ApiServer:
         async with self._session.patch(f"{self._server}{path}", data=json.dumps(body), headers=headers) as answer:
             answer.raise_for_status()
 
+    async def count(self, path: str) -> int:
+        """How many objects a collection has."""
+        async with self._session.get(f"{self._server}{path}") as answer:
+            answer.raise_for_status()
+            return len(_decode_list(await answer.read()).items)
+
     async def metrics(self) -> str:
         """The API server's own metrics."""
         async with self._session.get(f"{self._server}/metrics") as answer:

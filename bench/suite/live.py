@@ -20,7 +20,8 @@ from .run import Result, create, watching
 from .work import Quota, Shape, Work
 
 AT_ONCE = 100
-WAVE = 5000
+WAVE = 2000
+_EVENTS = "/api/v1/events?fieldSelector=source%3Dtaskjobs"
 _QUEUE = "/apis/taskjobs.dev/v1beta1/taskqueues/bench"
 
 
@@ -97,7 +98,8 @@ async def _settled(operator: _Operator) -> float:
 
 
 async def churn(cluster: Cluster, server: ApiServer, count: int) -> Result:
-    """`count` short jobs in waves, each removed at once: the memory after all of them over that after the first."""
+    """`count` short jobs in waves, each removed at once: the memory after all of them over that after the first wave,
+    and how many TaskJobs, pods and Events of ours the API server still has."""
     peer = PEERS["taskjobs-default"]
     shape = Shape("churn", "", [], (Quota("bench", 1_000_000),))
     cluster.kubectl("apply", "-f", "-", input=queue_manifests(shape))
@@ -111,6 +113,8 @@ async def churn(cluster: Cluster, server: ApiServer, count: int) -> Result:
                     await create(server, peer, works, found.seen)
                     await found.until(found.seen.until([work.name for work in works], nothing_left=True))
                     memory.append(await _settled(operator))
+            ours = f"{PODS}?labelSelector={peer.job_label}"
+            left = {path.partition("?")[0]: await server.count(path) for path in (peer.path, ours, _EVENTS)}
         finally:
             operator.stop()
     cluster.kubectl("delete", "taskqueue", "bench")
@@ -120,6 +124,7 @@ async def churn(cluster: Cluster, server: ApiServer, count: int) -> Result:
         "jobs": count,
         "operator_rss_mb": memory,
         "rss_ratio": memory[-1] / memory[0],
+        "left_behind": left,
     }
 
 

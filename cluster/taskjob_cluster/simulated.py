@@ -7,9 +7,11 @@ What a pod does on a simulated node is chosen by its annotations:
 | `taskjobs.dev/kwok-seconds` | how long it runs, in seconds (fractions allowed) | 0 |
 | `taskjobs.dev/kwok-seconds-max` | with the former: a duration between the two, drawn at random | none |
 | `taskjobs.dev/kwok-start-seconds` | how long it takes from bound to Running | 0 |
-| `taskjobs.dev/kwok-exit-code` | its exit code; `1,1,0`: one for each attempt, the last goes on | 0 |
+| `taskjobs.dev/kwok-exit-code` | its exit code, or a word; `1,OOMKilled,0`: for each attempt, the last goes on | 0 |
 
-The attempt is read from the pod's label `taskjobs.dev/attempt`.
+The words: `OOMKilled` (killed with code 137), `StartError` (its container cannot be started), `ImagePullBackOff` (it
+waits for its image for ever), `Never` (it runs until it is stopped). The attempt is read from the pod's label
+`taskjobs.dev/attempt`.
 
 As on a real kubelet, a running pod past `spec.activeDeadlineSeconds` (lowering it on a running pod counts) becomes
 Failed with reason `DeadlineExceeded`, and a running pod that is deleted is seen Failed before it goes. A change of
@@ -36,10 +38,17 @@ TAINT = {"key": NODE_ANNOTATION, "value": "fake", "effect": "NoSchedule"}
 LOG_LINE = "2025-01-01T00:00:00Z stdout F a simulated pod ran here\n"
 
 _SECONDS = '(.metadata.annotations["taskjobs.dev/kwok-seconds"] // "0")'
+_OUTCOME = (
+    '((.metadata.annotations["taskjobs.dev/kwok-exit-code"] // "0") | split(",")) as $each'
+    ' | ((.metadata.labels["taskjobs.dev/attempt"] // "1") | tonumber) as $attempt'
+    " | $each[([([$attempt, 1] | max), ($each | length)] | min) - 1]"
+)
 _RUNS_TO_ITS_END = (
-    f"if .spec.activeDeadlineSeconds == null or ({_SECONDS} | tonumber) <= .spec.activeDeadlineSeconds"
+    f'if ({_OUTCOME}) == "Never" then "no"'
+    f" elif .spec.activeDeadlineSeconds == null or ({_SECONDS} | tonumber) <= .spec.activeDeadlineSeconds"
     ' then "yes" else "no" end'
 )
+_WAITS = "(.status.containerStatuses // [])[0].state.waiting.reason"
 
 # The API server asks a node for logs by its Hostname address first, and no name of a simulated node resolves.
 _NODE_STATUS = """\
@@ -108,7 +117,7 @@ initContainerStatuses:
 {{ end }}
 """
 
-# `$code` and `$phase` are set by what stands before it.
+# `$code`, `$outcome`, `$phase` and `$why` are set by what stands before it.
 _TERMINATED = """\
 {{ $now := Now }}
 {{ $root := . }}
@@ -129,7 +138,7 @@ containerStatuses:
     running: null
     terminated:
       exitCode: {{ $code }}
-      reason: {{ if eq $code 0 }}Completed{{ else }}Error{{ end }}
+      reason: {{ if eq $code 0 }}Completed{{ else if eq $outcome "OOMKilled" }}OOMKilled{{ else }}Error{{ end }}
       startedAt: {{ $was.state.running.startedAt | Quote }}
       finishedAt: {{ $now | Quote }}
 {{ end }}
@@ -140,18 +149,50 @@ _ENDED_STATUS = (
 {{ $said := get (or .metadata.annotations dict) "taskjobs.dev/kwok-exit-code" }}
 {{ $codes := splitList "," (default "0" $said) }}
 {{ $attempt := atoi (default "1" (get (or .metadata.labels dict) "taskjobs.dev/attempt")) }}
-{{ $code := atoi (trim (index $codes (sub (min (max 1 $attempt) (len $codes)) 1))) }}
+{{ $outcome := trim (index $codes (sub (min (max 1 $attempt) (len $codes)) 1)) }}
+{{ $code := atoi $outcome }}
+{{ if eq $outcome "OOMKilled" }}{{ $code = 137 }}{{ end }}
 {{ $phase := "Succeeded" }}{{ $why := "PodCompleted" }}
 {{ if ne $code 0 }}{{ $phase = "Failed" }}{{ $why = "PodFailed" }}{{ end }}
 """
     + _TERMINATED
 )
 
-_STOPPED = '{{ $code := 143 }}{{ $phase := "Failed" }}{{ $why := "PodFailed" }}\n' + _TERMINATED
+_STOPPED = '{{ $code := 143 }}{{ $outcome := "" }}{{ $phase := "Failed" }}{{ $why := "PodFailed" }}\n' + _TERMINATED
 
 _DEADLINE_STATUS = (
     "reason: DeadlineExceeded\nmessage: Pod was active on the node longer than the specified deadline\n" + _STOPPED
 )
+
+_WAITING_STATUS = """\
+containerStatuses:
+{{ range .spec.containers }}
+- name: {{ .name | Quote }}
+  image: {{ .image | Quote }}
+  imageID: ""
+  ready: false
+  started: false
+  restartCount: 0
+  state: {waiting: {reason: ImagePullBackOff, message: "Back-off pulling image: there is none here"}}
+{{ end }}
+"""
+
+_NOT_STARTED_STATUS = """\
+{{ $now := Now }}
+phase: Failed
+startTime: {{ $now | Quote }}
+containerStatuses:
+{{ range .spec.containers }}
+- name: {{ .name | Quote }}
+  image: {{ .image | Quote }}
+  imageID: ""
+  ready: false
+  started: false
+  restartCount: 0
+  state:
+    terminated: {exitCode: 128, reason: StartError, message: no such program, finishedAt: {{ $now | Quote }}}
+{{ end }}
+"""
 
 
 def _stage(name: str, kind: str, where: list[dict[str, object]], **rest: object) -> dict[str, Any]:
@@ -176,7 +217,8 @@ def stages() -> Iterator[dict[str, Any]]:
     ready = '.status.conditions.[] | select(.type == "Ready") | .status'
     deleted: dict[str, object] = {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
     kept: dict[str, object] = {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}
-    running = _is(".status.phase", "Running")
+    pending, running = _is(".status.phase", "Pending"), _is(".status.phase", "Running")
+    starts: dict[str, object] = {"key": _OUTCOME, "operator": "NotIn", "values": ["ImagePullBackOff", "StartError"]}
     yield _stage(
         "node-ready",
         "Node",
@@ -186,9 +228,21 @@ def stages() -> Iterator[dict[str, Any]]:
     yield _stage(
         "pod-running",
         "Pod",
-        [kept, _is(".status.phase", "Pending")],
+        [kept, pending, starts],
         delay=_delay('(.metadata.annotations["taskjobs.dev/kwok-start-seconds"] // "0") + "s"'),
         next={"statusTemplate": _RUNNING_STATUS},
+    )
+    yield _stage(
+        "pod-without-image",
+        "Pod",
+        [kept, pending, _is(_OUTCOME, "ImagePullBackOff"), {"key": _WAITS, "operator": "DoesNotExist"}],
+        next={"statusTemplate": _WAITING_STATUS},
+    )
+    yield _stage(
+        "pod-not-started",
+        "Pod",
+        [kept, pending, _is(_OUTCOME, "StartError")],
+        next={"statusTemplate": _NOT_STARTED_STATUS},
     )
     yield _stage(
         "pod-ended",
@@ -205,7 +259,7 @@ def stages() -> Iterator[dict[str, Any]]:
     yield _stage(
         "pod-past-its-deadline",
         "Pod",
-        [kept, running, _is(_RUNS_TO_ITS_END, "no")],
+        [kept, running, {"key": ".spec.activeDeadlineSeconds", "operator": "Exists"}, _is(_RUNS_TO_ITS_END, "no")],
         delay=_delay("(.status.startTime | fromdateiso8601) + .spec.activeDeadlineSeconds | todateiso8601"),
         next={"statusTemplate": _DEADLINE_STATUS},
     )

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+from taskjob.core.failures import told_of
 from taskjob.core.model import AttemptId, Job, Pod, Status, Transition
 from taskjob.core.phases import Phase, Reason
+from taskjob.core.values import replace
 
 
 def has_started(status: Status, pod: Pod | None) -> bool:
@@ -70,8 +72,11 @@ def established(job: Job, pods: Iterable[Pod], under_way: bool, told: int = -1) 
         started = status.started_at is not None
         before = status.transition - (3 if started else 2)
         pod = known.get(attempt)
+        judged, failure = pod, told_of(status, pod)
+        if pod is not None and pod.failure is not failure:
+            judged = replace(pod, failure=failure)
         last = _row(
-            job, attempt, (_last_phase(started), status.phase), status.transition, at=_ended_at(status), pod=pod
+            job, attempt, (_last_phase(started), status.phase), status.transition, at=_ended_at(status), pod=judged
         )
         rows = (*_launch(job, attempt, pod, before, started), last)
     else:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from taskjob.core.deadlines import STOP_SLACK
 from taskjob.core.defaults import field_of
 from taskjob.core.model import Job, Pod, Status
-from taskjob.core.phases import FailureClass
+from taskjob.core.phases import FailureClass, Reason
 from taskjob.core.retry import Verdict, judge
 
 _TOOK_IT_AWAY = (FailureClass.EVICTED, FailureClass.NODE_LOST)
+_TOLD: Final = re.compile(r"attempt [0-9]+ failed \(([A-Za-z]+)\): ")
 
 
 class Judged(NamedTuple):
@@ -27,6 +29,23 @@ def judged(job: Job, pod: Pod | None, gone: bool, ended: Status) -> Judged:
     failure = failure_of(job, pod, gone)
     verdict = judge(job.retrying, failure, ended.exit_code, pod.container if pod is not None else "")
     return Judged(failure, _sentence(job, pod, gone, failure), verdict)
+
+
+def told(attempt: int, failure: FailureClass, sentence: str) -> str:
+    """As a status tells of it; `told_of` reads it again."""
+    return f"attempt {attempt} failed ({failure}): {sentence}"
+
+
+def told_of(status: Status, pod: Pod | None) -> FailureClass | None:
+    """What the attempt that this status has ended failed of: the pod alone does not know why it was stopped. Only where
+    the status has gone on to tell something else is it asked."""
+    if status.reason in (Reason.PREEMPTED, Reason.QUEUE_HELD):
+        return FailureClass.PREEMPTED
+    if status.reason in (Reason.SUSPENDED, Reason.CANCELLED_BY_USER):
+        return None
+    if (found := _TOLD.match(status.message)) is not None:
+        return FailureClass(found[1])
+    return pod.failure if pod is not None else None
 
 
 def failure_of(job: Job, pod: Pod | None, gone: bool) -> FailureClass:

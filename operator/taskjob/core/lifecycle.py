@@ -24,7 +24,7 @@ from taskjob.core.deadlines import (
 from taskjob.core.decisions import EndBy, Urgency
 from taskjob.core.defaults import field_of
 from taskjob.core.facts import Facts, under_way
-from taskjob.core.failures import failure_of, is_lost, judged, lost_at, no_answer_message, timeout_message
+from taskjob.core.failures import failure_of, is_lost, judged, lost_at, no_answer_message, timeout_message, told
 from taskjob.core.model import AttemptId, Job, Pod, Status
 from taskjob.core.pending import waits
 from taskjob.core.phases import FailureClass, Phase, PodPhase, Reason, RetryAction, Stopping
@@ -224,7 +224,7 @@ def _after_failure(facts: Facts, ended: Status, ended_at: datetime, shown: Statu
     """What the retry rules make of an attempt that failed."""
     retry, pod, number, retries = facts.job.retrying, facts.pod, ended.attempt, ended.retries
     failure, sentence, verdict = judged(facts.job, pod, facts.pod_gone, ended)
-    what = f"attempt {number} failed ({failure}): {sentence}"
+    what = told(number, failure, sentence)
     if verdict.action is RetryAction.SUCCEED:
         return terminal(
             ended,

@@ -260,7 +260,7 @@ class Pod:
     started_at: datetime | None = None  # the main container's start
     finished_at: datetime | None = None
     exit_code: int | None = None
-    failure: FailureClass | None = None  # set if and only if the phase is FAILED
+    failure: FailureClass | None = None  # set if and only if the phase is FAILED; in history: as it was judged
     container: str = ""  # the one that failed
     trouble: FailureClass | None = None  # of a pod that has not ended: why it does not start, or what is to end it
     message: str = ""  # why it failed, or does not start; for people
