@@ -288,4 +288,5 @@ def test_uninstall_cancels_what_runs_and_leaves_nothing(
 
     assert installation.left() == []
     with capsys.disabled():
+        print()  # a line of its own
         assert figure("uninstall_s", took, "s", TARGET_UNINSTALL_SECONDS)
