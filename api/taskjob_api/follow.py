@@ -264,6 +264,8 @@ def _outcome(found: Found, of: Target) -> bytes:
     for known in found.row.attempts if found.row is not None else ():
         if (known.run, known.attempt) == (of.run, of.attempt):
             ended |= {"exitCode": known.exit_code, "failure": known.failure}
-    if ended["exitCode"] is None and found.job is not None and found.job.status.attempt == of.attempt:
-        ended["exitCode"] = found.job.status.exit_code
+    if ended["exitCode"] is None and found.job is not None:
+        status = found.job.status
+        if (status.run, status.attempt) == (of.run, of.attempt):
+            ended["exitCode"] = status.exit_code
     return encode(ended)

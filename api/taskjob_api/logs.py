@@ -77,6 +77,9 @@ class LogQuery(BaseModel):
     attempt: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None, description="The attempt; absent: the current or last one."
     )
+    run: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        None, description="The run, from 0: which `spec.rerun` began it; absent: the current or last one."
+    )
     container: Annotated[str, Field(min_length=1, max_length=63, pattern=_CONTAINER)] | None = Field(
         None, description="The container; absent: the main one, which is the first unless an annotation names another."
     )
@@ -133,10 +136,21 @@ def target(found: Found, query: LogQuery) -> Target:
     else:
         assert row is not None  # noqa: S101 - see Found
         run, current, phase, reason, message, pods = row.run, row.attempt, row.phase, row.reason, row.message, {}
+    if query.run is not None and query.run > run:
+        raise Problem(
+            Kind.NO_LOG,
+            f"there is no run {query.run}: the last one so far is {run}",
+            [FieldError(field="run", message=f"the last run so far is {run}")],
+        )
+    earlier = query.run is not None and query.run < run
+    if query.run is not None and earlier:
+        run, current = query.run, 0
     for known in row.attempts if row is not None else ():
         if known.run == run:
             current = max(current, known.attempt)
         pods.setdefault((known.run, known.attempt), known.pod_name)
+    if current == 0 and earlier:
+        raise Problem(Kind.NO_LOG, f"there is no log: run {run} had no attempt that history knows of")
     if current == 0:
         what = f"waits: {reason}" if phase == "Pending" else f"never started: {phase}, {reason}"
         raise Problem(Kind.NO_LOG, f"there is no log: the job {what}" + (f" ({message})" if message else ""))

@@ -355,6 +355,17 @@ async def test_an_earlier_attempt_has_a_log_of_its_own(job: Running, world: Worl
     assert (await world.http.get(job.path)).text == "other"
 
 
+async def test_an_earlier_run_has_logs_of_its_own(job: Running, world: World) -> None:
+    again = Log(AttemptId(Uid(job.uid), 1, 0, 1), "main", b"again", 5)
+    await world.tell(logs=(a_log(job.uid, b"first"), again))
+    job.server.patch_status(job.name, {"phase": "Running", "reason": "Started", "run": 1, "attempt": 1, "epoch": 1})
+    job.pods.delete_namespaced_pod(job.pod, job.server.namespace, grace_period_seconds=0)
+    assert (await world.http.get(job.path, params={"run": 0})).text == "first"
+    assert (await world.http.get(job.path)).text == "again"
+    answer = await world.http.get(job.path, params={"run": 2})
+    assert Refusal.of(answer) == Refusal(404, "no-log", ("run",))
+
+
 async def test_a_log_with_a_piece_cut_out_says_so(world: World) -> None:
     story = [an_entry(a_job("big").build(), RUNNING, SUCCEEDED, 3)]
     await world.tell(replace(story[0], gone_at=story[0].job.created_at))
