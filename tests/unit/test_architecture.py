@@ -56,3 +56,11 @@ def test_the_table_of_dependency_conditions_is_what_edges_are_worth() -> None:
 def test_what_has_not_ended_or_does_not_exist_is_waited_for() -> None:
     for phase in (None, *(set(Phase) - TERMINAL)):
         assert {edge(condition, phase) for condition in Condition} == {Edge.WAITING}
+
+
+def test_every_module_of_the_core_stands_beside_its_question() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    table = text.partition("## The core, by its questions")[2].partition("\n## ")[0]
+    named = re.findall(r"`([a-z]+)`", table.replace("`core`", ""))
+    there = [path.stem for path in (DOCUMENT.parents[1] / "operator/taskjob/core").glob("[a-z]*.py")]
+    assert sorted(named) == sorted(there), "the table of docs/architecture.md tells of each module of the core, once"
