@@ -29,7 +29,8 @@ class _Operator:
     """An operator that can be killed and started again on the same history."""
 
     def __init__(self, cluster: Cluster, database: str, log: Path) -> None:
-        self._environment = operator_environment(cluster, database)
+        # A simulated kubelet never ends a log that is followed: whoever follows one waits until it gives up.
+        self._environment = operator_environment(cluster, database) | {"TASKJOBS_LOG_FOLLOW_AFTER_SECONDS": "3600"}
         self._log = log
         self.start()
 
