@@ -6,8 +6,9 @@ in them at those that come first, never at all that wait. `offers` says who goes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from heapq import heapify, heappop, heapreplace
 
 from taskjob.core import explain
@@ -18,7 +19,7 @@ from taskjob.core.draft import Draft
 from taskjob.core.model import AttemptId, QueueName, Uid
 from taskjob.core.nomination import expected, preempt
 from taskjob.core.offers import Offer, Round
-from taskjob.core.pending import hold, reject
+from taskjob.core.pending import hold, is_told, reject
 from taskjob.core.phases import Reason
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob, TrackedQueue
@@ -107,24 +108,25 @@ def _said(waiter: TrackedJob) -> Reason:
 def _explain_keys(draft: Draft) -> None:
     """Those that wait for a concurrency key are told who holds it; those that do not want to wait end."""
     for waiter in draft.state.keys.take_unexplained():
-        message = explain.key_taken(waiter.job, draft.state.keys.holders_of(waiter.job))
+        sentence = partial(explain.key_taken, waiter.job, draft.state.keys.holders_of(waiter.job))
         if waiter.parked is not None and waiter.parked.group.rejects and not draft.state.keys.has_room(waiter.job):
             draft.state.unqueue(waiter)
-            ended = reject(waiter.job, message, draft.now)
+            ended = reject(waiter.job, sentence(), draft.now)
             draft.ask(waiter, ended.status, ended.urgency)
         else:
-            _hold(draft, waiter, Reason.CONCURRENCY_LIMIT, message)
+            _hold(draft, waiter, Reason.CONCURRENCY_LIMIT, sentence)
 
 
 def _explain_one(draft: Draft, waiter: TrackedJob) -> None:
     reason = why(draft.state.queues, waiter, draft.now)
-    _hold(draft, waiter, reason.reason, explain.waiting(reason))
+    _hold(draft, waiter, reason.reason, partial(explain.waiting, reason))
 
 
-def _hold(draft: Draft, waiter: TrackedJob, reason: Reason, message: str) -> None:
+def _hold(draft: Draft, waiter: TrackedJob, reason: Reason, sentence: Callable[[], str]) -> None:
     asked = waiter.asked
     if asked is not None and asked.job is waiter.job and asked.status.reason is reason:
         return  # on its way, with the figures of that moment
-    held = hold(waiter.job, reason, message)
+    # A sentence costs more than the rest of this: it is made only where somebody is going to read it.
+    held = hold(waiter.job, reason, waiter.job.status.message if is_told(waiter.job, reason) else sentence())
     draft.ask(waiter, held.status, held.urgency)
     draft.tell(waiter, held.shown)

@@ -12,7 +12,7 @@ from taskjob.core.decisions import Urgency
 from taskjob.core.defaults import field_of
 from taskjob.core.dependencies import Edge
 from taskjob.core.facts import Facts
-from taskjob.core.model import Job
+from taskjob.core.model import Job, Status
 from taskjob.core.phases import FailureClass, OnDependencyFailure, Phase, Reason, RetryAction
 from taskjob.core.retry import judge
 from taskjob.core.steps import Step, stay, terminal, whole_second
@@ -79,8 +79,7 @@ def hold(job: Job, reason: Reason, message: str, wake_at: datetime | None = None
     Figures in the message age: only a new reason or a new spec is worth a write, unless it is to be said `anew`.
     """
     status = job.status
-    said = status.reason is reason and status.queued_at is not None
-    if said and not anew and (status.observed_generation >= job.generation or status.message == message):
+    if not anew and (is_told(job, reason) or (_says(status, reason) and status.message == message)):
         return stay(status, wake_at)
     held = replace(
         status,
@@ -90,6 +89,15 @@ def hold(job: Job, reason: Reason, message: str, wake_at: datetime | None = None
         observed_generation=job.generation,
     )
     return Step(held, held, Urgency.HOLD, wake_at=wake_at)
+
+
+def is_told(job: Job, reason: Reason) -> bool:
+    """Whether the status says so of the spec as it is: then `hold` has nothing to add, whatever the figures."""
+    return _says(job.status, reason) and job.status.observed_generation >= job.generation
+
+
+def _says(status: Status, reason: Reason) -> bool:
+    return status.reason is reason and status.queued_at is not None
 
 
 def reject(job: Job, message: str, now: datetime) -> Step:
