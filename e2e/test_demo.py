@@ -32,6 +32,8 @@ def demo(options: list[str]) -> Iterator[subprocess.Popen[str]]:
     kind, local = providers.kind(), providers.local()
     if not (kind.possible or local.possible):
         pytest.skip(f"no real pods here. kind: {kind.reason}. local: {local.reason}")
+    # Whoever is started in the background of a shell ignores it, and so would the demo.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "demo", "--name", NAME, *options],
         cwd=CHECKOUT,

@@ -438,8 +438,11 @@ def test_a_whole_operator_of_one_namespace_works_under_its_roles_and_leaves_the_
     kubeconfig = kubeconfig_of(cluster, home, OPERATOR, tmp_path / "kubeconfig")
     settings: dict[str, Any] = {"kubeconfig": str(kubeconfig), "lease_namespace": home, "lease_name": OPERATOR}
     settings["fence_account"] = OPERATOR
+    # A queue of its own: another test may have `default` follow the nodes, which this operator may not read.
+    queue = {"apiVersion": "taskjobs.dev/v1beta1", "kind": "TaskQueue", "metadata": {"name": home}, "spec": {}}
+    cluster.kubectl("create", "-f", "-", input=json.dumps(queue))
     for where in (namespace, home):
-        cluster.kubectl("-n", where, "create", "-f", "-", input=json.dumps(a_taskjob("early")))
+        cluster.kubectl("-n", where, "create", "-f", "-", input=json.dumps(a_taskjob("early", queue=home)))
 
     with OperatorProcess(
         cluster, database_url, tmp_path / "log", namespaces=[namespace], leader_election=True, **settings
@@ -447,7 +450,7 @@ def test_a_whole_operator_of_one_namespace_works_under_its_roles_and_leaves_the_
         operator.wait_ready()
         until(lambda: phase(cluster, namespace, "early") == "Starting", "its own namespace's job is launched")
         # Told by kopf's watch: the next list is minutes away.
-        cluster.kubectl("-n", namespace, "create", "-f", "-", input=json.dumps(a_taskjob("late")))
+        cluster.kubectl("-n", namespace, "create", "-f", "-", input=json.dumps(a_taskjob("late", queue=home)))
         until(lambda: phase(cluster, namespace, "late") == "Starting", "a later one too")
         assert operator.ask("/healthz")[0] == 200
         found = json.loads(cluster.kubectl("-n", home, "get", "taskjob", "early", "-o", "json"))
