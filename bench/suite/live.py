@@ -30,7 +30,7 @@ class _Operator:
 
     def __init__(self, cluster: Cluster, database: str, log: Path) -> None:
         # A simulated kubelet never ends a log that is followed: whoever follows one waits until it gives up.
-        self._environment = operator_environment(cluster, database) | {"TASKJOBS_LOG_FOLLOW_AFTER_SECONDS": "3600"}
+        self._environment = operator_environment(cluster, database)
         self._log = log
         self.start()
 

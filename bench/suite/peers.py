@@ -154,6 +154,7 @@ def operator_environment(cluster: Cluster, database: str) -> dict[str, str]:
         "TASKJOBS_DATABASE_URL": database,
         "TASKJOBS_KUBECONFIG": str(cluster.kubeconfig),
         "TASKJOBS_ADMIN_PORT": "0",
+        "TASKJOBS_LOG_FOLLOWS": "0",  # a simulated kubelet never ends a log that is followed, and pods wait for that
     }
 
 
