@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -177,7 +176,7 @@ def test_the_next_operator_goes_on_with_the_log_of_a_running_container(
 ) -> None:
     bench.apply(a_program("handed", writer(20_000, 50, per_second=2000, wait=True)))
     pod = bench.wait("handed", "Running")["podName"]
-    time.sleep(3)  # what is cut off by the kill is the point: anywhere in the stream
+    until(lambda: bench.logs(pod).count("\n") >= 6_000, 60, "it has been followed for a while, and goes on")
     operator.kill()
     operator.start().wait_ready()
     until(lambda: bench.logs(pod).count("\n") == 20_000, 60, "all lines")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -15,7 +13,7 @@ import psutil
 from taskjob_cluster import Cluster, postgres
 
 from .apiserver import ApiServer
-from .peers import PEERS, PODS, operator_environment, queue_manifests
+from .peers import PEERS, PODS, operator_environment, queue_manifests, start_operator
 from .run import Result, create, watching
 from .work import Quota, Shape, Work
 
@@ -29,16 +27,13 @@ class _Operator:
     """An operator that can be killed and started again on the same history."""
 
     def __init__(self, cluster: Cluster, database: str, log: Path) -> None:
-        # A simulated kubelet never ends a log that is followed: whoever follows one waits until it gives up.
         self._environment = operator_environment(cluster, database)
         self._log = log
         self.start()
 
     def start(self) -> None:
         with self._log.open("ab") as output:
-            self.running = subprocess.Popen(
-                [sys.executable, "-m", "taskjob.main"], env=self._environment, stdout=output, stderr=output
-            )
+            self.running = start_operator(self._environment, output)
 
     def kill(self) -> None:
         self.running.kill()

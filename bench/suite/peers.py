@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from taskjob_cluster import Cluster, postgres
 
@@ -158,6 +159,16 @@ def operator_environment(cluster: Cluster, database: str) -> dict[str, str]:
     }
 
 
+def start_operator(
+    environment: Mapping[str, str], output: IO[bytes], under: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """An operator that ends with this process, whatever ends that. `under`: options of Python before `-m`."""
+    setpriv = shutil.which("setpriv")
+    bound = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+    command = [*bound, sys.executable, *under, "-m", "taskjob.main"]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+
+
 @contextmanager
 def operator(cluster: Cluster, shape: Shape, profile: Path | None = None) -> Iterator[Mapping[str, int]]:
     """The shape's queues, a PostgreSQL and an operator that records everything in it, perhaps under cProfile."""
@@ -166,12 +177,7 @@ def operator(cluster: Cluster, shape: Shape, profile: Path | None = None) -> Ite
     with tempfile.TemporaryDirectory() as folder, postgres.start(die_with_parent=True) as database:
         log = Path(folder) / "operator.log"
         with log.open("wb") as output:
-            running = subprocess.Popen(
-                [sys.executable, *under, "-m", "taskjob.main"],
-                env=operator_environment(cluster, database.url),
-                stdout=output,
-                stderr=output,
-            )
+            running = start_operator(operator_environment(cluster, database.url), output, under)
         try:
             pids = {"operator": running.pid}
             if database.ours and database.pid is not None:
