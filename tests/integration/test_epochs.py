@@ -10,6 +10,7 @@ import pytest
 from operators import Site
 from replicas import EPOCH, LEASES
 from taskjob.history.writer import HistoryWriter
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 
@@ -51,7 +52,8 @@ def test_a_lease_that_was_deleted_begins_above_the_epochs_that_objects_carry(sit
     operator = site.operator(**settings(site, elected=elected))
     for _ in range(3):
         with operator:
-            operator.wait_ready()
+            operator.wait_ready()  # a standby is that too
+            until(lambda: operator.ask("/readyz") == (200, "ok\n"), "it leads, in an epoch of its own")
             if not site.jobs.snapshot():
                 site.create("before", seconds=600)
     with operator:
