@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
+from typing import TypeVar
 
 from builders import a_queue
 from fakes_history import FakeHistory
@@ -13,6 +14,8 @@ from shell import FlakyKube, Shell
 from taskjob.core.model import Job
 from virtual_time import VirtualClock, run
 
+W = TypeVar("W", bound="World")
+
 
 class World:
     """One operator over fakes that answer at once, unless told otherwise."""
@@ -20,8 +23,15 @@ class World:
     def __init__(self) -> None:
         self.fake = FakeKube(now=VirtualClock().now, obeys_deadlines=True)
         self.history = FakeHistory()
-        self.shell = Shell(self.fake, FlakyKube(self.fake, Random(0), latency=0.001), self.history, epoch=1)
+        self.epoch = 0
         self.fake.create_queue(a_queue())
+        self.start()
+
+    def start(self) -> None:
+        """The first operator, or the one after it."""
+        self.epoch += 1
+        kube = FlakyKube(self.fake, Random(0), latency=0.001)
+        self.shell = Shell(self.fake, kube, self.history, epoch=self.epoch)
         self.shell.start()
 
     def job(self, job: Job) -> Job:
@@ -45,8 +55,15 @@ class World:
 
 
 def story(tell: Callable[[World], Awaitable[None]]) -> None:
+    """Play it in a world of its own."""
+    story_of(World, tell)
+
+
+def story_of(make: Callable[[], W], tell: Callable[[W], Awaitable[None]]) -> None:
+    """The same in a world of another make."""
+
     async def play() -> None:
-        world = World()
+        world = make()
         try:
             await tell(world)
         finally:

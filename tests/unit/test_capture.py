@@ -8,48 +8,22 @@ from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
-from builders import a_job, a_queue
-from fakes_history import FakeHistory
-from fakes_kube import FakeKube
+import applier_world
+from applier_world import story_of
+from builders import a_job
 from shell import FlakyKube, Shell
 from taskjob.core.model import Pod
 from taskjob.core.phases import Phase
 from taskjob.ports import Log, Unreachable
-from virtual_time import VirtualClock, run
 
 
-class World:
-    """One operator after the other over fakes that answer at once."""
-
-    def __init__(self) -> None:
-        self.fake = FakeKube(now=VirtualClock().now, obeys_deadlines=True)
-        self.history = FakeHistory()
-        self.epoch = 0
-        self.fake.create_queue(a_queue())
-        self.start()
-
-    def start(self) -> None:
-        self.epoch += 1
-        kube = FlakyKube(self.fake, Random(0), latency=0.001)
-        self.shell = Shell(self.fake, kube, self.history, epoch=self.epoch)
-        self.shell.start()
+class World(applier_world.World):
+    """With a pod that runs, and the logs that history holds."""
 
     async def a_running_pod(self, name: str = "a") -> Pod:
         self.fake.create_job(a_job(name).build())
         await self.until(lambda: bool(self.fake.pods))
         return self.fake.start(self.fake.pod_of(name))
-
-    async def until(self, holds: Callable[[], bool], seconds: float = 120) -> None:
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not holds():
-            assert asyncio.get_running_loop().time() < deadline, f"it did not come to hold: {self.fake.calls[-10:]}"
-            await asyncio.sleep(0.01)
-            self.fake.deliver_events()
-
-    async def pass_time(self, seconds: float) -> None:
-        for _ in range(int(seconds * 10)):
-            await asyncio.sleep(0.1)
-            self.fake.deliver_events()
 
     def log(self, container: str = "main") -> Log:
         """As history holds it."""
@@ -65,14 +39,7 @@ class World:
 
 
 def story(tell: Callable[[World], Awaitable[None]]) -> None:
-    async def play() -> None:
-        world = World()
-        try:
-            await tell(world)
-        finally:
-            await world.shell.kill()
-
-    run(play())
+    story_of(World, tell)
 
 
 def test_a_short_job_costs_one_request_for_its_log() -> None:
