@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -265,9 +265,14 @@ def the_charts_fence(cluster: Cluster, namespace: str, epoch: int) -> Any:
             cluster.kubectl("delete", found["kind"], found["metadata"]["name"])
 
 
-async def test_a_pod_of_an_epoch_that_is_over_tells_its_maker_that_it_is_deposed(
-    cluster: Cluster, world: RealWorld, candidates: Candidates
+async def judge_the_fence(
+    cluster: Cluster,
+    world: RealWorld,
+    candidates: Candidates,
+    write: Callable[[Job, int], Awaitable[object]],
+    written: type[object],
 ) -> None:
+    """What is written in epoch 6 is refused once there is a leader of epoch 7, and its own is `written`."""
     leader = candidates.stand("leader", floor=6)
     assert await won(leader) == 7
     with the_charts_fence(cluster, world.namespace, leader.epoch):
@@ -276,26 +281,25 @@ async def test_a_pod_of_an_epoch_that_is_over_tells_its_maker_that_it_is_deposed
         async def refused() -> bool:
             nonlocal count
             count += 1
-            return isinstance(await world.port.launch(first_attempt(await world.make_job(f"old-{count}")), 6), Deposed)
+            return isinstance(await write(await world.make_job(f"old-{count}"), 6), Deposed)
 
         await until(refused, "the policy is in force, and its refusal understood", 30)
-        job = await world.make_job("new")
-        assert isinstance(await world.port.launch(first_attempt(job), leader.epoch), Launched)
+        assert isinstance(await write(await world.make_job("new"), leader.epoch), written)
+
+
+async def test_a_pod_of_an_epoch_that_is_over_tells_its_maker_that_it_is_deposed(
+    cluster: Cluster, world: RealWorld, candidates: Candidates
+) -> None:
+    async def launch(job: Job, epoch: int) -> object:
+        return await world.port.launch(first_attempt(job), epoch)
+
+    await judge_the_fence(cluster, world, candidates, launch, Launched)
 
 
 async def test_a_status_of_an_epoch_that_is_over_tells_its_writer_that_it_is_deposed_though_nobody_wrote_a_newer_one(
     cluster: Cluster, world: RealWorld, candidates: Candidates
 ) -> None:
-    leader = candidates.stand("leader", floor=6)
-    assert await won(leader) == 7
-    with the_charts_fence(cluster, world.namespace, leader.epoch):
-        count = 0
+    async def set_status(job: Job, epoch: int) -> object:
+        return await world.port.set_status(starting(job), epoch)
 
-        async def refused() -> bool:
-            nonlocal count
-            count += 1
-            return isinstance(await world.port.set_status(starting(await world.make_job(f"old-{count}")), 6), Deposed)
-
-        await until(refused, "the policy is in force, and its refusal understood", 30)
-        job = await world.make_job("new")
-        assert isinstance(await world.port.set_status(starting(job), leader.epoch), Written)
+    await judge_the_fence(cluster, world, candidates, set_status, Written)
