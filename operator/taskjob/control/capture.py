@@ -81,7 +81,6 @@ class Capture:
         self._in_line = 0  # containers that wait for a place
         self._followed: dict[Key, Followed] = {}
         self._known: dict[AttemptId, Mapping[str, KeptLog]] = {}  # what earlier operators have read
-        self._group: asyncio.TaskGroup | None = None
 
     def ask(self, pod: Pod) -> None:
         """Capture the log of this ended pod."""
@@ -95,24 +94,22 @@ class Capture:
     async def run(self) -> None:
         """Capture until cancelled."""
         async with asyncio.TaskGroup() as group:
-            self._group = group
-            group.create_task(self._look())
+            group.create_task(self._look(group))
             for _ in range(AT_ONCE):
                 group.create_task(self._work())
 
     # ------------------------------------------------------------------ what runs
-    async def _look(self) -> None:
+    async def _look(self, group: asyncio.TaskGroup) -> None:
         """See, again and again, what has run for long enough to be followed, and what is over."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self._sweep()
-            self._begin()
+            self._begin(group)
             under_way = sum(not each.task.done() for each in self._followed.values())
             metrics.log_follows.set(under_way - self._in_line)
             metrics.log_follows_waiting.set(self._in_line)
 
-    def _begin(self) -> None:
-        assert self._group is not None  # noqa: S101 - `run` has set it
+    def _begin(self, group: asyncio.TaskGroup) -> None:
         if self._following.at_once == 0:
             return
         latest = self._care.clock.now() - timedelta(seconds=self._following.after_seconds)
@@ -125,7 +122,7 @@ class Capture:
                 due = pod.deleting or (run.started_at is not None and run.started_at <= latest)
                 if due and (attempt, run.name) not in self._followed:
                     followed = Followed()
-                    followed.task = self._group.create_task(self._follow(followed, pod, run))
+                    followed.task = group.create_task(self._follow(followed, pod, run))
                     self._followed[attempt, run.name] = followed
 
     async def _sweep(self) -> None:

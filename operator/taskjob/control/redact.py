@@ -15,6 +15,7 @@ OVERLAP_BYTES: Final = 16_384
 
 REDACTED: Final = b"[redacted]"
 _REST: Final = b"[redacted to the end of the line]"
+_NOTHING: Final = re.compile(rb"(?!)")
 
 
 def compile_patterns(patterns: Sequence[str]) -> re.Pattern[bytes] | None:
@@ -26,7 +27,7 @@ class Redactor:
     """For one container's log. `held` bytes of the line that is under way have not been given out yet."""
 
     def __init__(self, pattern: re.Pattern[bytes] | None, *, masking: bool = False) -> None:
-        self._pattern = pattern
+        self._pattern = _NOTHING if pattern is None else pattern
         self._carry = b""
         self.masking = masking  # the rest of the line is taken out
         self.count = 0
@@ -39,7 +40,7 @@ class Redactor:
     def feed(self, body: bytes, *, line_ends: bool) -> bytes:
         """The same without what must not be stored. `body` is whole lines, or a part of one; `line_ends` says
         whether a line end is its last byte."""
-        if self._pattern is None:
+        if self._pattern is _NOTHING:
             return body
         if line_ends and not self._carry and not self.masking:
             return b"\n".join([self._clean(line) for line in body.split(b"\n")])
@@ -58,13 +59,11 @@ class Redactor:
         return self._clean(line) if line else b""
 
     def _clean(self, line: bytes) -> bytes:
-        assert self._pattern is not None  # noqa: S101 - `feed` has looked
         cleaned, count = self._pattern.subn(REDACTED, line)
         self.count += count
         return cleaned
 
     def _part(self, line: bytes) -> bytes:
-        assert self._pattern is not None  # noqa: S101 - `feed` has looked
         safe = max(len(line) - OVERLAP_BYTES, 0)
         out: list[bytes] = []
         done = 0
