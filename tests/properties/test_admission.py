@@ -223,6 +223,7 @@ class Walk:
             other.put_pod(pod)
         for job in reversed(world.jobs.values()):
             other.put_job(job)
+            other.recorded(job.uid, world.state.jobs[job.uid].recorded)  # history's word is an observation too
         for queue_name, tracked in world.state.queues.by_name.items():
             other.queues.by_name[queue_name].starts = list(tracked.starts)  # those whose pods have gone nobody observes
         plan(other, world.now, 0)

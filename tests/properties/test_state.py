@@ -89,6 +89,7 @@ def rebuilt(world: World, launching: list[Launch]) -> State:
         state.put_pod(pod)
     for job in sorted(world.jobs.values(), key=lambda job: job.name, reverse=True):
         state.put_job(job)
+        state.recorded(job.uid, world.state.jobs[job.uid].recorded)  # history's word is an observation too
     for queue in world.queues.values():
         state.put_queue(queue)
     for launch in launching:

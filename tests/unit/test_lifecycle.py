@@ -10,6 +10,7 @@ import pytest
 from builders import a_job, a_pod, a_queue, at
 from taskjob.core.decisions import EndBy, Launch, SetStatus
 from taskjob.core.model import RetryRule
+from taskjob.core.pending import HISTORY_PATIENCE
 from taskjob.core.phases import FailureClass, Phase, PodPhase, Reason, RetryAction, Stopping
 from world import World
 
@@ -59,6 +60,44 @@ def test_history_keeps_what_was_seen_of_a_pod_that_somebody_deleted(world: World
     (row,) = [row for entry in world.entries for row in entry.transitions if row.n == 3]
     assert row.pod is not None
     assert row.pod.uid == pod.uid
+
+
+def without_history_an_attempt_loses_its_pod() -> World:
+    """Its end stands in the status alone, and the next attempt may begin at once."""
+    world = World(history_away=True)
+    world.put_queue(a_queue())
+    world.submit(a_job("a").retrying(1, initial_seconds=0))
+    world.run()
+    world.start("a")
+    world.lose_pod(world.pod("a"))
+    world.run()
+    assert world.phase("a") is Phase.PENDING
+    return world
+
+
+def test_the_next_attempt_waits_until_history_holds_the_end_of_one_whose_pod_is_gone() -> None:
+    world = without_history_an_attempt_loses_its_pod()
+    assert world.names_launched() == ["a"]
+    world.history_returns()
+    world.run()
+    assert world.names_launched() == ["a", "a"]
+
+
+def test_while_history_is_away_it_does_not_wait_for_long() -> None:
+    world = without_history_an_attempt_loses_its_pod()
+    world.let_pass(HISTORY_PATIENCE.total_seconds() - 1)
+    assert world.names_launched() == ["a"]
+    world.let_pass(1)
+    assert world.names_launched() == ["a", "a"], "PostgreSQL does not decide what runs"
+
+
+def test_an_operator_that_died_before_it_told_history_leaves_the_next_one_the_end_in_the_status() -> None:
+    world = without_history_an_attempt_loses_its_pod()
+    world.crash()
+    world.history_returns()
+    world.run()
+    assert "3: Running -> Pending (BackingOff)" in world.story("a")
+    assert world.names_launched() == ["a", "a"]
 
 
 def test_an_outcome_seen_in_time_counts_though_the_pod_is_gone(world: World) -> None:
@@ -262,7 +301,6 @@ def test_history_is_complete_when_it_was_away_and_the_operator_died(world: World
     world.let_pass(3)
     world.finish("a")
     told = world.story("a")
-    world.entries.clear()
     world.crash()
     world.run()
     assert world.story("a") == told
@@ -289,7 +327,6 @@ def test_a_retry_is_told_after_a_restart_even_if_its_pod_is_gone(world: World) -
     world.cycle()
     for decision in world.pending:
         world.carry_out(decision)
-    world.entries.clear()
     world.crash()
     world.run()
     assert world.story("a") == [

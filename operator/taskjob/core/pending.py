@@ -5,7 +5,7 @@ The order of the questions in `waits` is the order in which a user is told: the 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from taskjob.core.deadlines import deadline_at, deadline_message, earliest, queue_timeout_at
 from taskjob.core.decisions import Urgency
@@ -17,6 +17,9 @@ from taskjob.core.phases import FailureClass, OnDependencyFailure, Phase, Reason
 from taskjob.core.retry import judge
 from taskjob.core.steps import Step, stay, terminal, whole_second
 from taskjob.core.values import replace
+
+HISTORY_PATIENCE = timedelta(seconds=5)
+"""So long the next attempt waits for history to hold the end of one whose pod is gone. PostgreSQL may be away."""
 
 
 def waits(facts: Facts, now: datetime) -> Step:
@@ -70,6 +73,11 @@ def waits(facts: Facts, now: datetime) -> Step:
         return stay(status, deadline)
     if status is not facts.job.status:
         return Step(status, status, Urgency.RETRY, wake_at=deadline)
+    if status.attempt and not facts.recorded and (facts.pod is None or facts.pod_gone):
+        # Nothing but the status tells of the attempt before, and the next one will overwrite it.
+        patience_ends = (status.queued_at or job.created_at) + HISTORY_PATIENCE
+        if now < patience_ends:
+            return stay(status, earliest(deadline, patience_ends))
     return Step(status, status, eligible=True, wake_at=deadline)
 
 

@@ -352,7 +352,9 @@ class State:
         if tracked is None or n <= tracked.recorded:
             return
         tracked.recorded = n
-        if tracked.job.status.phase.terminal or not all(pod.live for pod in self.pods_of(uid)):
+        status = tracked.job.status
+        over = status.phase.terminal or (status.attempt > 0 and not status.phase.active)
+        if over or not all(pod.live for pod in self.pods_of(uid)):
             self.dirty_jobs[uid] = None  # what ended may wait for nothing but this
 
     def tell_again(self) -> None:
