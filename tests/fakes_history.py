@@ -92,8 +92,9 @@ class FakeHistory:
             for transition in entry.transitions:
                 key = (transition.attempt, transition.from_phase, transition.to_phase, transition.n)
                 self._told.setdefault(key, transition)
-                if transition.pod is not None:
-                    self.attempts[transition.pod.attempt] = transition.pod
+                pod = transition.pod
+                if pod is not None and (pod.uid or pod.attempt not in self.attempts):
+                    self.attempts[pod.attempt] = pod
             n = max(entry.job.status.transition, *(t.n for t in entry.transitions[-1:]), 0)
             known = self.jobs.setdefault(entry.job.uid, KnownJob(entry.job, n))
             if n >= known.transition:

@@ -97,6 +97,9 @@ def test_an_operator_that_died_before_it_told_history_leaves_the_next_one_the_en
     world.history_returns()
     world.run()
     assert "3: Running -> Pending (BackingOff)" in world.story("a")
+    (pod,) = [row.pod for entry in world.entries for row in entry.transitions if row.n == 3]
+    assert pod is not None
+    assert (pod.name, pod.phase, pod.node, pod.failure) == ("a-1", PodPhase.FAILED, "node", FailureClass.POD_DELETED)
     assert world.names_launched() == ["a", "a"]
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from taskjob.core.failures import told_of
-from taskjob.core.model import AttemptId, Job, Pod, Status, Transition
-from taskjob.core.phases import Phase, Reason
+from taskjob.core.model import AttemptId, Job, Pod, PodUid, Status, Transition
+from taskjob.core.phases import Phase, PodPhase, Reason
 from taskjob.core.values import replace
 
 
@@ -71,7 +71,7 @@ def established(job: Job, pods: Iterable[Pod], under_way: bool, told: int = -1) 
     elif status.transition > 0:  # terminal, or pending again after this attempt
         started = status.started_at is not None
         before = status.transition - (3 if started else 2)
-        pod = known.get(attempt)
+        pod = known.get(attempt) or _remembered(job)
         judged, failure = pod, told_of(status, pod)
         if pod is not None and pod.failure is not failure:
             judged = replace(pod, failure=failure)
@@ -119,6 +119,30 @@ def _rerun(job: Job, previous: Phase, n: int) -> Transition:
         at=job.since,
         reason=Reason.QUEUED,
         message=f"run {job.status.run}, asked for by spec.rerun",
+    )
+
+
+def _remembered(job: Job) -> Pod | None:
+    """The pod of the attempt that the status has ended, as far as the status remembers it: it is gone, and whoever saw
+    it may have died before history was told. Its uid nobody knows any more."""
+    status = job.status
+    if status.pod_name is None:
+        return None
+    return Pod(
+        uid=PodUid(""),
+        name=status.pod_name,
+        namespace=job.namespace,
+        version=0,
+        attempt=AttemptId(job.uid, status.run, 0, status.attempt),
+        queue=job.queue,
+        request=job.request,
+        phase=PodPhase.SUCCEEDED if status.phase is Phase.SUCCEEDED else PodPhase.FAILED,
+        created_at=status.admitted_at or status.started_at or _ended_at(status),
+        job_name=job.name,
+        node=status.node_name,
+        started_at=status.started_at,
+        finished_at=_ended_at(status),
+        exit_code=status.exit_code,
     )
 
 

@@ -73,8 +73,8 @@ def waits(facts: Facts, now: datetime) -> Step:
         return stay(status, deadline)
     if status is not facts.job.status:
         return Step(status, status, Urgency.RETRY, wake_at=deadline)
-    if status.attempt and not facts.recorded and (facts.pod is None or facts.pod_gone):
-        # Nothing but the status tells of the attempt before, and the next one will overwrite it.
+    if status.attempt and not facts.recorded and (facts.pod is None or facts.pod_gone or facts.pod.deleting):
+        # Nothing but the status tells of the attempt before, or soon will, and the next one will overwrite it.
         patience_ends = (status.queued_at or job.created_at) + HISTORY_PATIENCE
         if now < patience_ends:
             return stay(status, earliest(deadline, patience_ends))
