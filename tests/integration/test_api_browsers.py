@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -82,7 +83,6 @@ async def test_every_answer_is_sealed_against_browsers_guesses(world: World, ten
         await world.http.get("/jobs/"),
         await world.http.get("/nowhere"),
         await world.http.get("/healthz"),
-        await world.http.get("/docs"),
         await world.http.post("/jobs/", content=b"{", headers=tenant.headers | {"Content-Type": "application/json"}),
     ]
     with pytest.raises(InvalidStatus) as refused:
@@ -92,10 +92,25 @@ async def test_every_answer_is_sealed_against_browsers_guesses(world: World, ten
         assert found == SEALS
 
 
+async def test_the_page_of_the_docs_loads_nothing_from_elsewhere(world: World) -> None:
+    page = await world.http.get("/docs")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    assert {name: page.headers[name] for name in SEALS if name != "content-security-policy"} == {
+        name: value for name, value in SEALS.items() if name != "content-security-policy"
+    }
+    loaded = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert len(loaded) >= 3
+    for url in loaded:
+        assert url.startswith("/docs/static/"), url
+        assert (await world.http.get(url)).status_code == 200, url
+
+
 SEALS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "x-frame-options": "DENY",
-    "content-security-policy": "frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "cache-control": "no-store",
 }

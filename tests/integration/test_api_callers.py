@@ -34,7 +34,7 @@ from taskjob_cluster import Cluster
 from tenants import Tenant, a_tenant, known, token_of
 
 pytestmark = pytest.mark.cluster
-OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/docs/static", "/openapi.json"}
 API_SERVER = "https://kubernetes.default.svc"
 
 
