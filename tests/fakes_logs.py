@@ -24,6 +24,7 @@ class LogFiles:
     lines: dict[tuple[PodUid, str], list[bytes]] = field(default_factory=dict)
     turns: dict[tuple[PodUid, str], int] = field(default_factory=dict)  # how often the kubelet began a new file
     breaks: int = 0
+    mute: bool = False  # no stream that is followed tells any more: neither lines nor its end
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self) -> None:
@@ -59,6 +60,9 @@ class FakeLogStream:
         while True:
             if files.breaks > self._breaks:
                 raise LogBrokenError("cut by the test")
+            if self._follow and files.mute:
+                await files.news.wait()
+                continue
             if files.turns.get(self._key, 0) > self._turn:
                 self._turn, self._next = files.turns[self._key], 0
             lines = files.lines.get(self._key, [])[self._next :]

@@ -12,6 +12,7 @@ import applier_world
 from applier_world import story_of
 from builders import a_job
 from shell import FlakyKube, Shell
+from taskjob.control.capture import HANDOVER_SECONDS
 from taskjob.core.model import Pod
 from taskjob.core.phases import Phase
 from taskjob.ports import Log, Unreachable
@@ -22,7 +23,7 @@ class World(applier_world.World):
 
     async def a_running_pod(self, name: str = "a") -> Pod:
         self.fake.create_job(a_job(name).build())
-        await self.until(lambda: bool(self.fake.pods))
+        await self.until(lambda: any(pod.job_name == name for pod in self.fake.pods.values()))
         return self.fake.start(self.fake.pod_of(name))
 
     def log(self, container: str = "main") -> Log:
@@ -180,6 +181,24 @@ def test_of_a_lost_node_history_says_what_was_lost() -> None:
         assert "node node-1 did not answer any more" in gap.why
         assert "12:00:0" in gap.why, "since when"
         assert world.body() == b"so far\n"
+
+    story(tell)
+
+
+def test_streams_that_never_end_hold_up_no_other_log_and_each_other_no_longer_than_one() -> None:
+    async def tell(world: World) -> None:
+        stuck = [await world.a_running_pod(f"stuck-{n}") for n in range(20)]
+        await world.pass_time(4)
+        world.fake.files.mute = True
+        for pod in stuck:
+            world.fake.write(pod, b"said\n")
+            world.fake.succeed(pod)
+        await world.pass_time(1)
+        brief = await world.a_running_pod("brief")
+        world.fake.succeed(brief)
+        await world.until(lambda: brief.uid not in world.fake.pods, 3)
+        await world.until(lambda: not world.fake.pods, HANDOVER_SECONDS + 3)
+        assert len(world.history.logs) == 21
 
     story(tell)
 

@@ -76,7 +76,8 @@ class Capture:
         self._wake = wake
         self._epoch = epoch
         self._following = following
-        self._asked: asyncio.Queue[tuple[Pod, list[Reading] | None]] = asyncio.Queue()
+        self._ended: asyncio.Queue[Pod] = asyncio.Queue()
+        self._due: asyncio.Queue[tuple[Pod, list[Reading] | None]] = asyncio.Queue()
         self._places = asyncio.Semaphore(following.at_once)
         self._in_line = 0  # containers that wait for a place
         self._followed: dict[Key, Followed] = {}
@@ -84,17 +85,18 @@ class Capture:
 
     def ask(self, pod: Pod) -> None:
         """Capture the log of this ended pod."""
-        self._asked.put_nowait((pod, None))
+        self._ended.put_nowait(pod)
 
     @property
     def waiting(self) -> int:
         """How many pods wait to be read."""
-        return self._asked.qsize()
+        return self._ended.qsize() + self._due.qsize()
 
     async def run(self) -> None:
         """Capture until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look(group))
+            group.create_task(self._receive(group))
             for _ in range(AT_ONCE):
                 group.create_task(self._work())
 
@@ -213,9 +215,24 @@ class Capture:
         return any(run.name == reading.run.name and run.ended for run in tracked.pod.containers)
 
     # ------------------------------------------------------------------ what ended
+    async def _receive(self, group: asyncio.TaskGroup) -> None:
+        """Streams that are open when a pod ends end with their containers, or soon enough. Nobody else's log waits for
+        those of a node that does not answer any more."""
+        while True:
+            pod = await self._ended.get()
+            streams = [each.task for each in map(self._followed.get, _keys(pod)) if each is not None and each.streams]
+            if streams:
+                group.create_task(self._hand_over(pod, streams))
+            else:
+                self._due.put_nowait((pod, None))
+
+    async def _hand_over(self, pod: Pod, streams: list[asyncio.Task[None]]) -> None:
+        await asyncio.wait(streams, timeout=HANDOVER_SECONDS)
+        self._due.put_nowait((pod, None))
+
     async def _work(self) -> None:
         while True:
-            pod, read = await self._asked.get()
+            pod, read = await self._due.get()
             try:
                 await self._capture(pod, read)
             except Exception:  # as above
@@ -231,7 +248,7 @@ class Capture:
             if read is None or reading.empty:
                 notes[reading.run.name] = await self._read(reading)
         if read is None and any(each.empty and not notes[each.run.name] for each in readings):
-            asyncio.get_running_loop().call_later(EMPTY_SECONDS, self._asked.put_nowait, (pod, readings))
+            asyncio.get_running_loop().call_later(EMPTY_SECONDS, self._due.put_nowait, (pod, readings))
             return
         if readings:
             logs = tuple(reading.close(notes.get(reading.run.name, "")) for reading in readings)
@@ -250,12 +267,10 @@ class Capture:
         return [reading for reading in readings if not reading.complete]
 
     async def _handed_over(self, pod: Pod, run: ContainerRun) -> Reading | None:
-        """What was followed so far. A stream that is under way ends with its container, or soon enough."""
+        """What was followed so far."""
         followed = self._followed.get((pod.attempt, run.name))
         if followed is None:
             return None
-        if followed.streams:
-            await asyncio.wait([followed.task], timeout=HANDOVER_SECONDS)
         followed.task.cancel()
         await asyncio.gather(followed.task, return_exceptions=True)
         del self._followed[pod.attempt, run.name]
@@ -301,6 +316,10 @@ class Capture:
                     return {}
                 await asyncio.sleep(AGAIN_SECONDS[-1])
         return self._known[pod.attempt]
+
+
+def _keys(pod: Pod) -> list[Key]:
+    return [(pod.attempt, run.name) for run in pod.containers]
 
 
 def _lost(pod: Pod, why: str) -> tuple[Log, ...]:
