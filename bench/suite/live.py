@@ -19,7 +19,7 @@ from .work import Quota, Shape, Work
 
 AT_ONCE = 100
 WAVE = 2000
-_EVENTS = "/api/v1/events?fieldSelector=source%3Dtaskjobs"
+_EVENTS = "/api/v1/namespaces/default/events?fieldSelector=source%3Dtaskjobs"
 _QUEUE = "/apis/taskjobs.dev/v1beta1/taskqueues/bench"
 
 
