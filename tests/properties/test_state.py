@@ -84,7 +84,7 @@ def derived(state: State) -> dict[str, Any]:
 
 def rebuilt(world: World, launching: list[Launch]) -> State:
     """A state from the last observations alone, in another order than they came; what is being created is reserved."""
-    state = State(world.default_ttl_seconds, world.controller)
+    state = State(world.default_ttl_seconds, world.controller, begun_at=world.state.begun_at)
     for pod in reversed(world.pods.values()):
         state.put_pod(pod)
     for job in sorted(world.jobs.values(), key=lambda job: job.name, reverse=True):

@@ -91,6 +91,18 @@ def test_while_history_is_away_it_does_not_wait_for_long() -> None:
     assert world.names_launched() == ["a", "a"], "PostgreSQL does not decide what runs"
 
 
+def test_each_operator_gives_history_that_long_though_those_before_it_died_at_once() -> None:
+    world = without_history_an_attempt_loses_its_pod()
+    for _ in range(3):
+        world.let_pass(HISTORY_PATIENCE.total_seconds() - 1)
+        world.crash()
+        world.run()
+        assert world.names_launched() == ["a"], "nobody could tell history yet"
+    world.history_returns()
+    world.run()
+    assert "3: Running -> Pending (BackingOff)" in world.story("a")
+
+
 def test_an_operator_that_died_before_it_told_history_leaves_the_next_one_the_end_in_the_status() -> None:
     world = without_history_an_attempt_loses_its_pod()
     world.crash()

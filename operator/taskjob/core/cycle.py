@@ -41,6 +41,8 @@ def plan(state: State, now: datetime, room: int) -> Plan:
     Less room than there is to admit leaves the rest for the next cycle, so that a job of higher priority
     that arrives meanwhile still goes first.
     """
+    if state.begun_at is None:
+        state.begun_at = now
     draft = Draft(state, now, entries=state.entries)
     state.entries = []
     _pass_time(state, now)
@@ -143,6 +145,7 @@ def facts_of(state: State, tracked: TrackedJob, now: datetime) -> Facts:
         refusal=tracked.refusal,
         eviction=_eviction(state, tracked) if active else None,
         recorded=tracked.recorded >= job.status.transition,
+        begun_at=state.begun_at,
     )
 
 

@@ -54,6 +54,7 @@ class Facts:
     eviction: Eviction | None = None
     ready_at: datetime | None = None  # when its last dependency ended; known where a timeout of waiting counts
     recorded: bool = True  # history holds what the status shows
+    begun_at: datetime | None = None  # since when this operator decides
 
 
 def under_way(job: Job, pod: Pod | None) -> bool:

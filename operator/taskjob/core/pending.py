@@ -19,7 +19,8 @@ from taskjob.core.steps import Step, stay, terminal, whole_second
 from taskjob.core.values import replace
 
 HISTORY_PATIENCE = timedelta(seconds=5)
-"""So long the next attempt waits for history to hold the end of one whose pod is gone. PostgreSQL may be away."""
+"""So long the next attempt waits for history to hold the end of one whose pod is gone, counted anew by each operator.
+PostgreSQL may be away."""
 
 
 def waits(facts: Facts, now: datetime) -> Step:
@@ -75,7 +76,9 @@ def waits(facts: Facts, now: datetime) -> Step:
         return Step(status, status, Urgency.RETRY, wake_at=deadline)
     if status.attempt and not facts.recorded and (facts.pod is None or facts.pod_gone or facts.pod.deleting):
         # Nothing but the status tells of the attempt before, or soon will, and the next one will overwrite it.
-        patience_ends = (status.queued_at or job.created_at) + HISTORY_PATIENCE
+        # An operator that has just begun had no time to tell, however long ago that end was.
+        waits_since = max(status.queued_at or job.created_at, facts.begun_at or job.created_at)
+        patience_ends = waits_since + HISTORY_PATIENCE
         if now < patience_ends:
             return stay(status, earliest(deadline, patience_ends))
     return Step(status, status, eligible=True, wake_at=deadline)

@@ -36,6 +36,7 @@ class State:
 
     default_ttl_seconds: int = 3600
     controller: str = DEFAULT_CONTROLLER
+    begun_at: datetime | None = None  # of the first cycle
     jobs: dict[Uid, TrackedJob] = field(default_factory=dict)
     by_key: dict[JobKey, Uid] = field(default_factory=dict)
     pods: dict[AttemptId, TrackedPod] = field(default_factory=dict)
