@@ -25,7 +25,10 @@ class Account:
         return Reply(200, encode({"metadata": {"resourceVersion": "1", "annotations": self.annotations}}))
 
 
-@pytest.mark.parametrize("there", ["", "3", "-8", "many", "8.5", "\N{SUPERSCRIPT TWO}", "9" * 5000])
+NO_EPOCH = ["", "3", "-8", "many", "8.5", "\N{SUPERSCRIPT TWO}", "9" * 5000, str(2**31 - 1), "9" * 18]
+
+
+@pytest.mark.parametrize("there", NO_EPOCH)
 async def test_what_is_no_greater_epoch_is_replaced_by_ours(there: str) -> None:
     account = Account(there)
     await announce(cast(KubeHttp, account), "home", "operator", 7)

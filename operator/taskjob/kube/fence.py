@@ -24,6 +24,8 @@ from taskjob.ports import DeposedError
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS: Final = 0.5
+_EPOCH_MAX: Final = 2**31 - 1
+"""As far as a Lease counts. What is there or beyond no operator wrote, and none could ever lead above it."""
 
 
 class FenceRefusedError(Exception):
@@ -55,7 +57,7 @@ async def announce(http: KubeHttp, namespace: str, account: str, epoch: int) -> 
             there = whole((found.metadata.annotations or {}).get(EPOCH))
             if there == epoch:
                 return
-            if there > epoch:
+            if epoch < there < _EPOCH_MAX:
                 raise DeposedError(f"service account {namespace}/{account} is at epoch {there}, ours is {epoch}", there)
             metadata = {"resourceVersion": found.metadata.resource_version, "annotations": {EPOCH: str(epoch)}}
             reply = await _send(http, "PATCH", path, encode({"metadata": metadata}))
