@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _MARK = re.compile(rb"\[taskjobs: (?:(\d+) bytes are left out here|something is missing here)[^\n]*\]\n")
 
@@ -17,6 +17,7 @@ class Verdict:
     cut: int
     gap: int
     marks: int
+    said: tuple[str, ...] = field(default=(), compare=False)  # what the marks say
 
 
 def judge(kept: bytes, written: bytes) -> Verdict:
@@ -53,7 +54,8 @@ def judge(kept: bytes, written: bytes) -> Verdict:
             gap += len(written) - at
         else:
             wrong += len(written) - at
-    return Verdict(wrong, cut, gap, len(cuts))
+    said = tuple(mark[0].decode(errors="replace").strip() for mark in _MARK.finditer(kept))
+    return Verdict(wrong, cut, gap, len(cuts), said)
 
 
 def tell(figure: str, value: float, unit: str, target: float) -> None:

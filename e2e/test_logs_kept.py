@@ -201,7 +201,7 @@ def test_a_megabyte_a_second_for_a_minute_has_no_gap(bench: Bench, api: Api) -> 
     text = kept(bench, api, "minute")
     verdict = told(text, written, "1 MB/s for a minute")
     tell("log_gap_bytes", verdict.gap, "bytes", 0)
-    assert (verdict.wrong, verdict.gap, verdict.marks) == (0, 0, 1)
+    assert (verdict.wrong, verdict.gap, verdict.marks) == (0, 0, 1), verdict.said
     assert verdict.cut > 40 * MIB
 
 

@@ -147,6 +147,12 @@ def judge(
         mischarged += [
             f"{life.name} ({life.kind}, {life.fates}): {fault}" for fault in _faults_of_charge(end, status, told)
         ]
+    for name in {fault.partition(" ")[0] for fault in mischarged}:  # a failing test tells why
+        print(f"{name}: {history[name].transitions if name in history else 'not in history'}")
+        for event, pod in site.pods.seen:
+            if pod["metadata"]["labels"][JOB] == name:
+                meta = {key: value for key, value in pod["metadata"].items() if "eletion" in key or key == "name"}
+                print(f"  {event}: {meta} {json.dumps(pod['status'])}")
     print(f"{creates} pods were created; ends: {Counter(job['status']['phase'] for job in jobs.values())}")
     return {"outcomes_lost": lost, "attempts_doubled": doubled, "retries_mischarged": mischarged}
 
