@@ -157,18 +157,27 @@ def test_a_failure_is_classified(
 
 
 @pytest.mark.parametrize(
-    ("grace", "asked_at", "failure"),
+    ("code", "grace", "asked_at", "failure"),
     [
-        (30, "2026-01-01T12:00:36Z", FailureClass.EXIT_CODE),  # asked a second after its end
-        (30, "2026-01-01T12:00:34Z", FailureClass.POD_DELETED),
-        (0, "2026-01-01T12:00:03Z", FailureClass.POD_DELETED),
+        (1, 30, "2026-01-01T12:00:36Z", FailureClass.EXIT_CODE),  # asked a second after its end
+        (1, 30, "2026-01-01T12:00:34Z", FailureClass.POD_DELETED),
+        (1, 0, "2026-01-01T12:00:03Z", FailureClass.POD_DELETED),
+        (143, 30, "2026-01-01T12:00:36Z", FailureClass.POD_DELETED),  # the node's clock is behind
+        (137, 30, "2026-01-01T12:00:36Z", FailureClass.POD_DELETED),
+        (143, 30, "2026-01-01T12:02:00Z", FailureClass.EXIT_CODE),  # killed by somebody long before
     ],
 )
 def test_a_pod_that_was_deleted_before_its_end_failed_of_that_and_not_of_its_exit_code(
-    grace: int, asked_at: str, failure: FailureClass
+    code: int, grace: int, asked_at: str, failure: FailureClass
 ) -> None:
-    pod = read(failed(ended("main", 143)), deletionTimestamp=asked_at, deletionGracePeriodSeconds=grace)
-    assert (pod.failure, pod.exit_code) == (failure, 143)
+    pod = read(failed(ended("main", code)), deletionTimestamp=asked_at, deletionGracePeriodSeconds=grace)
+    assert (pod.failure, pod.exit_code) == (failure, code)
+
+
+def test_a_container_that_ran_out_of_memory_before_its_pod_was_deleted_did_so() -> None:
+    oom = failed(ended("main", 137, reason="OOMKilled"))
+    pod = read(oom, deletionTimestamp="2026-01-01T12:00:36Z", deletionGracePeriodSeconds=30)
+    assert pod.failure is FailureClass.OOM_KILLED
 
 
 @pytest.mark.parametrize(

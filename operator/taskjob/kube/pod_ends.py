@@ -52,6 +52,13 @@ _NO_IMAGE: Final = frozenset(
 _ORDINARY_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 
+_STOPPED_BY: Final = frozenset({128 + 15, 128 + 9})
+"""Exit codes of SIGTERM and SIGKILL, which the kubelet sends when a pod is deleted."""
+
+_CLOCK_SKEW: Final = timedelta(seconds=30)
+"""So far a node's clock may be behind the API server's."""
+
+
 class Failure(NamedTuple):
     """Why a pod failed; `container` is the one that did, if one did."""
 
@@ -151,12 +158,19 @@ def _lost(status: PodStatus, disruption: PodCondition | None) -> str:
 
 
 def _deleted_before(meta: PodMeta, failed: tuple[str, str, Terminated] | None) -> bool:
-    """Whether the deletion came before the end: what ended by itself and was deleted then has its own outcome."""
-    if meta.deletion_timestamp is None:
-        return False
-    finished_at = failed[2].finished_at if failed is not None else None
+    """Whether the deletion came before the end: what ended by itself and was deleted then has its own outcome.
+
+    The end is told by the node's clock, the deletion by the API server's. Where the end is what a deletion does, clocks
+    that differ do not matter.
+    """
     asked_at = _deletion_asked_at(meta)
-    return finished_at is None or asked_at is None or finished_at >= asked_at
+    if asked_at is None:
+        return False
+    end = failed[2] if failed is not None else None
+    if end is None or end.finished_at is None:
+        return True
+    stopped = end.exit_code in _STOPPED_BY and end.reason != "OOMKilled"
+    return end.finished_at >= asked_at - (_CLOCK_SKEW if stopped else timedelta())
 
 
 def _deletion_asked_at(meta: PodMeta) -> datetime | None:
