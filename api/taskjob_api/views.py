@@ -15,6 +15,7 @@ import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from taskjob.core.amounts import quantities
 from taskjob.core.model import Dependency, Job
 from taskjob.core.phases import PRIORITIES
 from taskjob.history.reader import AttemptView as AttemptRow
@@ -104,6 +105,10 @@ class JobView(JobBrief):
     pod_name: str | None = Field(description="The pod of the current or last attempt.")
     node_name: str | None = Field(description="The node that it was placed on.")
     exit_code: int | None = Field(description="The exit code of the last attempt's container.")
+    requests: dict[str, str] | None = Field(
+        description="What its pod requests of each resource; null where history did not keep it.",
+        examples=[{"cpu": "500m", "memory": "1Gi"}],
+    )
 
 
 class JobDetail(JobView):
@@ -159,6 +164,7 @@ def live(job: Job, attempts: Sequence[AttemptRow] | None) -> dict[str, Any]:
         "podName": status.pod_name,
         "nodeName": status.node_name,
         "exitCode": status.exit_code,
+        "requests": quantities(job.request),
         "attempts": None if attempts is None else [_attempt(row) for row in attempts],
     }
 
@@ -177,6 +183,7 @@ def past(row: JobRow) -> dict[str, Any]:
         "podName": row.pod_name,
         "nodeName": row.node_name,
         "exitCode": row.exit_code,
+        "requests": row.requests,
     }
 
 

@@ -138,7 +138,7 @@ async def test_filters_select(
 
 
 async def test_a_job_is_read_with_all_that_is_known_of_it(writer: HistoryWriter, reader: HistoryReader) -> None:
-    builder = a_job("a").of_priority("Critical").in_queue("q").after("x", "y")
+    builder = a_job("a").of_priority("Critical").in_queue("q").after("x", "y").asking(cpu=0.5, memory=2**30)
     entries = a_story(builder, PENDING, STARTING, RUNNING, Phase.FAILED)
     entries[-1] = replace(entries[-1], gone_at=at(60))
     await tell(writer, *(replace(e, job=labelled(e.job, app="it")) for e in entries))
@@ -149,11 +149,24 @@ async def test_a_job_is_read_with_all_that_is_known_of_it(writer: HistoryWriter,
     assert (row.phase, row.reason, row.message) == ("Failed", "AttemptFailed", "now Failed")
     assert (row.run, row.attempt, row.retries, row.transition, row.exit_code) == (0, 1, 0, 4, 1)
     assert (row.created_at, row.started_at, row.finished_at, row.gone_at) == (NOON, at(3.5), at(4), at(60))
+    assert row.requests == {"cpu": "500m", "memory": "1Gi"}
     [attempt] = row.attempts
     assert (attempt.attempt, attempt.pod_name, attempt.node, attempt.pod_phase) == (1, "a-1", "node", "Failed")
     assert (attempt.exit_code, attempt.failure) == (1, "ExitCode")
     assert attempt.message == 'container "main" exited with code 1'
     assert (attempt.started_at, attempt.finished_at) == (at(3.5), at(4))
+
+
+async def test_who_knows_a_job_from_history_alone_does_not_take_back_what_it_requested(
+    writer: HistoryWriter, reader: HistoryReader
+) -> None:
+    entries = a_story(a_job("a").asking(cpu=2), PENDING, STARTING)
+    await tell(writer, *entries)
+    (known,) = await writer.open(0)
+    await tell(writer, Entry(known.job, (), gone_at=at(60)))
+    row = await reader.job("uid-a")
+    assert row is not None
+    assert (row.requests, row.gone_at) == ({"cpu": "2"}, at(60))
 
 
 async def test_an_unknown_job_is_none(reader: HistoryReader) -> None:

@@ -45,6 +45,7 @@ def a_row(**fields: Any) -> JobRow:
         "reason": "Started", "message": "m", "run": 0, "attempt": 1, "transition": 2, "retries": 0,
         "queued_at": at(0), "admitted_at": at(1), "started_at": at(2), "finished_at": None, "not_before": None,
         "pod_name": "p", "node_name": None, "exit_code": None, "gone_at": None, "updated_at": at(3),
+        "requests": {"cpu": "500m"},
         "attempts": (attempt,),
     }  # fmt: skip
     return JobRow(**{**known, **fields})

@@ -27,6 +27,7 @@ def a_job(name: str, created: float, started: float | None, finished: float | No
         "priority": "Normal",
         "phase": "Succeeded" if finished is not None else "Running",
         "dependsOn": [],
+        "requests": None,
         "createdAt": at(created),
         "startedAt": at(started) if started is not None else None,
         "finishedAt": at(finished) if finished is not None else None,
@@ -58,6 +59,18 @@ def test_what_was_is_what_the_simulator_is_told() -> None:
     ]
     assert {arrival.job.request for arrival in told.arrivals} == {(("cpu", 2000), ("pods", 1))}
     assert told.arrivals[1].job.priority == 100
+
+
+def test_what_a_job_requested_is_what_it_asks_for_in_the_trace() -> None:
+    known = {"cpu": "500m", "memory": "1Gi", "nvidia.com/gpu": "1"}
+    jobs = [a_job("known", 0, 1, 2, requests=known), a_job("frugal", 1, 2, 3, requests={}), a_job("old", 2, 3, 4)]
+    text, _ = trace(jobs, {"cpu": "2"}, "team-a")
+    assert "# What 1 of the jobs requested history does not know" in text
+    assert [dict(arrival.job.request) for arrival in parse(text).arrivals] == [
+        {"cpu": 500, "memory": 2**30, "nvidia.com/gpu": 1, "pods": 1},
+        {"pods": 1},
+        {"cpu": 2000, "pods": 1},
+    ]
 
 
 def test_a_quota_can_be_tried_on_it() -> None:

@@ -20,8 +20,9 @@ _PAGE: Final = 500
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
 _HEAD: Final = """\
 # {count} jobs of {where}, from {begin}, as a trace for `taskjob simulate`.
-# Give the queues the quotas that you want to try: below they have none. History does not keep what a pod requested, so
-# that `asks` is {asks} for every job.
+# Give the queues the quotas that you want to try: below they have none.
+"""
+_UNKNOWN: Final = """# What {count} of the jobs requested history does not know; they are taken to ask for {asks}.
 """
 
 
@@ -32,8 +33,8 @@ def register(commands: Any) -> None:
     export = own.add_parser(
         "export",
         help="of the jobs that history has",
-        description="Writes the jobs that ended as a trace: when each came, how long its last attempt ran and how it "
-        "ended, its queue, priority and dependencies.",
+        description="Writes the jobs that ended as a trace: when each came, what it requested, how long its last "
+        "attempt ran and how it ended, its queue, priority and dependencies.",
     )
     export.add_argument("--since", metavar="TIME", default="24h", type=_ago, help="such as 90m, 24h (the default), 7d")
     export.add_argument("--queue", help="of this queue only")
@@ -43,7 +44,7 @@ def register(commands: Any) -> None:
         nargs="+",
         default=[],
         type=_request,
-        help="what each job is taken to request, such as cpu=1 memory=2Gi",
+        help="what those request of which history does not know it, such as cpu=1 memory=2Gi",
     )
     export.add_argument("-o", "--output", metavar="FILE", type=Path, help="otherwise it is printed")
     add_options(export)
@@ -114,9 +115,9 @@ def trace(jobs: Iterable[dict[str, Any]], asks: dict[str, str], where: str) -> t
         key = (job["namespace"], job["name"])
         names[key] = names.get(key, 0) + 1
         items.append(_item(job, begin, names[key], asks))
-    head = _HEAD.format(
-        count=len(items), where=where, begin=begin.isoformat(), asks=asks or "nothing (say --asks cpu=1)"
-    )
+    head = _HEAD.format(count=len(items), where=where, begin=begin.isoformat())
+    if unknown := sum(job.get("requests") is None for job in ended):
+        head += _UNKNOWN.format(count=unknown, asks=asks or "nothing (say --asks cpu=1)")
     queues = [{"name": name, "spec": {}} for name in sorted({job["queue"] for job in ended})]
     return head + _listed("queues", queues) + _listed("jobs", items), len(seen) - len(ended)
 
@@ -136,8 +137,10 @@ def _item(job: dict[str, Any], begin: datetime, number: int, asks: dict[str, str
     }
     if job["phase"] == "Failed":
         item["ends"] = "Failed"
-    if asks:
-        item["asks"] = asks
+    asked = job.get("requests")  # an older API does not tell
+    requests = asks if asked is None else asked
+    if requests:
+        item["asks"] = requests
     return item
 
 

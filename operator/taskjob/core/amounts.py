@@ -81,6 +81,12 @@ def show(resource: str, amount: int) -> str:
     return str(amount)
 
 
+@lru_cache(maxsize=1024)
+def quantities(request: Amounts) -> Mapping[str, str]:
+    """A pod's request as people write it: a quantity by resource, and not that it is one pod."""
+    return {resource: show(resource, amount) for resource, amount in request if resource != "pods"}
+
+
 def is_bytes(resource: str) -> bool:
     """Whether its amounts are bytes."""
     return resource in _BYTES or resource.startswith("hugepages-")

@@ -65,7 +65,7 @@ WITH fence AS MATERIALIZED (
         depends_on jsonb, phase text, reason text, message text, run integer, attempt integer, retries integer,
         transition bigint, created_at timestamptz, queued_at timestamptz, admitted_at timestamptz,
         started_at timestamptz, finished_at timestamptz, not_before timestamptz, pod_name text, node_name text,
-        exit_code integer, gone_at timestamptz
+        exit_code integer, gone_at timestamptz, requests jsonb
     )
 ), left_behind AS (
     -- Its row is further on than what the batch knows of the job; that it left the cluster is true all the same.
@@ -77,11 +77,11 @@ WITH fence AS MATERIALIZED (
     INSERT INTO jobs AS old (
         uid, namespace, name, labels, job_group, queue, priority, depends_on, phase, reason, message, run, attempt,
         retries, transition, created_at, queued_at, admitted_at, started_at, finished_at, not_before, pod_name,
-        node_name, exit_code, gone_at, epoch
+        node_name, exit_code, gone_at, requests, epoch
     )
     SELECT uid, namespace, name, labels, job_group, queue, priority, depends_on, phase, reason, message, run, attempt,
            retries, transition, created_at, queued_at, admitted_at, started_at, finished_at, not_before, pod_name,
-           node_name, exit_code, gone_at, by_epoch
+           node_name, exit_code, gone_at, requests, by_epoch
     FROM heard WHERE NOT EXISTS (SELECT FROM left_behind WHERE left_behind.uid = heard.uid)
     ON CONFLICT (uid) DO UPDATE SET
         labels = excluded.labels, job_group = excluded.job_group, queue = excluded.queue,
@@ -91,7 +91,7 @@ WITH fence AS MATERIALIZED (
         admitted_at = excluded.admitted_at, started_at = excluded.started_at, finished_at = excluded.finished_at,
         not_before = excluded.not_before, pod_name = excluded.pod_name, node_name = excluded.node_name,
         exit_code = excluded.exit_code, gone_at = coalesce(old.gone_at, excluded.gone_at),
-        epoch = excluded.epoch, updated_at = now()
+        requests = coalesce(excluded.requests, old.requests), epoch = excluded.epoch, updated_at = now()
     WHERE excluded.transition >= old.transition
 ), tried AS (
     INSERT INTO attempts AS old (
@@ -209,7 +209,7 @@ SELECT count(*) FROM gone;
 -- A fragment: what the API shows of a job.
 j.uid, j.namespace, j.name, j.labels, j.job_group, j.queue, j.priority, j.depends_on, j.phase, j.reason, j.message,
 j.run, j.attempt, j.retries, j.transition, j.created_at, j.queued_at, j.admitted_at, j.started_at, j.finished_at,
-j.not_before, j.pod_name, j.node_name, j.exit_code, j.gone_at, j.updated_at
+j.not_before, j.pod_name, j.node_name, j.exit_code, j.gone_at, j.requests, j.updated_at
 
 -- name: job_filter
 -- A fragment: the filters, $1 to $10; null: not given. The reader's sessions plan anew for each call (plan_cache_mode),

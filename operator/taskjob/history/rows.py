@@ -6,12 +6,13 @@ of columns, and less of the server's. The field names are the columns of `querie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from taskjob.core.amounts import quantities
 from taskjob.core.model import (
     AttemptId,
     Dependency,
@@ -84,6 +85,7 @@ class JobRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     node_name: str | None = None
     exit_code: int | None = None
     gone_at: datetime | None = None
+    requests: Mapping[str, str] | None = None
 
 
 class AttemptRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -158,6 +160,7 @@ def job_record(job: Job, transition: int, gone_at: datetime | None) -> JobRecord
         status.node_name,
         status.exit_code,
         gone_at,
+        quantities(job.request) if job.request else None,  # of a job that only history knows it is there already
     )
 
 

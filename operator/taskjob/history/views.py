@@ -88,6 +88,7 @@ class JobRow(JobSummary, frozen=True, kw_only=True):
     node_name: str | None
     exit_code: int | None
     gone_at: datetime | None
+    requests: dict[str, str] | None  # quantities; None in rows of a release that did not keep them
     updated_at: datetime
     attempts: tuple[AttemptView, ...] = ()
 
@@ -208,6 +209,7 @@ def job_row(row: Row, attempts: tuple[AttemptView, ...] = ()) -> JobRow:
         node_name=row["node_name"],
         exit_code=row["exit_code"],
         gone_at=row["gone_at"],
+        requests=_labels(row["requests"]) if row["requests"] is not None else None,
         updated_at=row["updated_at"],
         attempts=attempts,
     )
