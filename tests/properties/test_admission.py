@@ -160,6 +160,8 @@ class Walk:
                     )
             case "crash":
                 world.crash()
+                for starts in self.starts.values():  # the next operator knows only the second of each
+                    starts[:] = [at.replace(microsecond=0) + timedelta(seconds=1) for at in starts]
         self.plan()
 
     def plan(self) -> None:
@@ -254,23 +256,29 @@ class Walk:
             assert _order(job, queue) < _order(other, queue), "one that asks the same and comes first still waits"
 
     def _nothing_is_idle(self) -> None:
-        """Who waits and fits is kept from starting by a rule that can be named."""
+        """Who waits and fits, what is reserved for others counted as used, breaks a rule of its queue if it started."""
         world = self.world
         usage = used(world)
-        for tracked in world.state.jobs.values():
-            job, queue = tracked.job, world.queues[tracked.job.queue]
-            if not tracked.queued or not fits(world, usage, queue, job.request):
+        waiting = [tracked.job for tracked in world.state.jobs.values() if tracked.queued]
+        reserved = [(tracked, tracked.claim) for tracked in world.state.queues.by_name.values() if tracked.claim]
+        for job in waiting:
+            queue = world.queues[job.queue]
+            with_claims = defaultdict(Counter, {name: Counter(held) for name, held in usage.items()})
+            for tracked, claim in reserved:
+                if claim.uid != job.uid and tracked.queue is not None:
+                    with_claims[tracked.queue.name].update(dict(claim.request))
+            if not fits(world, with_claims, queue, job.request):
                 continue
-            line = world.state.queues.by_name[queue.name]
-            in_cohort = [
-                q for q in world.state.queues.by_name.values() if q.cohort is not None and q.cohort is line.cohort
+            before = [
+                other for other in waiting if other.queue == job.queue and _order(other, queue) < _order(job, queue)
             ]
+            running = sum(pod.queue == queue.name and not pod.phase.ended for pod in world.pods.values())
+            just = [at for at in self.starts[queue.name] if world.now - at < timedelta(seconds=1)]
             excused = (
                 queue.stop_policy is not StopPolicy.NONE
-                or (queue.max_running and line.ledger.charges >= queue.max_running)
-                or line.starts_again_at(world.now) is not None
-                or (queue.strategy is Strategy.STRICT_FIFO and line.blocked is not None)
-                or any(q.claim is not None for q in (line, *in_cohort))
+                or (queue.max_running and running >= queue.max_running)
+                or (queue.max_starts_per_second and len(just) >= queue.max_starts_per_second)
+                or (queue.strategy is Strategy.STRICT_FIFO and before)
             )
             assert excused, f"{job.name} fits and is not started"
 
