@@ -51,7 +51,7 @@ def layers(cluster: Cluster, width: int, degree: int, depth: int) -> list[Job]:
 def large(scale: int) -> Iterable[tuple[str, str]]:
     """100,000 edges; then what one more job costs, that closes a cycle or does not."""
     cluster = Cluster(quota_cpu=0)
-    width, degree, depth = 1000 // scale, 11, 10
+    width, degree, depth = 1000 // scale, 10, 11
     edges = width * degree * (depth - 1)
     jobs: list[Job] = []
     load = seconds(lambda: jobs.extend(layers(cluster, width, degree, depth)))
