@@ -312,6 +312,18 @@ def test_a_queue_whose_quota_was_lowered_gives_back_under_any_and_only_then() ->
         assert world.phase("a") is Phase.RUNNING
 
 
+def test_a_queue_whose_quota_was_lowered_gives_back_once_its_jobs_have_run_as_long_as_promised() -> None:
+    world = a_world(cpu=2, preemption_within_queue=Preempt.ANY, min_runtime_seconds=60)
+    world.submit(a_job("a"), a_job("b"))
+    run_and_start(world, "a", "b")
+    world.put_queue(a_preempting_queue(cpu=1, preemption_within_queue=Preempt.ANY, min_runtime_seconds=60))
+    world.run()
+    world.let_pass(59)
+    assert preempted(world) == []
+    world.let_pass(2)  # nothing else happens
+    assert preempted(world) == ["b"]
+
+
 def test_a_lowered_quota_makes_a_preemptor_need_more_victims() -> None:
     world = a_world(cpu=3)
     world.submit(low("a"), low("b"), low("c"))

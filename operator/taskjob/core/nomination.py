@@ -82,6 +82,8 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
         for name in shrunk:
             less = choose_for_less(name, queues[name].ledger.overused, running.all_of(name), outlook)
             outlook.let_go(running.evict(less, explain.quota_lowered(name)))
+            if queues[name].ledger.overused():
+                state.queues.look_again_at(name, running.changes_at)
         for _ in range(MOST):
             head = outlook.first()
             if head is None:
@@ -188,6 +190,7 @@ class _Running:
 
     def all_of(self, name: QueueName) -> list[Candidate]:
         """Those of one queue."""
+        self.changes_at = None
         standing = sort_in(self._state, self._queues[name])
         return [each for attempt in standing.places if (each := self._candidate(name, attempt, None)) is not None]
 
