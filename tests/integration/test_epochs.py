@@ -73,3 +73,16 @@ def test_a_lease_that_was_deleted_begins_above_the_epochs_that_objects_carry(sit
             pod for kind, pod in site.pods.seen if kind == "ADDED" and pod["metadata"]["name"].startswith("waiting")
         ]
         assert [int(pod["metadata"]["annotations"][EPOCH]) > before for pod in made] == [True]
+
+
+def test_a_lease_that_can_count_no_further_is_told_of_and_deleting_it_heals(site: Site) -> None:
+    leases = LEASES.format(namespace=site.namespace)
+    spec = {"holderIdentity": "", "leaseTransitions": 2**31 - 1, "leaseDurationSeconds": 1}
+    site.api.call("POST", leases, {"metadata": {"name": "taskjobs-operator"}, "spec": spec})
+    operator = site.operator(**settings(site, elected=True)).start()
+    assert operator.wait_ended(20) == 1
+    assert f"Lease {site.namespace}/taskjobs-operator cannot be acquired" in operator.log()
+    site.api.call("DELETE", f"{leases}/taskjobs-operator")
+    with operator.start():
+        operator.wait_ready()
+        until(lambda: operator.ask("/readyz") == (200, "ok\n"), "it leads")

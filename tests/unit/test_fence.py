@@ -25,7 +25,7 @@ class Account:
         return Reply(200, encode({"metadata": {"resourceVersion": "1", "annotations": self.annotations}}))
 
 
-NO_EPOCH = ["", "3", "-8", "many", "8.5", "\N{SUPERSCRIPT TWO}", "9" * 5000, str(2**31 - 1), "9" * 18]
+NO_EPOCH = ["", "3", "-8", "many", "8.5", "\N{SUPERSCRIPT TWO}", "9" * 5000, str(2**30 + 1), "9" * 18]
 
 
 @pytest.mark.parametrize("there", NO_EPOCH)

@@ -24,8 +24,8 @@ from taskjob.ports import DeposedError
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS: Final = 0.5
-_EPOCH_MAX: Final = 2**31 - 1
-"""As far as a Lease counts. What is there or beyond no operator wrote, and none could ever lead above it."""
+_EPOCH_MAX: Final = 2**30
+"""Half of what a Lease can count, one for each leadership: what is beyond no operator wrote."""
 
 
 class FenceRefusedError(Exception):
@@ -57,7 +57,7 @@ async def announce(http: KubeHttp, namespace: str, account: str, epoch: int) -> 
             there = whole((found.metadata.annotations or {}).get(EPOCH))
             if there == epoch:
                 return
-            if epoch < there < _EPOCH_MAX:
+            if epoch < there <= _EPOCH_MAX:
                 raise DeposedError(f"service account {namespace}/{account} is at epoch {there}, ours is {epoch}", there)
             metadata = {"resourceVersion": found.metadata.resource_version, "annotations": {EPOCH: str(epoch)}}
             reply = await _send(http, "PATCH", path, encode({"metadata": metadata}))
