@@ -387,6 +387,40 @@ def test_shares_of_busy_queues_follow_their_weights(weights: tuple[int, ...]) ->
 
 
 @pytest.mark.parametrize("seed", range(10))
+def test_under_aging_nobody_starts_who_came_so_much_later_that_the_wait_outweighs_its_priority(seed: int) -> None:
+    """In queues that always have more than they can start: so the lowest starts, too, however many higher ones come."""
+    dice = Random(seed)
+    aging = dice.choice([5, 10])
+    world = World()
+    world.put_queue(a_queue("busy", {"cpu": 3}, aging_seconds=aging))
+    came: dict[str, tuple[datetime, int]] = {}
+    started: set[str] = set()
+
+    def judge() -> None:
+        for name in [name for name in world.names_launched() if name not in started]:
+            started.add(name)
+            at, level = came[name]
+            for other in came.keys() - started:
+                before, its_level = came[other]
+                ahead = timedelta(seconds=(level - its_level) / 100 * aging)
+                assert at <= before + ahead, f"{name} starts before {other}, which has waited too long for that"
+
+    for tick in range(40 * aging):
+        name = f"j{tick:05}"
+        came[name] = (world.now, dice.choices([1000, 100, 0, -100], [6, 3, 1, 1])[0])
+        world.submit(a_job(name).in_queue("busy").of_priority(came[name][1]).asking(cpu=1).created(tick))
+        world.run()
+        judge()
+        if tick % 2:
+            world.finish(dice.choice([pod for pod in world.pods.values() if not pod.phase.ended]).job_name)
+            judge()
+        world.let_pass(1)
+        judge()
+    lowest = sum(came[name][1] == -100 for name in started)
+    assert lowest, "none of the lowest priority came to start"
+
+
+@pytest.mark.parametrize("seed", range(10))
 def test_a_large_job_starts_in_bounded_time_whatever_else_comes(seed: int) -> None:
     """Under reservation: jobs run at most 30 s, small ones keep coming, in its queue and in its cohort."""
     dice = Random(seed)
