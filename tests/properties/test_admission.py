@@ -24,6 +24,7 @@ from world import World
 
 WALKS = 40
 STEPS = 60
+CYCLES = 1000
 NAMES = ["a", "b", "c", "d", "e"]
 WAITING = {Reason.WAITING_FOR_QUOTA, Reason.EXCEEDS_QUOTA, Reason.QUEUE_HELD, Reason.RATE_LIMITED}
 
@@ -167,7 +168,7 @@ class Walk:
     def plan(self) -> None:
         """Plan and carry out until nothing is to be done, each plan twice."""
         world = self.world
-        while True:
+        for _ in range(CYCLES):
             usage = used(world)
             world.holding = True
             made = world.cycle()
@@ -185,6 +186,8 @@ class Walk:
                 world.carry_out(each)
             if not held and not world.state.dirty_jobs:
                 break
+        else:
+            pytest.fail(f"at one instant there is always more to decide, the last: {made.decisions}")
         self._nothing_is_idle()
         self._who_waits_knows_why()
         self._the_state_is_what_a_rebuild_gives()
@@ -226,13 +229,19 @@ class Walk:
         for job in reversed(world.jobs.values()):
             other.put_job(job)
             other.recorded(job.uid, world.state.jobs[job.uid].recorded)  # history's word is an observation too
+            other.jobs[job.uid].blocked_since = world.state.jobs[job.uid].blocked_since  # no status tells of it
         for queue_name, tracked in world.state.queues.by_name.items():
             other.queues.by_name[queue_name].starts = list(tracked.starts)  # those whose pods have gone nobody observes
         plan(other, world.now, 0)
         one, two = derived(world.state), derived(other)
         for name, parts in one.items():
             # Whoever preempts sees a pod that nobody had seen yet a second after its launch, not at once.
-            looks_again = world.state.queues.by_name[QueueName(name)].look_at is not None
+            cohort = world.queues[QueueName(name)].cohort
+            looks_again = any(
+                world.state.queues.by_name[queue.name].look_at is not None
+                for queue in world.queues.values()
+                if queue.name == name or (cohort is not None and queue.cohort == cohort)
+            )
             for part, value in parts.items():
                 if looks_again and part in ("ending", "standing", "behind all"):
                     continue
@@ -326,7 +335,11 @@ def test_whatever_happens_admission_keeps_its_rules(seed: int) -> None:
         walk.step()
 
 
-@pytest.mark.parametrize("seed", range(WALKS))
+FOUND = [47, 59, 127, 137, 216, 392]
+"""Seeds that found something once: victims that took turns for ever, and queues that nobody looked at in time."""
+
+
+@pytest.mark.parametrize("seed", [*range(WALKS), *FOUND])
 def test_whatever_happens_nobody_is_evicted_against_the_rules(seed: int) -> None:
     walk = Walk(seed, preempting=True)
     for _ in range(STEPS):

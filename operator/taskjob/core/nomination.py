@@ -17,9 +17,9 @@ from taskjob.core import explain
 from taskjob.core.deadlines import STOP_SLACK, earliest
 from taskjob.core.draft import Draft
 from taskjob.core.facts import Eviction
-from taskjob.core.line import Found
+from taskjob.core.line import Found, fits
 from taskjob.core.model import Amounts, AttemptId, Job, Queue, QueueName, Uid
-from taskjob.core.offers import is_open, order_of
+from taskjob.core.offers import is_due, is_open, order_of
 from taskjob.core.ordering import admission_key
 from taskjob.core.phases import Preempt, Stopping
 from taskjob.core.preemption import Candidate, Contender, choose, choose_for_less
@@ -88,6 +88,7 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
             head = outlook.first()
             if head is None:
                 break
+            outlook.keep_what_is_claimed(_claimed_before(state, queues, head, now), head.name)
             if outlook.fits(head.name, head.request):
                 outlook.admit(head)
                 state.queues.look_again_at(head.name, patience)
@@ -103,6 +104,22 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
                 continue
             outlook.let_go(running.evict(chosen, explain.preempted(waiter)))
             outlook.admit(head)
+
+
+def _claimed_before(
+    state: State, queues: Mapping[QueueName, TrackedQueue], head: _Head, now: datetime
+) -> dict[str, int]:
+    """What others of the cohort claim of the pool and get before that head: what victims leave is no room for it."""
+    tracked = queues[head.name]
+    due = is_due(state.jobs, tracked, head.key, now)
+    order = order_of(tracked, head.key, head.request, now, counted=not due)
+    claimed: dict[str, int] = {}
+    if order[0]:
+        for name, other in queues.items():
+            if name != head.name and other.claim is not None and other.claim.order < order:
+                for resource, amount in other.claim.pool.items():
+                    claimed[resource] = claimed.get(resource, 0) + amount
+    return claimed
 
 
 def _preempts(tracked: TrackedQueue) -> bool:
@@ -267,6 +284,7 @@ class _Outlook:
             if _preempts(tracked) and tracked.starts_again_at(now) is None
         }
         self._gone: list[Held] = []
+        self._claimed: tuple[QueueName, dict[str, int]] | None = None
         self._admitted: list[_Head] = []
 
     def first(self) -> _Head | None:
@@ -308,8 +326,15 @@ class _Outlook:
     def release(self, queue: QueueName, request: Amounts) -> None:
         self._queues[queue].ledger.release(request)
 
+    def keep_what_is_claimed(self, claimed: dict[str, int], queue: QueueName) -> None:
+        """Of the pool so much is not for the jobs of that queue, until this is called again."""
+        self._claimed = (queue, claimed) if claimed else None
+
     def fits(self, queue: QueueName, request: Amounts) -> bool:
-        return self._queues[queue].ledger.fits(request)
+        ledger = self._queues[queue].ledger
+        if self._claimed is not None and self._claimed[0] == queue:
+            return fits(request, ledger.available(self._claimed[1]))
+        return ledger.fits(request)
 
     def within_quota(self, queue: QueueName, request: Amounts) -> bool:
         return self._queues[queue].ledger.within_quota(request)

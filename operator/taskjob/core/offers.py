@@ -62,6 +62,13 @@ def order_of(tracked: TrackedQueue, key: AdmissionKey, request: Amounts, now: da
     return (borrows, share, -aged_priority(key, aging, now), *key[1:])
 
 
+def is_due(jobs: Mapping[Uid, TrackedJob], tracked: TrackedQueue, key: AdmissionKey, now: datetime) -> bool:
+    """Whether the first in a line has waited long enough for a claim."""
+    since = jobs[Uid(key[-1])].blocked_since
+    queue = tracked.queue
+    return since is not None and queue is not None and now - since >= timedelta(seconds=queue.reserve_after_seconds)
+
+
 class Round:
     """The queues of one cohort, or one queue without a cohort, in one cycle: offers, until nothing more fits.
 
@@ -205,8 +212,4 @@ class Round:
         return claimed
 
     def _is_due(self, tracked: TrackedQueue, head: Found) -> bool:
-        since = self._jobs[Uid(head[0][-1])].blocked_since
-        queue = tracked.queue
-        if since is None or queue is None:
-            return False
-        return self._now - since >= timedelta(seconds=queue.reserve_after_seconds)
+        return is_due(self._jobs, tracked, head[0], self._now)

@@ -99,8 +99,10 @@ class State:
             self.queues.leave(tracked)
             tracked.job = job
             self.queues.join(tracked)
-        if before.priority != job.priority and job.queue in self.queues.by_name:
-            self.queues.dirty[job.queue] = None  # an attempt of a lower priority may make room
+        if before.priority != job.priority:
+            for attempt in self.attempts_of.get(job.uid, ()):
+                if attempt in self.queues.charges:  # of a lower priority it may make room, in the queue that it runs in
+                    self.queues.dirty[self.queues.charges[attempt][0]] = None
         tracked.job = job
         if before.depends_on != job.depends_on:
             self.graph.add(tracked)

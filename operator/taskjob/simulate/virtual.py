@@ -92,6 +92,7 @@ class VirtualCluster:
         self._trace = trace
         self._state = State(default_ttl_seconds=_FOR_EVER)
         self._now = 0.0
+        self._happened = 0.0  # when something did, last: a look by which nothing changes is no part of the story
         self._records = {arrival.job.uid: Record(arrival) for arrival in trace.arrivals}
         self._courses: dict[QueueName, Course] = {}
         self._running: dict[AttemptId, Pod] = {}
@@ -122,12 +123,15 @@ class VirtualCluster:
                 break
             self._now = max(at, self._now)
             while arrival is not None and arrival.at <= self._now:
+                self._happened = self._now
                 self._state.put_job(arrival.job)
                 self._waits(self._records[arrival.job.uid], True)
                 arrival = next(coming, None)
             while self._ends and self._ends[0][0] <= self._now:
+                self._happened = self._now
                 self._end(heappop(self._ends)[2])
             wake = self._settle()
+        self._now = self._happened
         for course in self._courses.values():
             course.change(self._now, (), 0, 0)
         self._tell_ready()
@@ -148,6 +152,7 @@ class VirtualCluster:
                 if planned.wake_at is None:
                     return math.inf
                 return max((planned.wake_at - BEGINNING).total_seconds(), self._now + 1e-6)
+            self._happened = self._now
             for decision in planned.decisions:
                 self._carry_out(decision)
         raise RuntimeError(f"the scheduler decides without end at second {self._now}: {planned.decisions[:3]}")
