@@ -25,6 +25,7 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+from taskjob import heap
 from taskjob.core.cycle import plan
 from taskjob.core.decisions import Launch, Plan, SetStatus
 from taskjob.core.model import (
@@ -244,7 +245,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=100_000, help="how many jobs are pending (100000)")
     count = parser.parse_args().jobs
-    gc.set_threshold(50_000, 20, 100)  # as the operator does
+    heap.settle()  # as the operator does
     print(machine())
     admissions, lives = admissions_per_s(count)
     met = [figure("admissions_per_s", admissions, "1/s", 50_000, at_least=True)]

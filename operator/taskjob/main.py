@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import secrets
@@ -24,6 +23,7 @@ from typing import Final
 import uvloop
 from pydantic import ValidationError
 
+from taskjob import heap
 from taskjob.admin import Admin
 from taskjob.config import OperatorSettings, explain_invalid
 from taskjob.control.apply import Applier
@@ -384,11 +384,6 @@ async def serve(settings: OperatorSettings) -> None:
         await operator.run()
 
 
-GC_THRESHOLDS = (50_000, 20, 100)
-"""The mirror is large, lasting and free of cycles: looking through it as often as Python would by default finds
-nothing, at a quarter of the cost of a start with 100,000 TaskJobs."""
-
-
 def main() -> int:
     """`taskjob-operator`: settings from the environment; 0 when told to stop, 1 when something failed."""
     try:
@@ -399,7 +394,7 @@ def main() -> int:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     if settings.log_level != "DEBUG":
         logging.getLogger("kopf").setLevel(logging.WARNING)
-    gc.set_threshold(*GC_THRESHOLDS)
+    heap.settle()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))

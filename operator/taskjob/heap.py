@@ -1,0 +1,32 @@
+"""How a process that lives long keeps its memory: when Python looks for cycles, when glibc gives pages back."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from typing import Final
+
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+"""The mirror is large, lasting and free of cycles: looking through it as often as Python would by default finds
+nothing, at a quarter of the cost of a start with 100,000 TaskJobs."""
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+_KEPT_BYTES: Final = 131_072
+
+
+def settle() -> None:
+    """For the whole process; call it before anything large is made.
+
+    By default glibc raises both thresholds with the largest block that it has seen freed, and keeps what bursts leave
+    in between: after 20,000 short jobs the operator held 9 to 13 % more than after 2,000, with this 1 %.
+    """
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library, with ways of its own
+        return
+    mallopt(_M_ARENA_MAX, 1)
+    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
