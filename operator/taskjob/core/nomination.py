@@ -30,9 +30,6 @@ from taskjob.core.tracked import Order, TrackedJob, TrackedPod, TrackedQueue
 MOST = 256
 """How many of a cohort's jobs a look goes through; those behind have their turn when these have started."""
 
-LAUNCHING = timedelta(seconds=1)
-"""When to look again at an attempt whose pod nobody has seen yet."""
-
 
 def expected(state: State, queues: Mapping[QueueName, TrackedQueue], now: datetime) -> dict[QueueName, list[Found]]:
     """Of one cohort's queues that allow preemption: the first in line that start once what is being ended has gone.
@@ -238,8 +235,8 @@ class _Running:
         if queue is None or (by is not None and not _may_preempt(by, job.priority, name)):
             return None
         least = timedelta(seconds=queue.min_runtime_seconds)
-        if pod is None:
-            self.changes_at = earliest(self.changes_at, self._now + max(least, LAUNCHING))
+        if pod is None:  # nobody has seen it yet; who does has the queue looked at again
+            self._queues[name].standing.awaited[attempt] = by.queue if by is not None else name
             return None
         since = pod.pod.started_at or pod.pod.created_at
         if self._now < since + least:

@@ -335,7 +335,11 @@ class Queues:
             return
         held = self.charges.get(pod.attempt)
         if held == (pod.queue, pod.request):
-            self.by_name[pod.queue].standing.look_again(pod.attempt)
+            standing = self.by_name[pod.queue].standing
+            standing.look_again(pod.attempt)
+            awaited_by = standing.awaited.pop(pod.attempt, None)
+            if awaited_by is not None:
+                self.dirty[awaited_by] = None
         else:
             self.charge(pod.attempt, pod.queue, pod.request)
             if held is None:  # not started by us: its instant is cut to the second, so it may be up to one later

@@ -10,19 +10,20 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
 
-from taskjob.core.model import AttemptId
+from taskjob.core.model import AttemptId, QueueName
 from taskjob.core.ordering import AdmissionKey
 
 
 class Standing:
     """Of a queue's attempts those that go on, in order, and those that are being ended. Deterministic."""
 
-    __slots__ = ("_order", "_places", "ending", "unsorted")
+    __slots__ = ("_order", "_places", "awaited", "ending", "unsorted")
 
     def __init__(self) -> None:
         self._order: list[tuple[AdmissionKey, AttemptId]] = []
         self._places: dict[AttemptId, AdmissionKey] = {}
         self.ending: dict[AttemptId, None] = {}
+        self.awaited: dict[AttemptId, QueueName] = {}  # their pods nobody has seen yet; the queue that would evict them
         self.unsorted: dict[AttemptId, None] = {}  # charged, and not looked at since something happened to them
 
     @property
@@ -51,6 +52,7 @@ class Standing:
     def forget(self, attempt: AttemptId) -> None:
         """It is charged no more, or nobody knows what it is; nothing happens if it is not here."""
         self.unsorted.pop(attempt, None)
+        self.awaited.pop(attempt, None)
         self.ending.pop(attempt, None)
         self._leave(attempt, self._places.pop(attempt, None))
 
