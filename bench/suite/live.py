@@ -13,13 +13,13 @@ import psutil
 from taskjob_cluster import Cluster, postgres
 
 from .apiserver import ApiServer
-from .peers import PEERS, PODS, operator_environment, queue_manifests, start_operator
+from .peers import NAMESPACE, PEERS, PODS, operator_environment, queue_manifests, start_operator
 from .run import Result, create, watching
 from .work import Quota, Shape, Work
 
 AT_ONCE = 100
 WAVE = 2000
-_EVENTS = "/api/v1/namespaces/default/events?fieldSelector=source%3Dtaskjobs"
+_EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events?fieldSelector=source%3Dtaskjobs"
 _QUEUE = "/apis/taskjobs.dev/v1beta1/taskqueues/bench"
 
 

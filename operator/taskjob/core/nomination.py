@@ -19,7 +19,7 @@ from taskjob.core.draft import Draft
 from taskjob.core.facts import Eviction
 from taskjob.core.line import Found, fits
 from taskjob.core.model import Amounts, AttemptId, Job, Queue, QueueName, Uid
-from taskjob.core.offers import is_due, is_open, order_of
+from taskjob.core.offers import claimed, is_due, is_open, order_of
 from taskjob.core.ordering import admission_key
 from taskjob.core.phases import Preempt, Stopping
 from taskjob.core.preemption import Candidate, Contender, choose, choose_for_less
@@ -110,13 +110,10 @@ def _claimed_before(
     tracked = queues[head.name]
     due = is_due(state.jobs, tracked, head.key, now)
     order = order_of(tracked, head.key, head.request, now, counted=not due)
-    claimed: dict[str, int] = {}
-    if order[0]:
-        for name, other in queues.items():
-            if name != head.name and other.claim is not None and other.claim.order < order:
-                for resource, amount in other.claim.pool.items():
-                    claimed[resource] = claimed.get(resource, 0) + amount
-    return claimed
+    if not order[0]:
+        return {}  # what is its queue's own nobody claims
+    claims = ((name, other.claim) for name, other in queues.items() if other.claim is not None)
+    return claimed(claims, but=head.name, before=order)
 
 
 def _preempts(tracked: TrackedQueue) -> bool:

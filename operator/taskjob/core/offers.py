@@ -18,8 +18,8 @@ claim at once (`nomination`): what the victims leave is its.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -64,9 +64,20 @@ def order_of(tracked: TrackedQueue, key: AdmissionKey, request: Amounts, now: da
 
 def is_due(jobs: Mapping[Uid, TrackedJob], tracked: TrackedQueue, key: AdmissionKey, now: datetime) -> bool:
     """Whether the first in a line has waited long enough for a claim."""
-    since = jobs[Uid(key[-1])].blocked_since
-    queue = tracked.queue
-    return since is not None and queue is not None and now - since >= timedelta(seconds=queue.reserve_after_seconds)
+    at = tracked.claims_at(jobs[Uid(key[-1])])
+    return at is not None and at <= now
+
+
+def claimed(
+    claims: Iterable[tuple[QueueName, Claim]], *, but: QueueName, before: Order | None = None
+) -> dict[str, int]:
+    """What others claim of the pool; only those that go before that order, if one is given."""
+    amounts: dict[str, int] = {}
+    for name, claim in claims:
+        if name != but and (before is None or claim.order < before):
+            for resource, amount in claim.pool.items():
+                amounts[resource] = amounts.get(resource, 0) + amount
+    return amounts
 
 
 class Round:
@@ -203,13 +214,7 @@ class Round:
             self.claims[name] = Claim(order, request, tracked.ledger.claim(request))
 
     def _claimed(self, *, but: QueueName, before: Order | None = None) -> dict[str, int]:
-        """What others claim of the pool; only those that go before that order, if one is given."""
-        claimed: dict[str, int] = {}
-        for name, claim in self.claims.items():
-            if name != but and (before is None or claim.order < before):
-                for resource, amount in claim.pool.items():
-                    claimed[resource] = claimed.get(resource, 0) + amount
-        return claimed
+        return claimed(self.claims.items(), but=but, before=before)
 
     def _is_due(self, tracked: TrackedQueue, head: Found) -> bool:
         return is_due(self._jobs, tracked, head[0], self._now)

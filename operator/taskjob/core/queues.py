@@ -7,7 +7,7 @@ many wait. A change of a TaskQueue costs what waits in it; one of its quota only
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from heapq import heappop, heappush
 from typing import Final
@@ -98,17 +98,13 @@ class Queues:
     def wake(self, name: QueueName, tracked: TrackedQueue, now: datetime) -> None:
         """Look at the queue again when its limit of starts allows one, if somebody waits for that, and when the first
         in line has waited long enough to have a claim and to go before others."""
-        at = earliest(tracked.starts_again_at(now) if tracked.line else None, self._claims_at(tracked, now))
+        claims_at = tracked.claims_at(self._jobs[tracked.blocked]) if tracked.blocked is not None else None
+        if claims_at is not None and claims_at <= now:
+            claims_at = None
+        at = earliest(tracked.starts_again_at(now) if tracked.line else None, claims_at)
         if at is not None and at != tracked.wake_at:
             tracked.wake_at = at
             heappush(self._wakes, (at, name))
-
-    def _claims_at(self, tracked: TrackedQueue, now: datetime) -> datetime | None:
-        since = self._jobs[tracked.blocked].blocked_since if tracked.blocked is not None else None
-        if since is None or tracked.queue is None:
-            return None
-        at = since + timedelta(seconds=tracked.queue.reserve_after_seconds)
-        return at if now < at else None
 
     def look_again_at(self, name: QueueName, at: datetime | None) -> None:
         """Look at the queue again at that instant. Only the earliest counts: looking at it then names the next."""

@@ -174,6 +174,12 @@ class TrackedQueue:
     wake_at: datetime | None = None
     look_at: datetime | None = None  # when preemption wants another look, without an event
 
+    def claims_at(self, waiter: TrackedJob) -> datetime | None:
+        """When this first in line will have waited long enough for a claim, if it waits in vain."""
+        if self.queue is None or waiter.blocked_since is None:
+            return None
+        return waiter.blocked_since + timedelta(seconds=self.queue.reserve_after_seconds)
+
     def started(self, at: datetime) -> None:
         """An attempt is started; remembered as far as the limit of starts asks for it, or might."""
         most = self.queue.max_starts_per_second if self.queue is not None else STARTS
