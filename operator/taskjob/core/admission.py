@@ -73,7 +73,8 @@ def admit(draft: Draft, room: int) -> None:
                 state.queues.dirty[name] = None
             else:
                 _explain(draft, tracked)
-                state.queues.wake(name, tracked, draft.now)
+                blocked = state.jobs[tracked.blocked] if tracked.blocked is not None else None
+                state.queues.wakes.after_look(name, tracked, blocked, draft.now)
         if at not in unfinished:
             preempt(draft, queues)
     state.keys.settle()

@@ -52,7 +52,7 @@ def plan(state: State, now: datetime, room: int) -> Plan:
     admit(draft, room)
     _look(draft)  # at those that are evicted
     draft.decisions.extend(retention.orphans(state, now))
-    wake_at = earliest(state.timers[0][0] if state.timers else None, state.queues.wake_at)
+    wake_at = earliest(state.timers[0][0] if state.timers else None, state.queues.wakes.next_at)
     return Plan(tuple(draft.decisions), tuple(draft.entries), wake_at, tuple(draft.faults))
 
 

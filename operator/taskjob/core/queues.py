@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from heapq import heappop, heappush
 from typing import Final
 
 from taskjob.core.capacity import Capacity, Occupant
-from taskjob.core.deadlines import earliest
 from taskjob.core.line import Line, fits
 from taskjob.core.model import (
     DEFAULT_CONTROLLER,
@@ -32,6 +30,7 @@ from taskjob.core.namespaces import LabelledNamespace, Namespaces, Unknown
 from taskjob.core.ordering import AdmissionKey, admission_key
 from taskjob.core.tracked import SECOND, Claim, TrackedCohort, TrackedJob, TrackedPod, TrackedQueue
 from taskjob.core.values import replace
+from taskjob.core.wakes import Wakes
 
 ON_EVERY_NODE: Final = ("cpu", "memory", "pods")
 
@@ -48,7 +47,6 @@ class Queues:
         "_controller",
         "_dirty_jobs",
         "_jobs",
-        "_wakes",
         "by_name",
         "capacity",
         "charges",
@@ -57,6 +55,7 @@ class Queues:
         "dirty",
         "following",
         "namespaces",
+        "wakes",
     )
 
     def __init__(
@@ -65,7 +64,6 @@ class Queues:
         self._controller = controller
         self._jobs = jobs
         self._dirty_jobs = dirty_jobs
-        self._wakes: list[tuple[datetime, QueueName]] = []
         self.by_name: dict[QueueName, TrackedQueue] = {}
         self.cohorts: dict[CohortName, TrackedCohort] = {}
         self.charges: dict[AttemptId, tuple[QueueName, Amounts]] = {}
@@ -74,6 +72,7 @@ class Queues:
         self.following: dict[QueueName, Queue] = {}  # the TaskQueues whose quota follows the nodes, as they were put
         self.namespaces = Namespaces()
         self.choosing: dict[QueueName, Queue] = {}  # those that choose by namespaces, as they were put
+        self.wakes = Wakes()
 
     def take_dirty(self) -> dict[QueueName, None]:
         """The queues that something happened to since the last call, in that order."""
@@ -94,39 +93,14 @@ class Queues:
         tracked = self.by_name.get(name)
         return tracked.queue.defaults if tracked is not None and tracked.queue is not None else None
 
-    # ------------------------------------------------------------------ time
-    def wake(self, name: QueueName, tracked: TrackedQueue, now: datetime) -> None:
-        """Look at the queue again when its limit of starts allows one, if somebody waits for that, and when the first
-        in line has waited long enough to have a claim and to go before others."""
-        claims_at = tracked.claims_at(self._jobs[tracked.blocked]) if tracked.blocked is not None else None
-        if claims_at is not None and claims_at <= now:
-            claims_at = None
-        at = earliest(tracked.starts_again_at(now) if tracked.line else None, claims_at)
-        if at is not None and at != tracked.wake_at:
-            tracked.wake_at = at
-            heappush(self._wakes, (at, name))
-
-    def look_again_at(self, name: QueueName, at: datetime | None) -> None:
-        """Look at the queue again at that instant. Only the earliest counts: looking at it then names the next."""
-        tracked = self.by_name[name]
-        if at is not None and (tracked.look_at is None or at < tracked.look_at):
-            tracked.look_at = at
-            heappush(self._wakes, (at, name))
-
     def pass_time(self, now: datetime) -> None:
         """Queues whose instant has come are looked at."""
-        while self._wakes and self._wakes[0][0] <= now:
-            at, name = heappop(self._wakes)
+        for name in self.wakes.due(now):
             tracked = self.by_name.get(name)
             if tracked is not None:
                 self.dirty[name] = None
-                if tracked.look_at is not None and tracked.look_at <= at:
+                if tracked.look_at is not None and tracked.look_at <= now:
                     tracked.look_at = None
-
-    @property
-    def wake_at(self) -> datetime | None:
-        """The next instant at which a queue is to be looked at without an event."""
-        return self._wakes[0][0] if self._wakes else None
 
     # ------------------------------------------------------------------ TaskQueues
     def put(self, queue: Queue) -> None:
