@@ -10,6 +10,8 @@ from database import database_server, database_url, own_postgres
 from operators import kwok_api, kwok_cluster, site
 from tenants import tenant
 
+pytest.register_assert_rewrite("admission_walk")  # its assertions are the tests'
+
 __all__ = [
     "cluster",
     "database_server",
