@@ -23,7 +23,7 @@ from taskjob.core.model import Amounts, AttemptId, CohortName, Job, Pod, Queue, 
 from taskjob.core.nomination import sort_in
 from taskjob.core.phases import Phase, PodPhase, Preempt, Reason, Stopping, StopPolicy, Strategy
 from taskjob.core.state import State
-from taskjob.core.waiting import why
+from taskjob.core.why import why
 from world import World
 
 CYCLES = 1000

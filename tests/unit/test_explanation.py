@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builders import JobBuilder, a_job, a_queue
-from taskjob.core import explain
+from taskjob.core import sentences
 from taskjob.core.explanation import NAMED_MAX, Awaited, Explanation, Holder, Lack, Place, explanation
 from taskjob.core.model import JobKey, JobName, Namespace
 from taskjob.core.phases import ConcurrencyScope, Condition, OnDependencyFailure, Phase, Reason, Strategy
@@ -166,7 +166,7 @@ def test_what_is_said_of_a_queues_key_or_of_a_preemption_names_nobody_of_another
     )
     assert world.status("ours").reason is Reason.CONCURRENCY_LIMIT
     assert world.status("ours").message == 'concurrency key "db" of queue "default" is held by 1 job (limit 1)'
-    assert "theirs" not in explain.preempted(world.job("theirs"))
+    assert "theirs" not in sentences.preempted(world.job("theirs"))
 
 
 def test_a_job_for_which_something_is_kept_is_named() -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from heapq import heapify, heappop, heapreplace
 
-from taskjob.core import explain
+from taskjob.core import sentences
 from taskjob.core.deadlines import active_deadline_seconds
 from taskjob.core.decisions import Launch
 from taskjob.core.defaults import settled
@@ -23,7 +23,7 @@ from taskjob.core.pending import hold, is_told, reject
 from taskjob.core.phases import Reason
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob, TrackedQueue
-from taskjob.core.waiting import why
+from taskjob.core.why import why
 
 
 def admit(draft: Draft, room: int) -> None:
@@ -109,7 +109,7 @@ def _said(waiter: TrackedJob) -> Reason:
 def _explain_keys(draft: Draft) -> None:
     """Those that wait for a concurrency key are told who holds it; those that do not want to wait end."""
     for waiter in draft.state.keys.take_unexplained():
-        sentence = partial(explain.key_taken, waiter.job, draft.state.keys.holders_of(waiter.job))
+        sentence = partial(sentences.key_taken, waiter.job, draft.state.keys.holders_of(waiter.job))
         if waiter.parked is not None and waiter.parked.group.rejects and not draft.state.keys.has_room(waiter.job):
             draft.state.unqueue(waiter)
             ended = reject(waiter.job, sentence(), draft.now)
@@ -120,7 +120,7 @@ def _explain_keys(draft: Draft) -> None:
 
 def _explain_one(draft: Draft, waiter: TrackedJob) -> None:
     reason = why(draft.state.queues, waiter, draft.now)
-    _hold(draft, waiter, reason.reason, partial(explain.waiting, reason))
+    _hold(draft, waiter, reason.reason, partial(sentences.waiting, reason))
 
 
 def _hold(draft: Draft, waiter: TrackedJob, reason: Reason, sentence: Callable[[], str]) -> None:

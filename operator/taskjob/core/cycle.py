@@ -19,7 +19,7 @@ from __future__ import annotations
 from datetime import datetime
 from heapq import heappop, heappush
 
-from taskjob.core import explain, retention
+from taskjob.core import retention, sentences
 from taskjob.core.admission import admit
 from taskjob.core.deadlines import earliest
 from taskjob.core.decisions import EndPod, Fault, Plan
@@ -154,7 +154,7 @@ def _eviction(state: State, tracked: TrackedJob) -> Eviction | None:
     name = tracked.job.queue
     queue = state.queues.by_name[name].queue if name in state.queues.by_name else None
     if queue is not None and queue.stop_policy is StopPolicy.HOLD_AND_DRAIN:
-        return Eviction(Stopping.QUEUE_HELD, explain.waiting(Why(Reason.QUEUE_HELD, name)))
+        return Eviction(Stopping.QUEUE_HELD, sentences.waiting(Why(Reason.QUEUE_HELD, name)))
     return tracked.eviction
 
 

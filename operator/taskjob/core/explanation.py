@@ -12,7 +12,7 @@ from datetime import datetime
 from heapq import nlargest
 from typing import Final
 
-from taskjob.core import amounts, explain
+from taskjob.core import amounts, sentences
 from taskjob.core.cycle import facts_of
 from taskjob.core.dependencies import Edge
 from taskjob.core.facts import Facts
@@ -21,8 +21,7 @@ from taskjob.core.model import Amounts, AttemptId, Job, JobKey, JobName, QueueNa
 from taskjob.core.phases import Condition, Phase, Reason
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedJob
-from taskjob.core.waiting import why
-from taskjob.core.why import RUNNING
+from taskjob.core.why import RUNNING, why
 
 NAMED_MAX = 10
 """How many holders, and how many dependencies, are named; the others are counted."""
@@ -170,7 +169,7 @@ def _waiting_for_dependencies(state: State, tracked: TrackedJob, facts: Facts, s
     phases = {each.name: _phase(state, JobKey(job.namespace, each.name)) for each in unmet}
     message = facts.block.message if facts.block is not None else status.message
     if not tracked.impossible:  # the graph does not name 10,000 of them anew whenever one ends; for one question we do
-        message = explain.waiting_for(unmet, [each for each in unmet if phases[each.name] is None])
+        message = sentences.waiting_for(unmet, [each for each in unmet if phases[each.name] is None])
     named = tuple(Awaited(each.name, each.condition, phases[each.name]) for each in unmet[:NAMED_MAX])
     return Explanation(job, _status(status, status.reason, message), awaited=named, awaited_total=len(unmet))
 
@@ -189,7 +188,7 @@ def _waiting_for_key(state: State, tracked: TrackedJob) -> Explanation:
         Holder(other.job.key if other is not None else None, other.job.queue if other is not None else job.queue, 1)
         for other in named
     )
-    status = _status(job.status, Reason.CONCURRENCY_LIMIT, explain.key_taken(job, state.keys.holders_of(job)))
+    status = _status(job.status, Reason.CONCURRENCY_LIMIT, sentences.key_taken(job, state.keys.holders_of(job)))
     return Explanation(job, status, holders=holders, holders_total=len(attempts))
 
 
@@ -197,7 +196,7 @@ def _waiting_for_key(state: State, tracked: TrackedJob) -> Explanation:
 def _in_queue(state: State, tracked: TrackedJob, now: datetime) -> Explanation:
     job = tracked.job
     because = why(state.queues, tracked, now)
-    status = _status(job.status, because.reason, explain.waiting(because))
+    status = _status(job.status, because.reason, sentences.waiting(because))
     place = _place(state, tracked) if because.reason in _WAITS_ITS_TURN else None
     if because.reason is not Reason.WAITING_FOR_QUOTA:
         return Explanation(job, status, place, until=because.until)

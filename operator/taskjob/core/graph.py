@@ -6,7 +6,7 @@ rest of the graph is not looked at. Cycles are looked for once a cycle of schedu
 
 from __future__ import annotations
 
-from taskjob.core import explain
+from taskjob.core import sentences
 from taskjob.core.dependencies import Edge, cycles_of, edge, knots, worst
 from taskjob.core.facts import Block
 from taskjob.core.model import Job, JobKey, JobName, Status, Uid
@@ -130,7 +130,7 @@ class Graph:
                 if tracked is None:
                     continue
                 if id(path) not in cycles:
-                    cycles[id(path)] = Cycle(knot, path, explain.cycle(path))
+                    cycles[id(path)] = Cycle(knot, path, sentences.cycle(path))
                 tracked.cycle = cycles[id(path)]
                 self._dirty[tracked.job.uid] = None
 
@@ -182,7 +182,7 @@ class Graph:
             for dependency in job.depends_on:
                 phase = self.outcome_of(JobKey(job.namespace, dependency.name))
                 if phase is not None and edge(dependency.condition, phase) is Edge.IMPOSSIBLE:
-                    return Block(Edge.IMPOSSIBLE, explain.impossible(dependency, phase))
+                    return Block(Edge.IMPOSSIBLE, sentences.impossible(dependency, phase))
         if tracked.waiting:
             said = _said(tracked)
             if said is not None:
@@ -190,7 +190,7 @@ class Graph:
                 return Block(Edge.WAITING, said)
             waiting = [d for d in job.depends_on if tracked.edges[d.name][1] is Edge.WAITING]
             missing = [d for d in waiting if JobKey(job.namespace, d.name) not in self._by_key]
-            return Block(Edge.WAITING, explain.waiting_for(waiting, missing))
+            return Block(Edge.WAITING, sentences.waiting_for(waiting, missing))
         return None
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from taskjob.core import explain
+from taskjob.core import sentences
 from taskjob.core.deadlines import STOP_SLACK, earliest
 from taskjob.core.draft import Draft
 from taskjob.core.facts import Eviction
@@ -78,7 +78,7 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
         running = _Running(state, queues, now)
         for name in shrunk:
             less = choose_for_less(name, queues[name].ledger.overused, running.all_of(name), outlook)
-            outlook.let_go(running.evict(less, explain.quota_lowered(name)))
+            outlook.let_go(running.evict(less, sentences.quota_lowered(name)))
             if queues[name].ledger.overused():
                 state.queues.wakes.again_at(name, queues[name], running.changes_at)
         for _ in range(MOST):
@@ -99,7 +99,7 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
                 state.queues.wakes.again_at(head.name, queues[head.name], changes_at)
                 outlook.pass_over(head.name)
                 continue
-            outlook.let_go(running.evict(chosen, explain.preempted(waiter)))
+            outlook.let_go(running.evict(chosen, sentences.preempted(waiter)))
             outlook.admit(head)
 
 
