@@ -1,7 +1,7 @@
 """History in memory: the fake of `ports.HistoryPort`, held to the real writer's suite (contracts/test_history.py).
 
 `available = False` makes every call raise; `flushes` counts those that were written; `close_the_gate()` makes
-flushes wait.
+flushes wait; `fail_over(replica)` goes on from a copy.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class FakeHistory:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     flushes: int = 0
     _told: dict[TransitionKey, Transition] = field(default_factory=dict)
+    broken: bool = False  # failed over, and not opened since
     _gate: asyncio.Event | None = None
 
     @property
@@ -68,6 +69,7 @@ class FakeHistory:
 
     async def open(self, epoch: int) -> Sequence[OpenJob]:
         self._check_available()
+        self.broken = False
         if epoch < self.epoch:
             raise DeposedError(f"epoch {epoch} is over: history belongs to epoch {self.epoch}", self.epoch)
         self.epoch = epoch
@@ -85,6 +87,8 @@ class FakeHistory:
         if self._gate is not None:
             await self._gate.wait()
         self._check_available()
+        if self.broken:
+            raise HistoryUnavailableError("the fake was failed over: open it anew")
         if epoch < self.epoch:
             return FlushOutcome.DEPOSED
         self.epoch = epoch
@@ -145,6 +149,12 @@ class FakeHistory:
         counting = [chunks[n] for n in sorted(chunks) if n < log.head or log.tail <= n < log.number]
         self.logs[log.attempt, log.container] = replace(log, chunks=tuple(counting))
         self.log_times[log.attempt, log.container] = self.now()
+
+    def fail_over(self, replica: FakeHistory) -> None:
+        """Go on with what that copy holds. The next flush finds its connection broken; opened anew, all is well."""
+        self.epoch, self.jobs, self.attempts = replica.epoch, replica.jobs, replica.attempts
+        self.logs, self.log_times, self._told = replica.logs, replica.log_times, replica._told
+        self.broken = True
 
     def _check_available(self) -> None:
         if not self.available:

@@ -98,6 +98,31 @@ class Postgres:
         self.stop()
         self._start()
 
+    def replica(self) -> Path:
+        """A copy of its data as it is now, beside it: a replica that receives nothing from here on. For `fail_over`."""
+        copy = Path(tempfile.mkdtemp(prefix="replica-", dir=self._owned()))
+        if (user := _unprivileged()) is not None:
+            os.chown(copy, user, user)
+        done = _run(
+            [_programs() / "pg_basebackup", "-h", self._owned(), "-U", USER, "-D", copy, "-c", "fast", "--no-sync"],
+            self._owned(),
+        )
+        if done.returncode != 0:
+            raise ClusterError(f"the data in {self._owned()} could not be copied:\n{done.stdout.strip()}")
+        return copy
+
+    def fail_over(self, replica: Path) -> None:
+        """End as a crash would, and go on from that copy, promoted: all since it was made is lost. The URL stays."""
+        self.kill()
+        data = self._owned() / "data"
+        shutil.rmtree(data)
+        replica.rename(data)
+        (data / "standby.signal").touch()
+        self._start()
+        done = _run([_programs() / "pg_ctl", "promote", "-w", "-D", data], self._owned())
+        if done.returncode != 0:
+            raise ClusterError(f"the replica could not be promoted:\n{done.stdout.strip()}\n{self.log()[-2000:]}")
+
     def remove(self) -> None:
         """Stop it and remove its data. Nothing happens to a database that was named."""
         if self._folder is not None:

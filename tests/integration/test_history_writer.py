@@ -18,7 +18,7 @@ from builders import a_job
 from history_stories import FULL, a_story
 from taskjob.core.model import AttemptId, Entry, JobName, Uid
 from taskjob.history.connection import Address, Limits
-from taskjob.history.reader import HistoryReader, JobFilter
+from taskjob.history.reader import CursorUnknownError, HistoryReader, JobFilter
 from taskjob.history.rows import clean_text
 from taskjob.history.writer import HistoryWriter
 from taskjob.ports import Batch, FlushOutcome, HistoryUnavailableError, Log
@@ -123,6 +123,41 @@ async def test_reader_and_listener_come_back_after_a_restart(own_postgres: Postg
         assert len((await reader.transitions_after(cursor, JobFilter(), 10)).rows) == 4
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
+    await writer.close()
+
+
+async def test_after_a_failover_nothing_is_written_before_history_was_opened_anew_and_old_cursors_are_unknown(
+    own_postgres: Postgres,
+) -> None:
+    """The replica's next numbers are those of rows that it lost: a cursor must not be taken for one of its own."""
+    writer = HistoryWriter(own_postgres.url)
+    await writer.open(1)
+    await writer.flush(1, Batch(tuple(a_story("kept", *FULL))))
+    replica = await asyncio.to_thread(own_postgres.replica)
+    await writer.flush(1, Batch(tuple(a_story("lost", *FULL))))
+    async with HistoryReader(own_postgres.url) as reader:
+        cursor = await reader.head()
+        await asyncio.to_thread(own_postgres.fail_over, replica)
+        for _ in range(2):
+            with pytest.raises(HistoryUnavailableError, match="failed over or restored"):
+                await writer.flush(1, Batch(tuple(a_story("too soon", *FULL))))
+        assert [(job.job.uid, job.recorded) for job in await writer.open(1)] == [("uid-kept", 4)]
+        again = [*a_story("lost", *FULL), *a_story("more", *FULL), *(a_story(f"j{n}", *FULL)[0] for n in range(40))]
+        assert await writer.flush(1, Batch(tuple(again))) is FlushOutcome.WRITTEN
+        with pytest.raises(CursorUnknownError):
+            await reader.transitions_after(cursor, JobFilter(), 10)
+    await writer.close()
+
+
+async def test_a_server_that_crashed_and_came_back_is_the_same_history(own_postgres: Postgres) -> None:
+    writer = HistoryWriter(own_postgres.url)
+    await writer.open(1)
+    async with HistoryReader(own_postgres.url) as reader:
+        cursor = await reader.head()
+        await asyncio.to_thread(own_postgres.kill)
+        await asyncio.to_thread(own_postgres.restart)
+        assert await writer.flush(1, Batch(tuple(a_story("a", *FULL)))) is FlushOutcome.WRITTEN
+        assert len((await reader.transitions_after(cursor, JobFilter(), 10)).rows) == 4
     await writer.close()
 
 

@@ -1,4 +1,5 @@
-"""Random schedules of faults over the real control loop: killed operators, lost answers, lost events, lost history.
+"""Random schedules of faults over the real control loop: killed operators, lost answers, lost events, history that
+is away or failed over to a replica that lacks its last seconds.
 
 Each schedule is one seed: a random graph of jobs, a random kubelet, random trouble. What must hold whatever happens
 stands in `Schedule.check`. `TASKJOBS_SCHEDULES=2000` plays more of them, and `TASKJOBS_SEED=n` repeats one alone.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter, defaultdict
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
@@ -19,6 +21,7 @@ from builders import a_job, a_queue
 from fakes_history import FakeHistory
 from fakes_kube import FakeKube
 from shell import FlakyKube, Shell
+from taskjob.control.recorder import REMEMBERED_SECONDS
 from taskjob.core.dependencies import Edge, edge
 from taskjob.core.model import Dependency, Job, JobName, Pod, Queue, Uid
 from taskjob.core.phases import TRANSITIONS, Condition, OnDependencyFailure, Phase, Preempt
@@ -109,6 +112,8 @@ class Schedule:
         self.fake = Witnessed(now=VirtualClock().now, obeys_deadlines=True, fences_pods=seed % 2 == 0)
         self.flaky = FlakyKube(self.fake, self.random, trouble=self.random.choice([0, 0.05, 0.3]))
         self.history = FakeHistory()
+        self.replica: tuple[float, FakeHistory] | None = None  # a copy of history that lags behind, and since when
+        self.failed_over = False  # and the operator has not told again what was lost
         self.preempting = seed % 3 == 2
         self.scripts = a_graph(self.random, preempting=self.preempting)
         self.by_name = {script.job.name: script for script in self.scripts}
@@ -174,9 +179,11 @@ class Schedule:
                 self.fake.change_job(job, cancel=True)
             if job is not None and job.rerun < script.reruns and self.random.random() < 0.1:
                 self.fake.change_job(job, rerun=job.rerun + 1)
+        self._fail_over()
         dice = 1.0 if calm else self.random.random()
-        if dice < 0.05:  # SIGKILL, and a new one
+        if dice < 0.05 and not self.failed_over:  # SIGKILL, and a new one
             await self.shell.kill()
+            self.replica = None  # what an operator was told is written, its successor does not know
             self.shell = self._operator()
             self.shell.start()
         elif dice < 0.08:  # a watch breaks, and nobody is told: only a list mends it
@@ -188,8 +195,23 @@ class Schedule:
             # A pod that was preempted before it had a node is deleted: if the operator dies before history is back, it
             # has left the cluster untold, which is where the promise ends.
             self.history.available = not self.history.available
+        elif dice < 0.20 and self.replica is None and not self.failed_over:
+            self.replica = asyncio.get_running_loop().time(), deepcopy(self.history)
         if calm:
             self.history.available = True
+
+    def _fail_over(self) -> None:
+        """To the replica, if there is one that lacks no more than the last seconds."""
+        if self.failed_over:
+            self.failed_over = self.history.broken or not (self.shell.recorder.open and self.shell.recorder.idle)
+        if self.replica is None:
+            return
+        since, replica = self.replica
+        if asyncio.get_running_loop().time() - since > REMEMBERED_SECONDS:
+            self.replica = None
+        elif self.random.random() < 0.4:
+            self.history.fail_over(replica)
+            self.replica, self.failed_over = None, True
 
     def _settled(self) -> bool:
         """All have ended, what was to be removed is, and history was told."""
@@ -199,7 +221,7 @@ class Schedule:
             return False
         if any(job.ttl_seconds != LASTS for job in self.fake.jobs.values()) or self.fake.pods:
             return False
-        return self.shell.recorder.idle and self.history.available
+        return self.shell.recorder.idle and self.history.available and not self.history.broken
 
     def check(self) -> None:
         assert self._settled(), self._state()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import deepcopy
 
-from builders import a_job, at
+from builders import a_job, a_pod, at
 from fakes_history import FakeHistory
 from taskjob.control.mirror import Mirror
-from taskjob.control.recorder import Recorder
+from taskjob.control.recorder import Lately, Recorder, Written
 from taskjob.core import chronicle
 from taskjob.core.model import AttemptId, Entry, Job, Uid
 from taskjob.core.phases import Phase, Reason
 from taskjob.core.state import State
+from taskjob.core.tracked import LogCare
 from taskjob.ports import Log
 from virtual_time import VirtualClock, run
 
@@ -175,3 +177,68 @@ def test_a_recorder_that_was_deposed_can_still_finish_and_writes_nothing() -> No
         await old.stop()
 
     story(tell)
+
+
+def test_what_a_replica_lacks_of_the_last_seconds_is_told_again_also_of_a_taskjob_that_left() -> None:
+    async def tell() -> None:
+        history, kept, left = FakeHistory(), a_job("kept").build(), a_job("left").build()
+        desk = Desk(history, [kept, left])
+        replica = deepcopy(history)
+        log = Log(AttemptId(left.uid, 0, 0, 1), "main", b"hello", 5)
+        desk.recorder.tell([appeared(kept), appeared(left), Entry(left, (), gone_at=at(1))])
+        await desk.recorder.keep(log.attempt, (log,))
+        await desk.settle(1)
+        history.fail_over(replica)
+        assert not history.transitions
+        await desk.settle(10)  # nothing happens in the cluster: it looks by itself
+        assert [t.attempt.uid for t in history.transitions] == [kept.uid, left.uid]
+        assert history.jobs[left.uid].gone_at == at(1)
+        assert history.logs[log.attempt, "main"].body == b"hello"
+        assert desk.mirror.state.jobs[kept.uid].recorded == 0
+        await desk.stop()
+
+    story(tell)
+
+
+def test_what_a_replica_lacks_of_longer_ago_is_told_anew_from_the_live_objects_and_counts_as_unrecorded() -> None:
+    async def tell() -> None:
+        history, job = FakeHistory(), a_job("a").being(Phase.RUNNING, attempt=1, transition=2).build()
+        desk = Desk(history, [job])
+        replica = deepcopy(history)
+        pod = a_pod(job).at_version(2).build()
+        desk.mirror.observe_pod(pod)
+        rows = (chronicle.appearance(job), *chronicle.established(job, [pod], True))
+        desk.recorder.tell([Entry(job, rows)])
+        await desk.recorder.keep(pod.attempt, ())
+        await desk.settle(1)
+        tracked = desk.mirror.state.jobs[job.uid]
+        assert (tracked.recorded, desk.mirror.state.pods[pod.attempt].log) == (2, LogCare.KEPT)
+        tracked.told = 2
+        await desk.settle(60)
+        desk.recorder.tell([Entry(job)])  # a minute later all of it is too long ago to be remembered
+        await desk.settle(1)
+        desk.mirror.state.take_dirty()
+        history.fail_over(replica)
+        desk.recorder.tell([Entry(job)])
+        await desk.settle(1)
+        assert (tracked.recorded, tracked.told) == (-1, -1)
+        assert desk.mirror.state.pods[pod.attempt].log is LogCare.NONE
+        assert set(desk.mirror.state.take_dirty()) == {job.uid}
+        await desk.stop()
+
+    story(tell)
+
+
+def test_what_is_remembered_of_what_was_written_is_bounded_in_time_entries_and_bytes() -> None:
+    entry, log = appeared(a_job("a").build()), Log(AttemptId(Uid("a"), 0, 0, 1), "main", bytes(1 << 20), 1 << 20)
+    lately = Lately()
+    for second in range(100):
+        lately.add(Written(second, (entry,), ()))
+    assert [batch.at for batch in lately.take()] == [*range(89, 100)]
+    for _ in range(100):
+        lately.add(Written(0, (entry,) * 1000, ()))
+    assert len(lately.take()) == 10
+    for _ in range(100):
+        lately.add(Written(0, (), ((log.attempt, (log,)),)))
+    assert len(lately.take()) == 8
+    assert lately.take() == []

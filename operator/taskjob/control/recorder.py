@@ -2,6 +2,9 @@
 
 Nothing waits for PostgreSQL: entries are buffered up to a bound while it is away, and every batch may be told
 twice. What the buffer had to drop is told anew from the live objects once PostgreSQL is back.
+
+The PostgreSQL that comes back may be a replica that lacks the last seconds. So what it confirmed lately is remembered
+and told again then; what it lost besides is told anew from the live objects as well.
 """
 
 from __future__ import annotations
@@ -9,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from taskjob import metrics
@@ -33,7 +36,55 @@ logger = logging.getLogger(__name__)
 BATCH_ENTRIES = 1000
 BATCH_LOG_BYTES = 16 * 2**20
 BUFFERED_LOG_BYTES = 64 * 2**20
+LOOK_SECONDS = 5.0
+REMEMBERED_SECONDS = 10.0
+REMEMBERED_ENTRIES = 10_000
+REMEMBERED_LOG_BYTES = 8 * 2**20
 RECONNECT_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A batch that history confirmed."""
+
+    at: float
+    entries: tuple[Entry, ...]
+    logs: tuple[tuple[AttemptId | None, tuple[Log, ...]], ...]
+
+    @property
+    def log_bytes(self) -> int:
+        """How much memory its logs take, about."""
+        return sum(log.held_bytes for _, logs in self.logs for log in logs)
+
+
+class Lately:
+    """The batches of the last seconds, the oldest first, within bounds."""
+
+    def __init__(self) -> None:
+        self._batches: deque[Written] = deque()
+        self._entries = 0
+        self._log_bytes = 0
+
+    def add(self, batch: Written) -> None:
+        """Remember it, and forget what is too old or too much."""
+        self._batches.append(batch)
+        self._entries += len(batch.entries)
+        self._log_bytes += batch.log_bytes
+        while self._batches and (
+            self._batches[0].at < batch.at - REMEMBERED_SECONDS
+            or self._entries > REMEMBERED_ENTRIES
+            or self._log_bytes > REMEMBERED_LOG_BYTES
+        ):
+            oldest = self._batches.popleft()
+            self._entries -= len(oldest.entries)
+            self._log_bytes -= oldest.log_bytes
+
+    def take(self) -> list[Written]:
+        """All of it; nothing is remembered any more."""
+        taken = list(self._batches)
+        self._batches.clear()
+        self._entries = self._log_bytes = 0
+        return taken
 
 
 class Recorder:
@@ -64,6 +115,7 @@ class Recorder:
         self._log_room.set()
         self._news = asyncio.Event()
         self._dropped = 0
+        self._lately = Lately()
         self._known: dict[Uid, int] = {}  # what history held when it was opened; used once per job
         self._begun: float | None = None  # when the oldest unwritten entry was told
         self.open = False
@@ -122,8 +174,7 @@ class Recorder:
                 if not self.open:
                     self._opened(await self._history.open(self._epoch))
                 failures = 0
-                await self._news.wait()
-                await asyncio.sleep(self._flush_seconds)
+                await self._wait_for_news()
                 await self._drain()
             except HistoryUnavailableError as error:
                 self.open = False
@@ -146,6 +197,22 @@ class Recorder:
         except DeposedError:
             logger.warning("%d entries of history are left to the newer epoch", len(self._entries))
 
+    async def _wait_for_news(self) -> None:
+        """Until there is something to write, and a moment longer. While there is not, look whether history is the same:
+        what a failover lost is told again by whoever told it, while it lives."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._news.wait()
+                break
+            except TimeoutError:
+                await self._flush(Batch())
+        await asyncio.sleep(self._flush_seconds)
+
+    async def _flush(self, batch: Batch) -> None:
+        if await self._history.flush(self._epoch, batch) is FlushOutcome.DEPOSED:
+            raise DeposedError("a newer epoch writes history")
+
     async def _drain(self) -> None:
         self._news.clear()
         while not self.idle:
@@ -156,8 +223,7 @@ class Recorder:
                 logs=tuple(log for _, of_attempt in logs for log in of_attempt),
             )
             begun = self._clock.elapsed()
-            if await self._history.flush(self._epoch, batch) is FlushOutcome.DEPOSED:
-                raise DeposedError("a newer epoch writes history")
+            await self._flush(batch)
             metrics.history_flush_seconds.observe(self._clock.elapsed() - begun)
             metrics.history_entries.inc(len(batch.entries))
             self._confirm(entries, logs)
@@ -187,6 +253,7 @@ class Recorder:
                 self._mirror.state.log_kept(attempt)
         if self._log_bytes < BUFFERED_LOG_BYTES:
             self._log_room.set()
+        self._lately.add(Written(self._clock.elapsed(), entries, tuple(logs)))
         self._begun = self._clock.elapsed() if self._entries else None
         if entries or logs:
             self._wake()
@@ -203,14 +270,16 @@ class Recorder:
         return replace(entry, transitions=rows)
 
     # ------------------------------------------------------------------ opening
-    def _opened(self, held: Iterable[OpenJob]) -> None:
-        """History is there (again): see what it knows, close what left unseen, tell again what was dropped."""
+    def _opened(self, told: Iterable[OpenJob]) -> None:
+        """History is there (again): see what it knows, tell again what it lost, close what left unseen."""
         self.open = True
         state = self._mirror.state
+        held = {known.job.uid: known for known in told}
+        self._remind()
+        self._look_for_lost({uid: known.recorded for uid, known in held.items()})
         leaving = {entry.job.uid for entry in self._entries if entry.gone_at is not None}
         closed: list[Entry] = []
-        for known in held:
-            uid = known.job.uid
+        for uid, known in held.items():
             self._known[uid] = known.recorded
             if uid in state.jobs:
                 state.recorded(uid, known.recorded)
@@ -224,6 +293,29 @@ class Recorder:
             self._dropped = 0
             state.tell_again()
         self._wake()
+
+    def _remind(self) -> None:
+        """Tell again what was confirmed lately, before what was not."""
+        batches = self._lately.take()
+        self._entries.extendleft(reversed([entry for batch in batches for entry in batch.entries]))
+        self._logs.extendleft(reversed([logs for batch in batches for logs in batch.logs]))
+        self._log_bytes += sum(batch.log_bytes for batch in batches)
+        if not self.idle:
+            self._begun = self._clock.elapsed() if self._begun is None else self._begun
+            self._news.set()
+
+    def _look_for_lost(self, held: Mapping[Uid, int]) -> None:
+        """Find the jobs of which it had confirmed more than it holds; `held`: up to which number it does."""
+        first: dict[Uid, int] = {}  # number that is about to be told
+        for entry in self._entries:
+            for row in entry.transitions[:1]:
+                first.setdefault(entry.job.uid, row.n)
+        lost = [uid for uid, tracked in self._mirror.state.jobs.items() if tracked.recorded > held.get(uid, -1)]
+        for uid in lost:
+            n = held.get(uid, -1)
+            self._mirror.state.unrecorded(uid, n, tell=first.get(uid, n + 2) > n + 1)
+        if lost:
+            logger.warning("history lost rows of %d TaskJobs that it had confirmed: telling anew", len(lost))
 
 
 def _closing(known: OpenJob, clock: Clock) -> Entry:

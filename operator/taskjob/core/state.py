@@ -360,6 +360,17 @@ class State:
         if over or not all(pod.live for pod in self.pods_of(uid)):
             self.dirty_jobs[uid] = None  # what ended may wait for nothing but this
 
+    def unrecorded(self, uid: Uid, n: int, *, tell: bool) -> None:
+        """History holds the job's transitions only up to number `n`, though it had confirmed more. `tell`: all that the
+        objects show is to be told anew, logs included; otherwise it is on its way already."""
+        tracked = self.jobs[uid]
+        tracked.recorded = n
+        if tell:
+            tracked.told, tracked.told_as = -1, None
+            for pod in self.pods_of(uid):
+                pod.log = LogCare.NONE if pod.log is LogCare.KEPT else pod.log
+            self.dirty_jobs[uid] = None
+
     def tell_again(self) -> None:
         """History lost some of what it was told: tell it all that the live objects still show."""
         for uid, tracked in self.jobs.items():

@@ -28,9 +28,16 @@ SELECT version, name, checksum FROM migrations ORDER BY version;
 INSERT INTO migrations (version, name, checksum) VALUES ($1, $2, $3);
 
 -- ================================================================ the writer
+-- name: lineage
+-- Which server this is, and which of its timelines: another one after a failover, or from a backup that was rolled forward.
+SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8);
+
 -- name: claim
--- Take history over for epoch $1; no row: a newer epoch has it.
-UPDATE meta SET epoch = $1, holder = $2, changed_at = now() WHERE epoch <= $1 RETURNING incarnation;
+-- Take history over for epoch $1; no row: a newer epoch has it. $3 is the lineage; where another one wrote last, rows that
+-- clients have seen may be missing here: from now on it is another incarnation. An empty one says nothing.
+UPDATE meta SET epoch = $1, holder = $2, changed_at = now(), lineage = CASE WHEN $3 = '' THEN lineage ELSE $3 END,
+       incarnation = CASE WHEN '' IN ($3, lineage) OR lineage = $3 THEN incarnation ELSE gen_random_uuid() END
+WHERE epoch <= $1 RETURNING incarnation;
 
 -- name: owner
 -- Who has history now.

@@ -14,6 +14,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -56,6 +57,14 @@ _COMPRESS_ASIDE_BYTES: Final = 65_536
 _GRACE_SECONDS: Final = 5.0
 
 
+_NO_LINEAGE: Final = (
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.FeatureNotSupportedError,
+)
+"""What a service says that is PostgreSQL to its clients only."""
+
+
 class _FencedError(Exception):
     """The epoch on record is not ours."""
 
@@ -68,6 +77,8 @@ class HistoryWriter:
         self._holder = holder or f"{socket.gethostname()}/{os.getpid()}"
         self._lock = asyncio.Lock()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._claimed: Connection | None = None  # the connection over which history was claimed
+        self._incarnation: UUID | None = None  # of the history that was opened
         self.refused = 0  # entries and logs left out so far because PostgreSQL refused their content
 
     async def open(self, epoch: int) -> Sequence[OpenJob]:
@@ -76,7 +87,7 @@ class HistoryWriter:
         Raises `HistoryUnavailableError` (`MigrationError` if schema and release do not fit) or `DeposedError`.
         """
         async with self._session("opening history") as connection:
-            await self._claim(connection, epoch)
+            self._incarnation = await self._claim(connection, epoch)
             found = await connection.fetch(SQL["open_jobs"])
         jobs = []
         for row in found:
@@ -87,7 +98,8 @@ class HistoryWriter:
         return jobs
 
     async def flush(self, epoch: int, batch: Batch) -> FlushOutcome:
-        """Write a batch in one transaction. Raises `HistoryUnavailableError`: nothing was written, or all.
+        """Write a batch in one transaction. Raises `HistoryUnavailableError`: nothing was written, or all; after a
+        failover nothing is written before history was opened anew.
 
         An entry or log that PostgreSQL refuses for its content is left out and logged with its key; the rest stands.
         """
@@ -98,16 +110,17 @@ class HistoryWriter:
         async with self._session("flushing") as connection:
             for _ in range(2):
                 try:
+                    if connection is not self._claimed:
+                        await self._claim_again(connection, epoch)
                     refused = await _write_or_split(connection, epoch, batch, columns)
                     self.refused += refused
                     metrics.history_refused.inc(refused)
                 except _FencedError:
                     # Deposed, or a database that has lost our claim (a restored backup): claiming tells.
-                    try:
-                        await self._claim(connection, epoch)
-                    except DeposedError as error:
-                        logger.error("history: %s", error)
-                        return FlushOutcome.DEPOSED
+                    self._claimed = None
+                except DeposedError as error:
+                    logger.error("history: %s", error)
+                    return FlushOutcome.DEPOSED
                 else:
                     return FlushOutcome.WRITTEN
         raise HistoryUnavailableError("PostgreSQL, flushing: the epoch on record changes all the time")
@@ -167,8 +180,19 @@ class HistoryWriter:
             raise
         return connection
 
-    async def _claim(self, connection: Connection, epoch: int) -> None:
-        if await connection.fetchval(SQL["claim"], epoch, self._holder) is None:
+    async def _claim_again(self, connection: Connection, epoch: int) -> None:
+        """Over a new connection. Raises `HistoryUnavailableError` if it is not the history that was opened."""
+        incarnation = await self._claim(connection, epoch)
+        if self._incarnation not in (None, incarnation):
+            raise HistoryUnavailableError("PostgreSQL, flushing: it was failed over or restored, and may lack rows")
+
+    async def _claim(self, connection: Connection, epoch: int) -> UUID:
+        try:
+            lineage = await connection.fetchval(SQL["lineage"])
+        except _NO_LINEAGE:
+            lineage = ""
+        incarnation = await connection.fetchval(SQL["claim"], epoch, self._holder, lineage)
+        if incarnation is None:
             owner = await connection.fetchrow(SQL["owner"])
             assert owner is not None  # noqa: S101 - the first migration puts the row there
             raise DeposedError(
@@ -176,6 +200,9 @@ class HistoryWriter:
                 f"({owner['holder']}, since {owner['changed_at']:%Y-%m-%d %H:%M:%S} UTC)",
                 owner["epoch"],
             )
+        self._claimed = connection
+        assert isinstance(incarnation, UUID)  # noqa: S101 - the column's type
+        return incarnation
 
 
 async def _write_or_split(connection: Connection, epoch: int, batch: Batch, columns: list[list[object]]) -> int:
