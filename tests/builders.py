@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+from taskjob.core.decisions import Launch, SetStatus, Urgency
 from taskjob.core.model import (
     Amounts,
     AttemptId,
@@ -35,6 +36,7 @@ from taskjob.core.phases import (
     Phase,
     PodPhase,
     PodRetention,
+    Reason,
 )
 
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -222,3 +224,14 @@ class PodBuilder:
 
 def a_pod(job: Job, attempt: int = 1) -> PodBuilder:
     return PodBuilder(job, attempt)
+
+
+def launch_of(job: Job, attempt: int = 1, deadline: int | None = None) -> Launch:
+    return Launch(job, AttemptId(job.uid, 0, 0, attempt), deadline)
+
+
+def starting(job: Job, **status: Any) -> SetStatus:
+    """The status that says that its first attempt was launched."""
+    instants = {"queued_at": job.created_at, "admitted_at": job.created_at}
+    terms = {"phase": Phase.STARTING, "reason": Reason.LAUNCHED, "attempt": 1, "transition": 1, **instants, **status}
+    return SetStatus(job, Status(**terms), Urgency.PROGRESS)

@@ -9,10 +9,11 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from builders import launch_of
 from charts import OPERATOR
 from kube_worlds import RealWorld
-from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus, Urgency
-from taskjob.core.model import AttemptId, Job, Pod, Queue
+from taskjob.core.decisions import EndBy, EndPod, RemoveJob, RemovePod, SetQueueStatus, SetStatus, Urgency
+from taskjob.core.model import Job, Pod, Queue
 from taskjob.core.notices import Notice
 from taskjob.core.phases import Phase, Reason
 from taskjob.kube.callers import Callers
@@ -82,10 +83,6 @@ async def watch(scene: Scene, path: str) -> None:
             raise DeniedError(str(response.status))
 
 
-def first_attempt(job: Job, attempt: int = 1) -> Launch:
-    return Launch(job, AttemptId(job.uid, 0, 0, attempt), None)
-
-
 async def list_of_jobs(scene: Scene) -> None:
     await list_jobs(scene.http)
 
@@ -120,11 +117,11 @@ async def a_queues_figures(scene: Scene) -> None:
 
 
 async def a_launch(scene: Scene) -> None:
-    must_be(await scene.kube.launch(first_attempt(scene.job, 2), EPOCH), Launched)
+    must_be(await scene.kube.launch(launch_of(scene.job, 2), EPOCH), Launched)
 
 
 async def a_launch_that_a_crash_interrupted(scene: Scene) -> None:
-    must_be(await scene.kube.launch(first_attempt(scene.job), EPOCH), Launched)
+    must_be(await scene.kube.launch(launch_of(scene.job), EPOCH), Launched)
 
 
 async def list_of_pods(scene: Scene) -> None:

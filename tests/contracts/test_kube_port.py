@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from builders import launch_of, starting
 from kube_worlds import FakeWorld, RealWorld, World, of_another_uid
 from taskjob.core.decisions import (
     EndBy,
@@ -18,7 +19,7 @@ from taskjob.core.decisions import (
     SetStatus,
     Urgency,
 )
-from taskjob.core.model import AttemptId, Job, Status
+from taskjob.core.model import AttemptId, Status
 from taskjob.core.notices import Notice
 from taskjob.core.phases import Phase, PodPhase, Reason
 from taskjob.kube.http import KubeHttp
@@ -39,24 +40,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield RealWorld(http, namespace)
 
 
-def first_attempt(job: Job, deadline: int | None = None) -> Launch:
-    return Launch(job, AttemptId(job.uid, 0, 0, 1), deadline)
-
-
-def starting(job: Job, **status: object) -> SetStatus:
-    wanted = Status(
-        phase=Phase.STARTING,
-        reason=Reason.LAUNCHED,
-        attempt=1,
-        transition=1,
-        queued_at=job.created_at,
-        admitted_at=job.created_at,
-    )
-    return SetStatus(job, replace(wanted, **status), Urgency.PROGRESS)  # type: ignore[arg-type]  # fields of Status
-
-
 async def launched(world: World, name: str = "train") -> Launched:
-    answer = await world.port.launch(first_attempt(await world.make_job(name)), EPOCH)
+    answer = await world.port.launch(launch_of(await world.make_job(name)), EPOCH)
     assert isinstance(answer, Launched), answer
     return answer
 
@@ -64,7 +49,7 @@ async def launched(world: World, name: str = "train") -> Launched:
 # ---------------------------------------------------------------- launch
 async def test_a_launch_makes_a_pod_that_carries_the_attempts_identity(world: World) -> None:
     job = await world.make_job("train")
-    answer = await world.port.launch(first_attempt(job, deadline=600), EPOCH)
+    answer = await world.port.launch(launch_of(job, deadline=600), EPOCH)
     assert isinstance(answer, Launched)
     pod = answer.pod
     assert pod.attempt == AttemptId(job.uid, 0, 0, 1)
@@ -77,8 +62,8 @@ async def test_a_launch_makes_a_pod_that_carries_the_attempts_identity(world: Wo
 
 async def test_launching_an_attempt_again_finds_the_pod_of_the_first_time(world: World) -> None:
     job = await world.make_job("train")
-    first = await world.port.launch(first_attempt(job), EPOCH)
-    again = await world.port.launch(first_attempt(job), EPOCH + 1)
+    first = await world.port.launch(launch_of(job), EPOCH)
+    again = await world.port.launch(launch_of(job), EPOCH + 1)
     assert isinstance(first, Launched)
     assert again == first  # the epoch of the one that made it included
 
@@ -94,7 +79,7 @@ async def test_each_attempt_has_a_pod_of_its_own(world: World) -> None:
 async def test_a_pod_of_somebody_else_under_the_name_is_refused_and_left_alone(world: World) -> None:
     job = await world.make_job("train")
     await world.occupy(pod_name(job.name, AttemptId(job.uid, 0, 0, 1)))
-    answer = await world.port.launch(first_attempt(job), EPOCH)
+    answer = await world.port.launch(launch_of(job), EPOCH)
     assert isinstance(answer, Refused)
     assert answer.code == 409
     assert "not" in answer.message

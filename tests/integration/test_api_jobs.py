@@ -29,11 +29,6 @@ async def world(cluster: Cluster, database_url: str) -> AsyncIterator[World]:
         yield world
 
 
-@pytest.fixture
-def server(kubernetes_client: client.ApiClient, namespace: str) -> Server:
-    return Server(kubernetes_client, namespace)
-
-
 async def created(world: World, namespace: str, **short: Any) -> dict[str, Any]:
     response = await world.post({"image": "busybox", "namespace": namespace, **short})
     assert response.status_code == 201, response.text

@@ -34,11 +34,6 @@ async def world(cluster: Cluster, database_url: str) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-def server(kubernetes_client: client.ApiClient, namespace: str) -> Server:
-    return Server(kubernetes_client, namespace)
-
-
-@pytest.fixture
 async def kubelet(kubernetes_client: client.ApiClient, namespace: str, tmp_path: Path) -> AsyncIterator[Kubelet]:
     async with a_kubelet(kubernetes_client, f"node-{namespace}", tmp_path) as kubelet:
         yield kubelet

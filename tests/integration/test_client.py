@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import pytest
 
+from builders import launch_of
 from kube_worlds import RealWorld, eventually, in_no_namespace
 from relays import Relay
 from taskjob import metrics
-from taskjob.core.decisions import EndBy, EndPod, Launch, QueueCondition, RemoveJob, SetQueueStatus, SetStatus, Urgency
-from taskjob.core.model import AttemptId, Job, PodTemplate, Status
+from taskjob.core.decisions import EndBy, EndPod, QueueCondition, RemoveJob, SetQueueStatus, SetStatus, Urgency
+from taskjob.core.model import Job, PodTemplate, Status
 from taskjob.core.phases import PodPhase
 from taskjob.kube import lists
 from taskjob.kube.client import KubeClient
@@ -40,10 +41,6 @@ async def through_a_relay(cluster: Cluster, timeout_seconds: float = 1) -> Async
             yield KubeClient(http), relay
 
 
-def first_attempt(job: Job) -> Launch:
-    return Launch(job, AttemptId(job.uid, 0, 0, 1), None)
-
-
 def with_template(job: Job, **spec: object) -> Job:
     container = {"name": "main", "image": "busybox"}
     return replace(job, template=PodTemplate(json.dumps({"spec": {"containers": [container], **spec}}).encode()))
@@ -56,7 +53,7 @@ async def test_a_pod_beyond_a_resource_quota_is_refused_with_the_servers_words(w
     # Without a controller nobody else fills in what is enforced.
     status = {"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}
     await world.send("PATCH", f"{quotas}/none/status", status, MERGE_PATCH)
-    answer = await world.port.launch(first_attempt(await world.make_job("train")), 1)
+    answer = await world.port.launch(launch_of(await world.make_job("train")), 1)
     assert isinstance(answer, Refused), answer
     assert answer.code == 403
     assert "exceeded quota: none" in answer.message
@@ -65,7 +62,7 @@ async def test_a_pod_beyond_a_resource_quota_is_refused_with_the_servers_words(w
 async def test_a_pod_against_the_pod_security_of_its_namespace_is_refused(world: RealWorld) -> None:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     await world.send("PATCH", f"/api/v1/namespaces/{world.namespace}", {"metadata": {"labels": labels}}, MERGE_PATCH)
-    answer = await world.port.launch(first_attempt(await world.make_job("train")), 1)
+    answer = await world.port.launch(launch_of(await world.make_job("train")), 1)
     assert isinstance(answer, Refused), answer
     assert answer.code == 403
     assert "violates PodSecurity" in answer.message
@@ -73,7 +70,7 @@ async def test_a_pod_against_the_pod_security_of_its_namespace_is_refused(world:
 
 async def test_a_pod_that_the_server_finds_invalid_is_refused_with_the_field(world: RealWorld) -> None:
     job = with_template(await world.make_job("train"), containers=[{"name": "main"}])
-    answer = await world.port.launch(first_attempt(job), 1)
+    answer = await world.port.launch(launch_of(job), 1)
     assert isinstance(answer, Refused), answer
     assert answer.code == 422
     assert "spec.containers[0].image" in answer.message
@@ -81,32 +78,32 @@ async def test_a_pod_that_the_server_finds_invalid_is_refused_with_the_field(wor
 
 async def test_a_field_that_this_server_does_not_know_is_refused_not_dropped(world: RealWorld) -> None:
     job = with_template(await world.make_job("train"), warpDrive=True)
-    answer = await world.port.launch(first_attempt(job), 1)
+    answer = await world.port.launch(launch_of(job), 1)
     assert isinstance(answer, Refused), answer
     assert 'unknown field "spec.warpDrive"' in answer.message
 
 
 async def test_a_template_that_is_none_is_refused_without_asking(world: RealWorld) -> None:
     job = replace(await world.make_job("train"), template=PodTemplate(b"{}"))
-    assert await world.port.launch(first_attempt(job), 1) == Refused(422, "the pod template has no containers")
+    assert await world.port.launch(launch_of(job), 1) == Refused(422, "the pod template has no containers")
 
 
 async def test_a_launch_into_no_namespace_is_gone(world: RealWorld) -> None:
     job = in_no_namespace(await world.make_job("train"))
-    assert await world.port.launch(first_attempt(job), 1) == Gone()
+    assert await world.port.launch(launch_of(job), 1) == Gone()
 
 
 async def test_a_launch_into_a_namespace_that_goes_away_is_refused(world: RealWorld) -> None:
     job = await world.make_job("train")
     await world.send("DELETE", f"/api/v1/namespaces/{world.namespace}")
-    answer = await world.port.launch(first_attempt(job), 1)
+    answer = await world.port.launch(launch_of(job), 1)
     assert isinstance(answer, Refused), answer
     assert (answer.code, "is being terminated" in answer.message) == (403, True)
 
 
 async def test_the_longest_names_make_a_pod_that_is_read_back(world: RealWorld) -> None:
     job = await world.make_job("a" * 100 + "." + "b" * 99, queue="q" * 63)
-    answer = await world.port.launch(first_attempt(job), 1)
+    answer = await world.port.launch(launch_of(job), 1)
     assert isinstance(answer, Launched), answer
     assert (answer.pod.job_name, answer.pod.queue) == (job.name, "q" * 63)
     assert len(answer.pod.name) == 63
@@ -119,7 +116,7 @@ async def test_the_charge_is_what_the_server_made_of_the_pod(world: RealWorld) -
     charges: list[object] = []
 
     async def charged() -> bool:
-        answer = await world.port.launch(first_attempt(await world.make_job(f"train-{len(charges)}")), 1)
+        answer = await world.port.launch(launch_of(await world.make_job(f"train-{len(charges)}")), 1)
         assert isinstance(answer, Launched), answer
         charges.append(answer.pod.request)
         return charges[-1] == (("cpu", 100), ("memory", 32 * 2**20), ("pods", 1))
@@ -134,13 +131,13 @@ async def test_without_a_connection_nothing_was_done_and_nobody_knows(world: Rea
     async with through_a_relay(cluster) as (client, relay):
         await relay.cut()
         answers = [
-            await client.launch(first_attempt(job), 1),
+            await client.launch(launch_of(job), 1),
             await client.set_status(SetStatus(job, Status(), Urgency.HOLD), 1),
             await client.remove_job(RemoveJob(job)),
         ]
         assert all(isinstance(answer, Unreachable) for answer in answers), answers
         await relay.mend()
-        assert isinstance(await client.launch(first_attempt(job), 1), Launched)
+        assert isinstance(await client.launch(launch_of(job), 1), Launched)
     assert await world.job_now(job) == job
 
 
@@ -149,13 +146,13 @@ async def test_a_launch_whose_answer_was_lost_is_found_when_asked_again(world: R
     async with through_a_relay(cluster) as (client, relay):
         await client.get_job(job)  # the connection stands
         relay.muted = True
-        answer = await client.launch(first_attempt(job), 1)
+        answer = await client.launch(launch_of(job), 1)
         assert isinstance(answer, Unreachable), answer
         assert "no answer within 1 s" in answer.message
         await relay.cut()
         relay.muted = False
         await relay.mend()
-        found = await client.launch(first_attempt(job), 2)
+        found = await client.launch(launch_of(job), 2)
         assert isinstance(found, Launched), found
         assert found.pod.epoch == 1, "it is the pod of the first time"
 
@@ -179,7 +176,7 @@ async def test_a_token_that_is_no_longer_good_is_told_as_no_answer(world: RealWo
     wrong = cluster.directory / "wrong-kubeconfig"
     wrong.write_text(text)
     async with await KubeHttp.connect(wrong) as http:
-        answer = await KubeClient(http).launch(first_attempt(job), 1)
+        answer = await KubeClient(http).launch(launch_of(job), 1)
     assert isinstance(answer, Unreachable), answer
     assert "Unauthorized" in answer.message
 
@@ -229,7 +226,7 @@ async def test_the_log_of_a_pod_that_ran_is_read(kwok_cluster: Cluster) -> None:
     async with await KubeHttp.connect(kwok_cluster.kubeconfig) as http:
         world = RealWorld(http, "default")
         job = await world.make_job("logs")
-        launched = await world.port.launch(first_attempt(job), 1)
+        launched = await world.port.launch(launch_of(job), 1)
         assert isinstance(launched, Launched), launched
         pod = launched.pod
 
@@ -250,7 +247,7 @@ async def test_the_log_of_a_pod_that_ran_is_read(kwok_cluster: Cluster) -> None:
 
 
 async def test_a_log_that_went_with_its_node_is_told_with_the_reason(world: RealWorld) -> None:
-    launched = await world.port.launch(first_attempt(await world.make_job("train")), 1)
+    launched = await world.port.launch(launch_of(await world.make_job("train")), 1)
     assert isinstance(launched, Launched), launched
     pod = await world.fail(await world.place(launched.pod), 3)
     answer = await world.port.open_log(pod, "main", since=None, follow=False)
@@ -264,7 +261,7 @@ async def test_requests_are_counted_by_verb_resource_and_code(world: RealWorld) 
     before = (count("201"), count("409"))
     job = await world.make_job("train")
     for _ in range(2):
-        await world.port.launch(first_attempt(job), 1)
+        await world.port.launch(launch_of(job), 1)
     assert (count("201"), count("409")) == (before[0] + 1, before[1] + 1)
 
 

@@ -6,17 +6,11 @@ from __future__ import annotations
 import copy
 
 import pytest
-from kubernetes import client
 
 from api_server import Object, RefusedError, Server, a_taskjob, templated
 from taskjob_cluster import Cluster
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture
-def server(kubernetes_client: client.ApiClient, namespace: str) -> Server:
-    return Server(kubernetes_client, namespace)
 
 
 REFUSED = [

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from kubernetes import client
 
 from api_server import Object, RefusedError, Server, a_taskjob, templated
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture
-def server(kubernetes_client: client.ApiClient, namespace: str) -> Server:
-    return Server(kubernetes_client, namespace)
 
 
 FIXED: list[tuple[str, Object, Object]] = [

@@ -25,11 +25,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.cluster
 
 
-@pytest.fixture
-def server(kubernetes_client: client.ApiClient, namespace: str) -> Server:
-    return Server(kubernetes_client, namespace)
-
-
 def test_kubectl_refuses_an_unknown_field_by_its_name(cluster: Cluster, namespace: str) -> None:
     with pytest.raises(ClusterError, match=r'unknown field "spec\.imagge"'):
         cluster.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(a_taskjob(imagge="x")))

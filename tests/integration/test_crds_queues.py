@@ -4,16 +4,10 @@ field."""
 from __future__ import annotations
 
 import pytest
-from kubernetes import client
 
 from api_server import Object, RefusedError, Server, a_taskqueue
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture
-def server(kubernetes_client: client.ApiClient, namespace: str) -> Server:
-    return Server(kubernetes_client, namespace)
 
 
 @pytest.mark.parametrize(

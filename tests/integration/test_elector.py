@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from builders import launch_of, starting
 from charts import apply, of_kind, rendered
 from fakes_leader import FakeLeader
 from kube_worlds import RealWorld
 from relays import Relay
-from taskjob.core.decisions import EndBy, EndPod, Launch, SetStatus, Urgency
-from taskjob.core.model import AttemptId, Job, Status
-from taskjob.core.phases import Phase, Reason
+from taskjob.core.decisions import EndBy, EndPod
+from taskjob.core.model import Job
 from taskjob.kube.credentials import Credentials
 from taskjob.kube.election import Timing
 from taskjob.kube.http import MERGE_PATCH, KubeHttp, NoAnswerError
@@ -199,33 +199,17 @@ async def test_a_leader_that_is_cut_off_stops_before_the_other_begins(cluster: C
 
 
 # ------------------------------------------------------------------ who does not lead writes nothing
-def first_attempt(job: Job) -> Launch:
-    return Launch(job, AttemptId(job.uid, 0, 0, 1), None)
-
-
-def starting(job: Job) -> SetStatus:
-    status = Status(
-        phase=Phase.STARTING,
-        reason=Reason.LAUNCHED,
-        attempt=1,
-        transition=1,
-        queued_at=job.created_at,
-        admitted_at=job.created_at,
-    )
-    return SetStatus(job, status, Urgency.PROGRESS)
-
-
 async def test_no_write_is_sent_without_the_lease_and_reads_go_on(world: RealWorld, cluster: Cluster) -> None:
     leader = FakeLeader(epoch=5)
     async with await KubeHttp.connect(cluster.kubeconfig) as http:
         http.may_write = leader.may_act
         kube = RealWorld(http, world.namespace).port
         job, other = await world.make_job("one"), await world.make_job("two")
-        launched = await kube.launch(first_attempt(job), leader.epoch)
+        launched = await kube.launch(launch_of(job), leader.epoch)
         assert isinstance(launched, Launched)
         leader.depose()
         for answer in (
-            await kube.launch(first_attempt(other), leader.epoch),
+            await kube.launch(launch_of(other), leader.epoch),
             await kube.set_status(starting(job), leader.epoch),
             await kube.end_pod(EndPod(launched.pod, EndBy.DELETE, "a test")),
         ):
@@ -291,7 +275,7 @@ async def test_a_pod_of_an_epoch_that_is_over_tells_its_maker_that_it_is_deposed
     cluster: Cluster, world: RealWorld, candidates: Candidates
 ) -> None:
     async def launch(job: Job, epoch: int) -> object:
-        return await world.port.launch(first_attempt(job), epoch)
+        return await world.port.launch(launch_of(job), epoch)
 
     await judge_the_fence(cluster, world, candidates, launch, Launched)
 

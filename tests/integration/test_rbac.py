@@ -18,10 +18,11 @@ import pytest
 import yaml
 
 from api_server import a_taskjob
+from builders import launch_of
 from charts import API, OPERATOR, TRIAL, Object, apply, kubeconfig_of, of_kind, of_the_operator, rendered
 from kube_worlds import RealWorld
 from operator_process import OperatorProcess
-from rights import EPOCH, TABLE, Scene, Verb, first_attempt, leases_of, must_be
+from rights import EPOCH, TABLE, Scene, Verb, leases_of, must_be
 from taskjob.kube.client import job_path, pod_path
 from taskjob.kube.http import KubeHttp
 from taskjob.kube.lists import list_jobs, list_queues
@@ -69,7 +70,7 @@ async def operator_with(
     async with await KubeHttp.connect(cluster.kubeconfig) as admin_http, await KubeHttp.connect(kubeconfig) as http:
         admin = RealWorld(admin_http, namespace)
         job = await admin.make_job("probed")
-        made = await admin.port.launch(first_attempt(job), EPOCH)
+        made = await admin.port.launch(launch_of(job), EPOCH)
         assert isinstance(made, Launched)
         await admin.place(made.pod)
         queue = await admin.make_queue("probed")
@@ -122,7 +123,7 @@ async def test_an_operator_of_named_namespaces_reads_queues_everywhere_and_nothi
     async with operator_with(cluster, home, namespace, objects, tmp_path) as scene:
         await list_queues(scene.http)
         await list_jobs(scene.http, [namespace])
-        must_be(await scene.kube.launch(first_attempt(scene.job, 2), EPOCH), Launched)
+        must_be(await scene.kube.launch(launch_of(scene.job, 2), EPOCH), Launched)
         for path in (job_path("default"), pod_path("default"), "/api/v1/pods", f"/apis/{GROUP}/{VERSION}/taskjobs"):
             assert (await scene.send("GET", path)).code == 403, path
         for path in ("/api/v1/secrets", f"/api/v1/namespaces/{namespace}/secrets", "/api/v1/namespaces"):

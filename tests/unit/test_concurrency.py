@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from builders import a_job, a_queue
 from taskjob.core.phases import ConcurrencyScope, OnConflict, Phase, Reason
 from world import World
-
-
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.put_queue(a_queue())
-    return world
 
 
 def test_one_at_a_time_in_the_order_of_admission(world: World) -> None:

@@ -13,13 +13,6 @@ from taskjob.core.phases import FailureClass, Phase, Reason, Stopping
 from world import World
 
 
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.put_queue(a_queue())
-    return world
-
-
 @pytest.mark.parametrize(
     ("attempt", "job", "after", "told"),
     [

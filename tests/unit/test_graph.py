@@ -14,13 +14,6 @@ from taskjob.core.phases import Condition, OnDependencyFailure, Phase, Reason
 from world import World
 
 
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.put_queue(a_queue())
-    return world
-
-
 def end(world: World, name: str, phase: Phase) -> None:
     """Bring a submitted job to this end."""
     match phase:

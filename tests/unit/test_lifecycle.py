@@ -5,20 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-
 from builders import a_job, a_pod, a_queue, at
 from taskjob.core.decisions import EndBy, Launch, SetStatus
 from taskjob.core.model import RetryRule
 from taskjob.core.phases import FailureClass, Phase, PodPhase, Reason, RetryAction, Stopping
 from world import World
-
-
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.put_queue(a_queue())
-    return world
 
 
 # ------------------------------------------------------------------ third parties

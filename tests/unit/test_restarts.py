@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from builders import a_job, a_queue, at
 from taskjob.core.pending import HISTORY_PATIENCE
 from taskjob.core.phases import FailureClass, Phase, PodPhase
 from world import World
-
-
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.put_queue(a_queue())
-    return world
 
 
 def test_an_operator_that_died_after_the_create_goes_on_with_the_pod(world: World) -> None:

@@ -10,13 +10,6 @@ from taskjob.core.phases import Phase, PodRetention
 from world import World
 
 
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.put_queue(a_queue())
-    return world
-
-
 @pytest.mark.parametrize(
     ("retention", "removed"),
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,13 +49,6 @@ def test_the_jitter_is_the_attempts_own() -> None:
 
 def test_refusals_back_off_from_five_seconds_to_five_minutes() -> None:
     assert [backoff_of_refusals(n) for n in (1, 2, 3, 6, 7, 8, 1000)] == [5, 10, 20, 160, 300, 300, 300]
-
-
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.put_queue(a_queue())
-    return world
 
 
 def test_a_job_without_retries_fails_at_its_first_failure(world: World) -> None:

@@ -28,13 +28,6 @@ FREE = [
 FAIL, RETRY, SUCCEED = RetryAction.FAIL, RetryAction.RETRY, RetryAction.SUCCEED
 
 
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.put_queue(a_queue())
-    return world
-
-
 # ------------------------------------------------------------------ which rule decides
 @pytest.mark.parametrize("failure", FailureClass)
 def test_without_rules_a_fault_of_the_cluster_is_free_and_any_other_is_charged(failure: FailureClass) -> None:

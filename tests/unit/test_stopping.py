@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from builders import a_job, a_queue
+from builders import a_job
 from taskjob.core.decisions import EndBy, SetStatus, Urgency
 from taskjob.core.phases import Phase, PodPhase, Reason, Stopping
 from world import World
-
-
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.put_queue(a_queue())
-    return world
 
 
 # ------------------------------------------------------------------ cancel

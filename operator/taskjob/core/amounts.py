@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from taskjob.core.model import Amounts
+from taskjob.core.values import shown
 
 GREATEST: Final = 2**63 - 1
 """The greatest amount; Kubernetes bounds its quantities likewise."""
@@ -37,7 +38,7 @@ def parse(resource: str, quantity: object) -> int:
     Raises `QuantityError` if it is not a quantity, negative, or beyond `GREATEST`.
     """
     if isinstance(quantity, bool) or not isinstance(quantity, str | int | float):
-        raise QuantityError(f"{_shown(quantity)} is not a quantity")
+        raise QuantityError(f"{shown(quantity)} is not a quantity")
     if isinstance(quantity, int) and not -GREATEST <= quantity <= GREATEST:
         raise QuantityError("the number is too large")
     return _parse(resource == "cpu", quantity if isinstance(quantity, str) else str(quantity))
@@ -47,12 +48,12 @@ def parse(resource: str, quantity: object) -> int:
 def _parse(milli: bool, text: str) -> int:
     found = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST else None
     if found is None:
-        raise QuantityError(f"{_shown(text)} is not a quantity")
+        raise QuantityError(f"{shown(text)} is not a quantity")
     sign, whole, fraction, bare_fraction, binary, exponent, decimal = found.groups()
     fraction = fraction or bare_fraction or ""
     digits = int((whole or "") + fraction)
     if sign == "-" and digits:
-        raise QuantityError(f"{_shown(text)} is negative")
+        raise QuantityError(f"{shown(text)} is negative")
     ten = -len(fraction) + (3 if milli else 0)
     if exponent is not None:
         # Past these bounds the answer no longer depends on the exponent: too large, or rounded up to 1.
@@ -62,7 +63,7 @@ def _parse(milli: bool, text: str) -> int:
     digits *= 1024 ** _BINARY[binary] if binary is not None else 1
     amount: int = digits * 10**ten if ten >= 0 else -(-digits // 10**-ten)
     if amount > GREATEST:
-        raise QuantityError(f"{_shown(text)} is too large")
+        raise QuantityError(f"{shown(text)} is too large")
     return amount
 
 
@@ -117,12 +118,3 @@ def fits(request: Amounts, available: Amounts) -> bool:
     """Whether nothing is asked beyond what is available; a resource that `available` does not name is unlimited."""
     limits = dict(available)
     return all(amount <= limits.get(resource, amount) for resource, amount in request)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 80 else text[:76] + '..."'

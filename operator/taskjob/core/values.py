@@ -1,4 +1,4 @@
-"""Frozen values with some fields changed, as quickly as Python can."""
+"""Frozen values with some fields changed, as quickly as Python can; and any value as people read it."""
 
 from __future__ import annotations
 
@@ -27,4 +27,14 @@ else:
         return cls(*values)
 
 
-__all__ = ["replace"]
+def shown(value: object) -> str:
+    """A value for people, short."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else text[:76] + '..."'
+
+
+__all__ = ["replace", "shown"]

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+from taskjob.core.values import shown
+
 Object = Mapping[str, Any]
 """A Kubernetes object as decoded JSON; `Any` because nothing about its values may be taken for granted."""
 
@@ -141,13 +143,3 @@ def whole(value: object) -> int:
 def cut(message: str) -> str:
     """A message as long as the CRD allows."""
     return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
-
-
-def shown(value: object) -> str:
-    """A value for people, short."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 80 else text[:76] + '..."'

@@ -48,7 +48,8 @@ from taskjob.core.phases import (
     StopPolicy,
     Strategy,
 )
-from taskjob.kube.fields import Object, Reader, instant, shown, whole
+from taskjob.core.values import shown
+from taskjob.kube.fields import Object, Reader, instant, whole
 from taskjob.kube.selectors import read_selector
 from taskjob.kube.templates import read_template
 

@@ -6,7 +6,8 @@ from typing import Final
 
 from taskjob.core.model import Requirement, Selector
 from taskjob.core.phases import SelectorOperator
-from taskjob.kube.fields import Object, Reader, shown
+from taskjob.core.values import shown
+from taskjob.kube.fields import Object, Reader
 
 _TAKES_VALUES: Final = (SelectorOperator.IN, SelectorOperator.NOT_IN)
 

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from taskjob.core.model import Amounts, PodTemplate
-from taskjob.kube.fields import LARGEST_INT, Object, Reader, shown
+from taskjob.core.values import shown
+from taskjob.kube.fields import LARGEST_INT, Object, Reader
 from taskjob.kube.requests import PodSpec, RequestError, effective_request
 
 TEMPLATES_KEPT: Final = 4096
