@@ -109,7 +109,11 @@ class Shell:
         """List in the safe order, follow events, decide and record."""
         self.relist()
         self.fake.tell(self.mirror)
-        self.tasks = [asyncio.create_task(part.run()) for part in (self.loop, self.recorder, self._capture)]
+        parts = (self.loop.run(), self.recorder.run(), self._capture.run(), self._until_deposed())
+        self.tasks = [asyncio.create_task(part) for part in parts]
+
+    async def _until_deposed(self) -> None:
+        await self.applier.deposed
 
     def relist(self) -> None:
         """Replace all that is held by lists: first TaskJobs, then pods."""
@@ -130,4 +134,4 @@ class Shell:
         for task in self.tasks:
             if task.done() and not task.cancelled():
                 return task.exception()
-        return self.applier.deposed.exception() if self.applier.deposed.done() else None
+        return None
