@@ -65,7 +65,10 @@ def test_what_a_job_requested_is_what_it_asks_for_in_the_trace() -> None:
     known = {"cpu": "500m", "memory": "1Gi", "nvidia.com/gpu": "1"}
     jobs = [a_job("known", 0, 1, 2, requests=known), a_job("frugal", 1, 2, 3, requests={}), a_job("old", 2, 3, 4)]
     text, _ = trace(jobs, {"cpu": "2"}, "team-a")
-    assert "# What 1 of the jobs requested history does not know" in text
+    unknown = "# What 1 of the jobs requested history does not know; they are taken to ask for "
+    assert f"{unknown}cpu=2.\n" in text
+    assert f"{unknown}nothing (say --asks cpu=1).\n" in trace(jobs, {}, "team-a")[0]
+    assert f"{unknown}cpu=2 memory=1Gi.\n" in trace(jobs, {"cpu": "2", "memory": "1Gi"}, "team-a")[0]
     assert [dict(arrival.job.request) for arrival in parse(text).arrivals] == [
         {"cpu": 500, "memory": 2**30, "nvidia.com/gpu": 1, "pods": 1},
         {"pods": 1},

@@ -117,7 +117,8 @@ def trace(jobs: Iterable[dict[str, Any]], asks: dict[str, str], where: str) -> t
         items.append(_item(job, begin, names[key], asks))
     head = _HEAD.format(count=len(items), where=where, begin=begin.isoformat())
     if unknown := sum(job.get("requests") is None for job in ended):
-        head += _UNKNOWN.format(count=unknown, asks=asks or "nothing (say --asks cpu=1)")
+        taken = " ".join(f"{resource}={amount}" for resource, amount in asks.items())
+        head += _UNKNOWN.format(count=unknown, asks=taken or "nothing (say --asks cpu=1)")
     queues = [{"name": name, "spec": {}} for name in sorted({job["queue"] for job in ended})]
     return head + _listed("queues", queues) + _listed("jobs", items), len(seen) - len(ended)
 
