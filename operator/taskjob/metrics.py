@@ -1,7 +1,8 @@
 """The operator's metrics: every name in one place, prefix `taskjobs_`. Each is a prometheus_client object.
 
 Whoever observes a thing adds its metric here and imports it. Labels are closed sets (an enum's values, an HTTP
-status), never names of objects: their number must stay bounded.
+status), never names of what users make: their number must stay bounded. Queues are the administrator's, and few.
+`docs/operations.md` lists them; a test holds it to this file.
 """
 
 from __future__ import annotations
