@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+_LINK = re.compile(r"\]\(([^)#]*)#?([^)]*)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
@@ -68,10 +68,19 @@ def test_make_help_lists_every_target() -> None:
     assert targets - _make_targets() == {"go"}, "every target but the internal one needs a ## sentence"
 
 
+def _anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
-    links = [link for link in _LINK.findall(page.read_text()) if "://" not in link]
-    missing = [link for link in links if not (page.parent / link).exists()]
+def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page: Path) -> None:
+    missing = []
+    for link, anchor in _LINK.findall(page.read_text()):
+        there = page.parent / link if link else page
+        if "://" not in link and not (there.exists() and (not anchor or anchor in _anchors(there))):
+            missing.append(f"{link}#{anchor}")
     assert not missing
 
 
