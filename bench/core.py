@@ -47,6 +47,7 @@ from taskjob.core.state import State
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 QUEUES, COHORTS = 100, 10
 SHAPES = [(("cpu", cpu), ("memory", 2**30), ("pods", 1)) for cpu in (500, 1000, 2000, 4000)]
+TEMPLATE = PodTemplate(b'{"spec":{"containers":[{"name":"main","image":"busybox"}]}}')
 PRIORITY = list(PRIORITIES.values())
 NOMINAL = (("cpu", 20_000), ("memory", 40 * 2**30))
 RUNNING = 1067  # so many of them fit at once
@@ -77,21 +78,22 @@ def a_job(number: int) -> Job:
         queue=QueueName(f"queue-{number % QUEUES:02}"),
         priority=PRIORITY[number // QUEUES % 4],
         request=SHAPES[number // 7 % 4],
-        template=PodTemplate(b'{"spec":{"containers":[{"name":"main","image":"busybox"}]}}'),
+        template=TEMPLATE,
         depends_on=depends_on,
     )
 
 
 class Cluster:
-    """Answers decisions when told; counts the CPU seconds of planning, and of them those of admission."""
+    """The queues of the load, unless others are given. Answers decisions when told; counts the CPU seconds of planning,
+    and of them those of admission."""
 
-    def __init__(self) -> None:
+    def __init__(self, *queues: Queue) -> None:
         self.state = State(default_ttl_seconds=10**8)
         self.now = NOON + timedelta(hours=1)
         self.version = 10**7
         self.planning = self.admitting = 0.0
-        for number in range(QUEUES):
-            self.state.put_queue(a_queue(number))
+        for queue in queues or map(a_queue, range(QUEUES)):
+            self.state.put_queue(queue)
 
     def plan(self, room: int = 10**9) -> Plan:
         begun = process_time()

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import argparse
 import gc
-import platform
 import random
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from time import process_time
+from typing import Any
 
-from taskjob.core.cycle import plan
-from taskjob.core.decisions import Launch, Plan, SetStatus
+from core import NOON, SHAPES, TEMPLATE, Cluster, machine  # type: ignore[import-not-found]  # a script beside
+
 from taskjob.core.model import (
     AttemptId,
     Dependency,
@@ -29,7 +28,6 @@ from taskjob.core.model import (
     JobName,
     Namespace,
     Pod,
-    PodTemplate,
     PodUid,
     Queue,
     QueueName,
@@ -37,10 +35,7 @@ from taskjob.core.model import (
     Uid,
 )
 from taskjob.core.phases import Phase, PodPhase, Reason
-from taskjob.core.state import State
 
-NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
-SHAPES = [(("cpu", cpu), ("memory", 2**30), ("pods", 1)) for cpu in (500, 1000, 2000, 4000)]
 QUEUE = QueueName("default")
 
 
@@ -56,7 +51,7 @@ def a_job(number: int, *depends_on: str) -> Job:
         queue=QUEUE,
         priority=(0, 0, 0, 100)[number % 4],
         request=SHAPES[number % len(SHAPES)],
-        template=PodTemplate(b'{"spec":{"containers":[{"name":"main","image":"busybox"}]}}'),
+        template=TEMPLATE,
         depends_on=tuple(Dependency(JobName(other)) for other in depends_on),
     )
 
@@ -65,49 +60,9 @@ def name(number: int) -> str:
     return f"job-{number:06}"
 
 
-class Cluster:
-    """Answers decisions at once."""
-
-    def __init__(self, *, quota_cpu: int | None = None) -> None:
-        self.state = State(default_ttl_seconds=10**8)
-        self.now = NOON + timedelta(hours=1)
-        self.version = 10**7
-        self.state.put_queue(Queue(QUEUE, quota=() if quota_cpu is None else (("cpu", quota_cpu),)))
-
-    def cycle(self, room: int = 10**9) -> Plan:
-        made = plan(self.state, self.now, room)
-        assert made.faults == (), made.faults[0]
-        return made
-
-    def answer(self, made: Plan) -> list[Pod]:
-        """Carries out launches and status writes; the pods launched."""
-        pods = []
-        for decision in made.decisions:
-            self.version += 1
-            if isinstance(decision, Launch):
-                job = decision.job
-                pod = Pod(
-                    uid=PodUid(f"pod-{job.uid}"),
-                    name=f"{job.name}-1",
-                    namespace=job.namespace,
-                    version=self.version,
-                    attempt=decision.attempt,
-                    queue=job.queue,
-                    request=job.request,
-                    phase=PodPhase.PENDING,
-                    created_at=self.now,
-                    job_name=job.name,
-                )
-                pods.append(pod)
-                self.state.put_pod(pod)
-            elif isinstance(decision, SetStatus):
-                self.state.put_job(replace(decision.job, version=self.version, status=decision.status))
-        return pods
-
-    def finish(self, pod: Pod) -> None:
-        self.version += 1
-        done = {"phase": PodPhase.SUCCEEDED, "started_at": self.now, "finished_at": self.now, "exit_code": 0}
-        self.state.put_pod(replace(pod, version=self.version, **done))  # type: ignore[arg-type]  # by field name
+def a_cluster(*, quota_cpu: int | None = None) -> Any:
+    """`core.Cluster` with one queue, that is limited in nothing or in its CPU."""
+    return Cluster(Queue(QUEUE, quota=() if quota_cpu is None else (("cpu", quota_cpu),)))
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -117,51 +72,26 @@ def seconds(work: Callable[[], object]) -> float:
     return process_time() - begun
 
 
-def machine() -> str:
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor() or "unknown CPU",
-    )
-    return f"{model}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
-
-
 # ------------------------------------------------------------------ what is measured
 def rebuild(count: int) -> Iterable[tuple[str, str]]:
     """A restart: a third has ended, a tenth runs with its pods, the rest waits; one in two has a dependency."""
+    running = Status(
+        phase=Phase.RUNNING,
+        reason=Reason.STARTED,
+        attempt=1,
+        transition=2,
+        queued_at=NOON,
+        admitted_at=NOON,
+        started_at=NOON,
+    )
     jobs, pods = [], []
     for number in range(count):
         job = a_job(number, *([name(number - 1)] if number % 2 else []))
         if number % 3 == 0:
-            job = replace(
-                job,
-                status=Status(
-                    phase=Phase.SUCCEEDED,
-                    reason=Reason.COMPLETED,
-                    attempt=1,
-                    transition=3,
-                    queued_at=NOON,
-                    admitted_at=NOON,
-                    started_at=NOON,
-                    finished_at=NOON,
-                ),
-            )
+            done = {"phase": Phase.SUCCEEDED, "reason": Reason.COMPLETED, "transition": 3, "finished_at": NOON}
+            job = replace(job, status=replace(running, **done))
         elif number % 10 == 1:
-            job = replace(
-                job,
-                status=Status(
-                    phase=Phase.RUNNING,
-                    reason=Reason.STARTED,
-                    attempt=1,
-                    transition=2,
-                    queued_at=NOON,
-                    admitted_at=NOON,
-                    started_at=NOON,
-                ),
-            )
+            job = replace(job, status=running)
             pods.append(
                 Pod(
                     PodUid(f"pod-{number}"),
@@ -179,7 +109,7 @@ def rebuild(count: int) -> Iterable[tuple[str, str]]:
             )
         jobs.append(job)
     random.Random(1).shuffle(jobs)
-    cluster = Cluster(quota_cpu=10**6)
+    cluster = a_cluster(quota_cpu=10**6)
 
     def load() -> None:
         for pod in pods:
@@ -188,14 +118,14 @@ def rebuild(count: int) -> Iterable[tuple[str, str]]:
             cluster.state.put_job(job)
 
     loading = seconds(load)
-    planning = seconds(cluster.cycle)
+    planning = seconds(cluster.plan)
     yield f"rebuild {count:,} jobs: load", f"{loading:.2f} s"
     yield f"rebuild {count:,} jobs: first plan", f"{planning:.2f} s"
 
 
 def admissions(count: int) -> Iterable[tuple[str, str]]:
     """All fit: jobs come, are admitted with room for 200 a cycle, succeed."""
-    cluster = Cluster()
+    cluster = a_cluster()
     jobs = [a_job(number) for number in range(count)]
 
     def work() -> None:
@@ -203,10 +133,10 @@ def admissions(count: int) -> Iterable[tuple[str, str]]:
             cluster.state.put_job(job)
         left = count
         while left:
-            for pod in cluster.answer(cluster.cycle(room=200)):
+            for pod in cluster.answer(cluster.plan(room=200)):
                 cluster.finish(pod)
                 left -= 1
-        cluster.answer(cluster.cycle())
+        cluster.answer(cluster.plan())
 
     took = seconds(work)
     yield f"{count:,} jobs from created to Succeeded", f"{count / took:,.0f} jobs/s"
@@ -214,12 +144,12 @@ def admissions(count: int) -> Iterable[tuple[str, str]]:
 
 def one_event(pending: int) -> Iterable[tuple[str, str]]:
     """Many wait for quota; a pod ends, its place is given to the next: from event to plan."""
-    cluster = Cluster(quota_cpu=8000)
+    cluster = a_cluster(quota_cpu=8000)
     for number in range(pending):
         cluster.state.put_job(a_job(number))
-    first = cluster.cycle()
+    first = cluster.plan()
     running = cluster.answer(first)
-    while made := cluster.cycle():
+    while made := cluster.plan():
         if not made.decisions:
             break
         running += cluster.answer(made)
@@ -228,129 +158,129 @@ def one_event(pending: int) -> Iterable[tuple[str, str]]:
         pod = running.pop(0)
         begun = process_time()
         cluster.finish(pod)
-        made = cluster.cycle()
+        made = cluster.plan()
         once = process_time() - begun
         took, worst = took + once, max(worst, once)
         running += cluster.answer(made)
-        running += cluster.answer(cluster.cycle())
+        running += cluster.answer(cluster.plan())
     yield f"one event -> plan, {pending:,} pending", f"{took / rounds * 1e6:,.0f} µs (worst {worst * 1e6:,.0f})"
 
 
 def chain(count: int) -> Iterable[tuple[str, str]]:
     """Each job waits for the one before; applied in the worst and in random order, then run to its end."""
     for order in ("first to last", "last to first", "random"):
-        cluster = Cluster()
+        cluster = a_cluster()
         jobs = [a_job(number, *([name(number - 1)] if number else [])) for number in range(count)]
         if order == "last to first":
             jobs.reverse()
         elif order == "random":
             random.Random(1).shuffle(jobs)
 
-        def load(cluster: Cluster = cluster, jobs: list[Job] = jobs) -> None:
+        def load(cluster: Any = cluster, jobs: list[Job] = jobs) -> None:
             for job in jobs:
                 cluster.state.put_job(job)
-            cluster.answer(cluster.cycle())
+            cluster.answer(cluster.plan())
 
         yield f"chain of {count:,}, {order}: load and plan", f"{seconds(load):.2f} s"
 
-    cluster = Cluster()
+    cluster = a_cluster()
     for number in range(count):
         cluster.state.put_job(a_job(number, *([name(number - 1)] if number else [])))
 
     def run() -> None:
-        pods = cluster.answer(cluster.cycle())
+        pods = cluster.answer(cluster.plan())
         while pods:
             for pod in pods:
                 cluster.finish(pod)
-            made = cluster.cycle()
+            made = cluster.plan()
             pods = cluster.answer(made)
-            pods += cluster.answer(cluster.cycle())
+            pods += cluster.answer(cluster.plan())
 
     yield f"chain of {count:,}: run to its end", f"{count / seconds(run):,.0f} jobs/s"
 
 
 def applied_one_by_one(count: int) -> Iterable[tuple[str, str]]:
     """A plan after each job: a chain in which each new job waits for all before and is waited for."""
-    cluster = Cluster()
+    cluster = a_cluster()
 
     def load() -> None:
         for number in range(count):
             cluster.state.put_job(a_job(number, *([name(number - 1)] if number else []), name(count)))
-            cluster.answer(cluster.cycle())
+            cluster.answer(cluster.plan())
 
     yield f"chain of {count:,}, a plan after each", f"{seconds(load) / count * 1e6:,.0f} µs/job"
 
 
 def fan(count: int) -> Iterable[tuple[str, str]]:
     """Many into one, one into many."""
-    cluster = Cluster()
+    cluster = a_cluster()
     cluster.state.put_job(a_job(count, *(name(number) for number in range(count))))
-    cluster.answer(cluster.cycle())
+    cluster.answer(cluster.plan())
     took = 0.0
     for number in range(count):
         job = a_job(number)
         begun = process_time()
         cluster.state.put_job(job)
-        made = cluster.cycle()
+        made = cluster.plan()
         took += process_time() - begun
         pods = cluster.answer(made)
         begun = process_time()
         for pod in pods:
             cluster.finish(pod)
-        made = cluster.cycle()
+        made = cluster.plan()
         took += process_time() - begun
         cluster.answer(made)
     yield f"fan-in of {count:,}, two plans per dependency", f"{took / count * 1e6:,.0f} µs per dependency"
 
-    cluster = Cluster()
+    cluster = a_cluster()
     cluster.state.put_job(a_job(0))
     for number in range(1, count + 1):
         cluster.state.put_job(a_job(number, name(0)))
-    (pod,) = cluster.answer(cluster.cycle())
+    (pod,) = cluster.answer(cluster.plan())
     cluster.finish(pod)
-    cluster.answer(cluster.cycle())
-    yield f"fan-out of {count:,}: the dependency ends", f"{seconds(cluster.cycle):.2f} s"
+    cluster.answer(cluster.plan())
+    yield f"fan-out of {count:,}: the dependency ends", f"{seconds(cluster.plan):.2f} s"
 
 
 def cycles(count: int) -> Iterable[tuple[str, str]]:
     """Everything in one cycle; and a hub with spokes both ways."""
-    cluster = Cluster()
+    cluster = a_cluster()
     for number in range(count):
         cluster.state.put_job(a_job(number, name((number + 1) % count)))
-    yield f"one cycle of {count:,}: found and told", f"{seconds(cluster.cycle):.2f} s"
-    cluster = Cluster()
+    yield f"one cycle of {count:,}: found and told", f"{seconds(cluster.plan):.2f} s"
+    cluster = a_cluster()
     cluster.state.put_job(a_job(0, *(name(number) for number in range(1, count))))
     for number in range(1, count):
         cluster.state.put_job(a_job(number, name(0)))
-    yield f"hub with {count:,} spokes both ways: found and told", f"{seconds(cluster.cycle):.2f} s"
+    yield f"hub with {count:,} spokes both ways: found and told", f"{seconds(cluster.plan):.2f} s"
 
 
 def unlike_shapes(count: int) -> Iterable[tuple[str, str]]:
     """The worst case of admission: no two jobs ask the same."""
-    cluster = Cluster(quota_cpu=10**6)
+    cluster = a_cluster(quota_cpu=10**6)
     for number in range(count):
         request = (("cpu", 900_000 + number), ("pods", 1))
         cluster.state.put_job(replace(a_job(number), request=request, priority=0))
-    running = cluster.answer(cluster.cycle())
-    cluster.answer(cluster.cycle())
-    cluster.cycle()
+    running = cluster.answer(cluster.plan())
+    cluster.answer(cluster.plan())
+    cluster.plan()
 
     def once() -> None:
         cluster.finish(running[0])
-        cluster.cycle()
+        cluster.plan()
 
     yield f"one event -> plan, {count:,} pending, all of different shape", f"{seconds(once) * 1e3:,.1f} ms"
 
 
 def memory(count: int) -> Iterable[tuple[str, str]]:
     """Bytes a waiting job takes, its own values included (templates are shared here)."""
-    cluster = Cluster(quota_cpu=0)
+    cluster = a_cluster(quota_cpu=0)
     gc.collect()
     tracemalloc.start()
     for number in range(count):
         cluster.state.put_job(a_job(number))
-    cluster.answer(cluster.cycle())
-    cluster.cycle()
+    cluster.answer(cluster.plan())
+    cluster.plan()
     gc.collect()
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

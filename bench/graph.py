@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from time import process_time
 
-from core_parts import Cluster, a_job, machine, name, seconds  # type: ignore[import-not-found]  # a script beside
+from core import Cluster, machine  # type: ignore[import-not-found]  # a script beside
+from core_parts import a_cluster, a_job, name, seconds  # type: ignore[import-not-found]  # a script beside
 
 from taskjob.core.decisions import Launch
 from taskjob.core.model import Concurrency, Dependency, Job, JobName
@@ -50,45 +51,45 @@ def layers(cluster: Cluster, width: int, degree: int, depth: int) -> list[Job]:
 
 def large(scale: int) -> Iterable[tuple[str, str]]:
     """100,000 edges; then what one more job costs, that closes a cycle or does not."""
-    cluster = Cluster(quota_cpu=0)
+    cluster = a_cluster(quota_cpu=0)
     width, degree, depth = 1000 // scale, 10, 11
     edges = width * degree * (depth - 1)
     jobs: list[Job] = []
     load = seconds(lambda: jobs.extend(layers(cluster, width, degree, depth)))
-    plan = seconds(lambda: cluster.answer(cluster.cycle()))
+    plan = seconds(lambda: cluster.answer(cluster.plan()))
     yield f"{len(jobs):,} jobs, {edges:,} edges: load, first plan", f"{load:.2f} s, {plan:.2f} s"
-    cluster.answer(cluster.cycle())
+    cluster.answer(cluster.plan())
     base = 10**6
     took = []
     for turn in range(20):
         one, two = base + 2 * turn, base + 2 * turn + 1
         cluster.state.put_job(dependent(one, [two]))
-        cluster.answer(cluster.cycle())
+        cluster.answer(cluster.plan())
         cluster.state.put_job(dependent(two, [one]))
-        took.append(seconds(cluster.cycle))
+        took.append(seconds(cluster.plan))
     yield f"beside {edges:,} edges: an edge closes a cycle of 2", f"{max(took) * 1e3:.2f} ms"
     took = []
     for turn in range(20):
         cluster.state.put_job(dependent(base + 1000 + turn, [len(jobs) - 1]))
-        took.append(seconds(cluster.cycle))
+        took.append(seconds(cluster.plan))
     yield f"on top of {edges:,} edges: a job that nobody names", f"{max(took) * 1e3:.2f} ms"
     last = jobs[-1]
     took = []
     for turn in range(20):
         last = changed(cluster, last, [len(jobs) - 2 * width + (turn + step) % width for step in range(degree)])
         cluster.state.put_job(last)
-        took.append(seconds(cluster.cycle))
+        took.append(seconds(cluster.plan))
     yield "a job at the top changes its names", f"{max(took) * 1e3:.2f} ms"
     first = jobs[width]  # in the second layer: everything above it waits for it
     took = []
     for turn in range(20):
         first = changed(cluster, first, [(turn + step) % width for step in range(degree)])
         cluster.state.put_job(first)
-        took.append(seconds(cluster.cycle))
+        took.append(seconds(cluster.plan))
     yield "a job near the ground that all wait for changes its names", f"{max(took) * 1e3:.2f} ms"
     first = changed(cluster, first, range(len(jobs) - width, len(jobs)))
     cluster.state.put_job(first)
-    took = [seconds(lambda: cluster.answer(cluster.cycle()))]
+    took = [seconds(lambda: cluster.answer(cluster.plan()))]
     told = sum(each.job.status.reason is Reason.DEPENDENCY_CYCLE for each in cluster.state.jobs.values())
     assert told > 100, f"{told} were told"
     yield f"it closes cycles through all layers: found, {told:,} told", f"{took[0]:.2f} s"
@@ -96,15 +97,15 @@ def large(scale: int) -> Iterable[tuple[str, str]]:
 
 def skips(count: int) -> Iterable[tuple[str, str]]:
     """A failure at the head of a chain: the skip travels to its end."""
-    cluster = Cluster()
+    cluster = a_cluster()
     for number in range(count):
         cluster.state.put_job(dependent(number, [number - 1] if number else []))
-    (pod,) = cluster.answer(cluster.cycle())
+    (pod,) = cluster.answer(cluster.plan())
     failed = {"phase": PodPhase.FAILED, "failure": FailureClass.EXIT_CODE, "finished_at": cluster.now, "exit_code": 1}
     cluster.state.put_pod(replace(pod, version=cluster.version + 1, **failed))
     begun = process_time()
     while True:
-        made = cluster.cycle()
+        made = cluster.plan()
         if not made.decisions:
             break
         cluster.answer(made)
@@ -116,12 +117,12 @@ def skips(count: int) -> Iterable[tuple[str, str]]:
 
 def fan_in(count: int) -> Iterable[tuple[str, str]]:
     """One job of many names, put again and again, with and without a change."""
-    cluster = Cluster(quota_cpu=0)
+    cluster = a_cluster(quota_cpu=0)
     for number in range(count):
         cluster.state.put_job(a_job(number))
     job = dependent(count, range(count))
     cluster.state.put_job(job)
-    while (made := cluster.cycle()).decisions:
+    while (made := cluster.plan()).decisions:
         cluster.answer(made)
 
     def label() -> None:
@@ -129,13 +130,13 @@ def fan_in(count: int) -> Iterable[tuple[str, str]]:
         job = replace(cluster.state.jobs[job.uid].job, version=cluster.version + 1)
         cluster.version += 1
         cluster.state.put_job(job)
-        cluster.cycle()
+        cluster.plan()
 
     def names() -> None:
         nonlocal job
         job = changed(cluster, cluster.state.jobs[job.uid].job, range(count - 1, -1, -1))
         cluster.state.put_job(job)
-        cluster.cycle()
+        cluster.plan()
 
     yield f"a job of {count:,} names is put again, nothing new", f"{seconds(label) * 1e3:.2f} ms"
     yield f"a job of {count:,} names changes all of them", f"{seconds(names) * 1e3:.1f} ms"
@@ -144,12 +145,12 @@ def fan_in(count: int) -> Iterable[tuple[str, str]]:
 def keys(count: int) -> Iterable[tuple[str, str]]:
     """Many wait for one key; and for one that is wide while quota is short."""
     for limit, cpu in ((1, None), (count, 1000)):
-        cluster = Cluster(quota_cpu=cpu)
+        cluster = a_cluster(quota_cpu=cpu)
         for number in range(count):
             cluster.state.put_job(replace(a_job(number), concurrency=Concurrency("key", limit)))
         pods = []
-        load = seconds(lambda: pods.extend(cluster.answer(cluster.cycle())))  # noqa: B023 - called at once
-        cluster.answer(cluster.cycle())
+        load = seconds(lambda: pods.extend(cluster.answer(cluster.plan())))  # noqa: B023 - called at once
+        cluster.answer(cluster.plan())
         turns = 200
 
         def run() -> None:
@@ -157,7 +158,7 @@ def keys(count: int) -> Iterable[tuple[str, str]]:
             for _ in range(turns):  # noqa: B023
                 cluster.finish(pods.pop(0))  # noqa: B023
                 for _ in range(2):  # the end, then its status: the next starts at the end
-                    made = cluster.cycle()  # noqa: B023
+                    made = cluster.plan()  # noqa: B023
                     launched = Launch in map(type, made.decisions)
                     pods += cluster.answer(made)  # noqa: B023
                     if launched and pods:
