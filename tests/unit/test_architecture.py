@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from taskjob.core.dependencies import Edge, edge
-from taskjob.core.phases import TERMINAL, TRANSITIONS, Condition, Phase
+from taskjob.core.phases import TERMINAL, TRANSITIONS, Phase
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "architecture.md"
 
@@ -40,22 +39,6 @@ def test_the_state_diagram_begins_in_pending_and_ends_in_the_terminal_phases() -
 
 def test_out_of_a_terminal_phase_leads_a_rerun_alone() -> None:
     assert {phase for phase, after in TRANSITIONS.items() if after == {Phase.PENDING}} == set(TERMINAL)
-
-
-def test_the_table_of_dependency_conditions_is_what_edges_are_worth() -> None:
-    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in section().splitlines() if "|" in line]
-    header, _, *body = rows
-    conditions = [Condition(name) for name in header[1:]]
-    assert set(conditions) == set(Condition)
-    told = {
-        (Phase(name), c): Edge(value) for name, *values in body for c, value in zip(conditions, values, strict=True)
-    }
-    assert told == {(phase, c): edge(c, phase) for phase in TERMINAL for c in Condition}
-
-
-def test_what_has_not_ended_or_does_not_exist_is_waited_for() -> None:
-    for phase in (None, *(set(Phase) - TERMINAL)):
-        assert {edge(condition, phase) for condition in Condition} == {Edge.WAITING}
 
 
 def test_every_module_of_the_core_stands_beside_its_question() -> None:

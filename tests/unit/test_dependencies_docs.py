@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from builders import a_job, a_queue
-from taskjob.core.phases import Condition, OnDependencyFailure, Phase, Reason
+from taskjob.core.dependencies import Edge, edge
+from taskjob.core.phases import TERMINAL, Condition, OnDependencyFailure, Phase, Reason
 from world import World
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "dependencies.md"
@@ -162,3 +163,16 @@ def test_the_table_says_what_happens(story: str, condition: Condition, word: str
 
 def test_every_story_is_in_the_table() -> None:
     assert set(STORIES) == {story for story, _, _ in rows()}
+
+
+def test_the_rows_of_what_has_ended_are_what_edges_are_worth() -> None:
+    words = {"met": Edge.MET, "never": Edge.IMPOSSIBLE, "waits": Edge.WAITING}
+    told = {(story, condition): words[word] for story, condition, word in rows() if story.startswith("ended ")}
+    assert {(phase, c): told[f"ended {phase}", c] for phase in TERMINAL for c in Condition} == {
+        (phase, c): edge(c, phase) for phase in TERMINAL for c in Condition
+    }
+
+
+def test_what_has_not_ended_or_does_not_exist_is_waited_for() -> None:
+    for phase in (None, *(set(Phase) - TERMINAL)):
+        assert {edge(condition, phase) for condition in Condition} == {Edge.WAITING}
