@@ -32,7 +32,7 @@ from taskjob.kube.client import KubeClient, job_path
 from taskjob.kube.http import KubeHttp, encode
 from taskjob.kube.informer import OUR_PODS, Kind, PodInformer, Told, _Watch
 from taskjob.kube.lists import list_jobs
-from taskjob.kube.patches import status_patch
+from taskjob.kube.patches import status_update
 from taskjob.kube.pods import manifest, parse_pod
 from taskjob.kube.schema import parse_job
 from taskjob.kube.surroundings import OtherPod, parse_occupant
@@ -151,7 +151,7 @@ def in_memory() -> None:
     tell("parse_job, from a dict (kopf)", best(lambda: parse_job(obj)))
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     tell("parse_job, from JSON (lists, replies)", best(lambda: parse_job(decode(raw_job))), f"{len(raw_job)} bytes")
-    tell("status_patch", best(lambda: status_patch(job, job.status, 7)))
+    tell("status_update", best(lambda: status_update(job, job.status, 7)))
     tell("manifest", best(lambda: manifest(launch, 7)))
     tell("parse_pod, from JSON", best(lambda: parse_pod(raw_pod)), f"{len(raw_pod)} bytes")
     tell("watch event, from its line to the sink", best(lambda: watch.take(line)))
@@ -197,7 +197,7 @@ async def with_server(kubeconfig: Path, pods: int) -> None:
         with measured() as spent:
             written = await asyncio.gather(*(client.set_status(decision, 1) for decision in decisions))
         assert all(isinstance(answer, Written) for answer in written)
-        tell("set_status: patch a TaskJob", spent.cpu / pods * 1e6, f"{pods / spent.wall:.0f}/s")
+        tell("set_status: write a TaskJob", spent.cpu / pods * 1e6, f"{pods / spent.wall:.0f}/s")
         await watch_deletes(http, client, namespace, [a.pod for a in answers if isinstance(a, Launched)])
 
 

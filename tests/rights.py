@@ -205,7 +205,7 @@ TABLE: dict[Verb, tuple[Probe, str]] = {
     ("taskjobs", "watch"): (watch_of_jobs, "new TaskJobs are seen only by the list of every few minutes"),
     ("taskjobs", "get"): (a_job_looked_at_again, "a status that met a conflict is not decided anew"),
     ("taskjobs", "delete"): (a_job_whose_time_is_over, "ttlSecondsAfterFinished does nothing"),
-    ("taskjobs/status", "patch"): (a_status, "no phase, no reason, no attempt is ever written"),
+    ("taskjobs/status", "update"): (a_status, "no phase, no reason, no attempt is ever written"),
     ("taskqueues", "list"): (list_of_queues, "the operator never knows the quotas: it does not start to decide"),
     ("taskqueues", "watch"): (watch_of_queues, "a changed quota is seen only by the list of every few minutes"),
     ("taskqueues/status", "patch"): (a_queues_figures, "kubectl get taskqueues shows no figures"),

@@ -18,11 +18,12 @@ from taskjob.core.decisions import EndBy, EndPod, QueueCondition, RemoveJob, Set
 from taskjob.core.model import Job, PodTemplate, Status
 from taskjob.core.phases import PodPhase
 from taskjob.kube import lists
-from taskjob.kube.client import KubeClient
+from taskjob.kube.client import KubeClient, job_path
 from taskjob.kube.credentials import ConfigurationError, Credentials
 from taskjob.kube.http import MERGE_PATCH, KubeHttp
 from taskjob.kube.lists import list_jobs, list_queues
-from taskjob.ports import Done, Gone, Launched, NoLog, Refused, Stale, Unreachable
+from taskjob.kube.schema import parse_job
+from taskjob.ports import Done, Gone, Launched, NoLog, Refused, Stale, Unreachable, Written
 from taskjob_cluster import Cluster
 
 
@@ -123,6 +124,29 @@ async def test_the_charge_is_what_the_server_made_of_the_pod(world: RealWorld) -
 
     # The server takes a new LimitRange into account as soon as its own watch has told it of it.
     await eventually("the default request is charged", charged)
+
+
+async def test_writing_a_status_changes_nothing_else_of_the_object_nor_who_owns_it(world: RealWorld) -> None:
+    path = job_path(world.namespace, "train")
+    meta = {"name": "train", "labels": {"team": "a"}, "annotations": {"why": "a report"}}
+    applied = {"apiVersion": "taskjobs.dev/v1beta1", "kind": "TaskJob", "metadata": meta, "spec": {"image": "busybox"}}
+    made = await world.send("PATCH", path, applied, "application/apply-patch+yaml", fieldManager="author")
+    await world.send("PATCH", path, {"metadata": {"annotations": {"seen": "yes"}}}, MERGE_PATCH, fieldManager="viewer")
+    before = json.loads((await world.send("GET", path)).body)
+    job = await world.job_now(parse_job(json.loads(made.body)))
+    assert job is not None
+
+    assert isinstance(await world.port.set_status(SetStatus(job, Status(attempt=1), Urgency.PROGRESS), 1), Written)
+
+    after = json.loads((await world.send("GET", path)).body)
+    assert after["status"]["attempt"] == 1
+    theirs = [each for each in after["metadata"]["managedFields"] if each["manager"] != "taskjobs"]
+    assert theirs == before["metadata"]["managedFields"]
+    ours = {"resourceVersion", "managedFields"}
+    assert {k: v for k, v in after["metadata"].items() if k not in ours} == {
+        k: v for k, v in before["metadata"].items() if k not in ours
+    }
+    assert after["spec"] == before["spec"]
 
 
 # ---------------------------------------------------------------- no answer

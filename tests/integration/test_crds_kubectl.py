@@ -14,7 +14,7 @@ from kubernetes import client
 from api_server import RefusedError, Server, a_taskjob
 from taskjob.core.model import Status
 from taskjob.core.phases import Phase, Reason
-from taskjob.kube.patches import status_patch
+from taskjob.kube.patches import status_update
 from taskjob.kube.schema import parse_job
 from taskjob.resources.openapi import from_openapi
 from taskjob.resources.pod_template import pod_template_schema
@@ -80,7 +80,7 @@ def test_a_job_whose_status_nobody_has_written_is_shown_as_queued(
     server.patch("train", {"spec": {"image": "busybox:2"}})
     job = parse_job(json.loads(cluster.kubectl("get", "tj", "train", "-n", namespace, "-o", "json")))
     running = replace(job.status, phase=Phase.RUNNING, reason=Reason.STARTED, attempt=1, transition=2)
-    stored = server.patch_status("train", json.loads(status_patch(job, running, 1))["status"])
+    stored = server.patch_status("train", json.loads(status_update(job, running, 1))["status"])
     assert parse_job(stored).status == replace(running, epoch=1)
     with pytest.raises(RefusedError, match="may not change once the job has started"):
         server.patch("train", {"spec": {"image": "busybox:3"}})

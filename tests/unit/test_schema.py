@@ -29,7 +29,7 @@ from taskjob.core.phases import (
     RetryAction,
 )
 from taskjob.kube import templates
-from taskjob.kube.patches import status_patch
+from taskjob.kube.patches import status_update
 from taskjob.kube.schema import UnusableObjectError, parse_job
 
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -288,4 +288,4 @@ def test_no_content_however_odd_makes_reading_fail(spec: Any, status: Any, meta:
     assert hash(job) == hash(job), "every part is frozen"
     assert dict(job.request)["pods"] == 1
     assert min(job.version, job.generation, job.status.run, job.status.attempt, job.retrying.limit) >= 0
-    assert json.loads(status_patch(job, job.status, 1))["status"]["phase"] == job.status.phase
+    assert json.loads(status_update(job, job.status, 1))["status"]["phase"] == job.status.phase

@@ -18,7 +18,7 @@ from taskjob.core.notices import Notice
 from taskjob.kube.events import event
 from taskjob.kube.http import JSON_PATCH, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 from taskjob.kube.logs import open_log
-from taskjob.kube.patches import queue_status_patch, status_patch
+from taskjob.kube.patches import queue_status_patch, status_update
 from taskjob.kube.pod_shape import PodObject
 from taskjob.kube.pods import manifest, owned_by, parse_pod, pod_name
 from taskjob.kube.schema import (
@@ -185,13 +185,12 @@ class KubeClient:
         job = decision.job
         try:
             reply = await self.http.request(
-                "PATCH",
+                "PUT",
                 job_path(job.namespace, job.name) + "/status",
-                verb="patch",
+                verb="update",
                 resource="taskjobs/status",
                 query={"fieldManager": FIELD_MANAGER},
-                body=status_patch(job, decision.status, epoch),
-                content_type=MERGE_PATCH,
+                body=status_update(job, decision.status, epoch),
             )
             if reply.ok:
                 return Written(parse_job(_decode_object(reply.body)))

@@ -1,4 +1,4 @@
-"""What the operator writes into statuses, as the bodies of its patches: core values to the CRDs' shape.
+"""What the operator writes into statuses, as the bodies of its requests: core values to the CRDs' shape.
 
 The way back of `schema`, which reads what stands here.
 """
@@ -15,41 +15,47 @@ from taskjob.core.decisions import SetQueueStatus
 from taskjob.core.model import Job, Status
 from taskjob.core.phases import Phase
 from taskjob.kube.fields import cut, rfc3339
+from taskjob.kube.schema import GROUP, VERSION
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def status_patch(job: Job, status: Status, epoch: int) -> bytes:
-    """A JSON merge patch for `/status`: every field, null where there is none, so that no old value stays.
+def status_update(job: Job, status: Status, epoch: int) -> bytes:
+    """What a PUT to `/status` says: the whole status, and of the object only what names it; the rest stays as it is.
 
-    It carries the resourceVersion of `job`: the API server answers 409 if the object changed since.
+    It carries the resourceVersion of `job`: the API server answers 409 if the object changed since. A merge patch does
+    the same for more of the API server's CPU, which then decodes the whole object once more, the spec included.
     """
     message = cut(status.message)
+    fields = {
+        "phase": status.phase.value,
+        "reason": status.reason.value,
+        "message": message or None,
+        "conditions": _conditions(job, status, message),
+        "run": status.run,
+        "runAt": rfc3339(status.run_at),
+        "previousPhase": status.previous_phase.value if status.previous_phase is not None else None,
+        "attempt": status.attempt,
+        "retries": status.retries,
+        "transition": status.transition,
+        "epoch": epoch,
+        "stopping": status.stopping.value if status.stopping is not None else None,
+        "queuedAt": rfc3339(status.queued_at),
+        "startedAt": rfc3339(status.started_at),
+        "finishedAt": rfc3339(status.finished_at),
+        "notBefore": rfc3339(status.not_before),
+        "podName": status.pod_name,
+        "nodeName": status.node_name,
+        "exitCode": status.exit_code,
+        "observedGeneration": status.observed_generation,
+    }
     return _encode(
         {
-            "metadata": {"resourceVersion": str(job.version)},
-            "status": {
-                "phase": status.phase.value,
-                "reason": status.reason.value,
-                "message": message or None,
-                "conditions": _conditions(job, status, message),
-                "run": status.run,
-                "runAt": rfc3339(status.run_at),
-                "previousPhase": status.previous_phase.value if status.previous_phase is not None else None,
-                "attempt": status.attempt,
-                "retries": status.retries,
-                "transition": status.transition,
-                "epoch": epoch,
-                "stopping": status.stopping.value if status.stopping is not None else None,
-                "queuedAt": rfc3339(status.queued_at),
-                "startedAt": rfc3339(status.started_at),
-                "finishedAt": rfc3339(status.finished_at),
-                "notBefore": rfc3339(status.not_before),
-                "podName": status.pod_name,
-                "nodeName": status.node_name,
-                "exitCode": status.exit_code,
-                "observedGeneration": status.observed_generation,
-            },
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "TaskJob",
+            # Without the uid: with it, a job that is gone would be answered like one that has changed.
+            "metadata": {"name": job.name, "namespace": job.namespace, "resourceVersion": str(job.version)},
+            "status": {name: value for name, value in fields.items() if value is not None},
         }
     )
 
