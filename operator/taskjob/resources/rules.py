@@ -2,6 +2,9 @@
 
 What one TaskJob must be in itself is checked by the models too (`taskjob.resources.taskjob`); what may change, and the
 fence around the status, only the API server can judge.
+
+Every rule is asked again with every write, status writes included, and each look at a field copies the schemas of all
+fields beside it. So a rule stands on the field itself where it needs no other, and asks first what mostly settles it.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ Path = tuple[str, ...]
 SHORT_FORM: Final = ("command", "args", "env", "resources")
 FIXED_ONCE_STARTED: Final = ("template", "image", *SHORT_FORM, "queue", "dependsOn", "retry", "concurrency")
 """Fields of a spec that belong to what has begun. Cancel, suspend, priority, the times and what is kept may change."""
+
+NEWER_LEADER: Final = "a newer leader of the operator has written this status: it may not be lowered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def taskjob_rules() -> Iterator[Rule]:
     )
     yield Rule("has(self.template) != has(self.image)", ONE_POD, at=("spec",))
     for name in SHORT_FORM:
-        yield Rule(f"!has(self.template) || !has(self.{name})", NOT_BESIDE_TEMPLATE, at=("spec",), field=f".{name}")
+        yield Rule(f"!has(self.{name}) || !has(self.template)", NOT_BESIDE_TEMPLATE, at=("spec",), field=f".{name}")
     yield Rule(
         'self == "Never"',
         RESTART_NEVER,
@@ -76,29 +81,20 @@ def taskjob_rules() -> Iterator[Rule]:
         at=("spec",),
         field=".cancel",
     )
+    yield Rule("self >= oldSelf", "counts runs: it never falls", at=("spec", "rerun"))  # 0 by default, never absent
     yield Rule(
-        "self.?rerun.orValue(0) >= oldSelf.?rerun.orValue(0)",
-        "counts runs: it never falls",
-        at=("spec",),
-        field=".rerun",
-    )
-    yield Rule(
-        "self.?rerun.orValue(0) == oldSelf.?rerun.orValue(0) || !self.?cancel.orValue(false)",
+        "!self.?cancel.orValue(false) || self.?rerun.orValue(0) == oldSelf.?rerun.orValue(0)",
         "a cancelled job runs again only with cancel: false in the same change",
         at=("spec",),
         field=".rerun",
     )
     yield _fixed_once_started()
     # On the status itself, which is always there: the CRD's default stands in for one that is taken away.
-    yield Rule(
-        "self.?epoch.orValue(0) >= oldSelf.?epoch.orValue(0)",
-        "a newer leader of the operator has written this status: it may not be lowered",
-        at=("status",),
-        field=".epoch",
-    )
+    yield Rule("self >= oldSelf", NEWER_LEADER, at=("status", "epoch"))
+    yield Rule("has(self.epoch) || oldSelf.?epoch.orValue(0) == 0", NEWER_LEADER, at=("status",), field=".epoch")
     terminal = ", ".join(f'"{phase}"' for phase in TERMINAL_PHASES)
     yield Rule(
-        f"!has(oldSelf.phase) || !(oldSelf.phase in [{terminal}]) || (has(self.phase) && self.phase == oldSelf.phase) "
+        f'!(oldSelf.?phase.orValue("") in [{terminal}]) || (has(self.phase) && self.phase == oldSelf.phase) '
         "|| self.?run.orValue(0) > oldSelf.?run.orValue(0)",
         "the job has ended: its phase changes only with a greater run",
         at=("status",),
