@@ -69,7 +69,9 @@ class OperatorSettings(CommonSettings):
     )
     writes_in_flight: int = Field(48, ge=1, le=1000, description="Requests to the API server at once.")
     request_timeout_seconds: float = Field(15, gt=0, le=300)
-    tick_seconds: float = Field(0.005, ge=0, le=1, description="Events within this time share one cycle.")
+    tick_seconds: float = Field(
+        0.005, ge=0, le=1, description="Between two cycles at least; events within it share one."
+    )
     relist_seconds: float = Field(300, ge=5, description="How often TaskJobs are listed anew.")
     ttl_seconds_after_finished: int = Field(3600, ge=0, description="For TaskJobs that do not say it themselves.")
     log_limit_bytes: int = Field(10 * 2**20, ge=1024, description="Kept of one container's log: head and tail.")

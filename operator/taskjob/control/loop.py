@@ -59,13 +59,15 @@ class Loop:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        seconds = 0.0
+        seconds, rested_at = 0.0, self.clock.elapsed()
         while True:
             if seconds > 0:
                 await self.wakeup.wait(seconds)
-            await asyncio.sleep(self.tick_seconds)  # what arrives within a tick shares the cycle
+            # What comes after a rest is decided at once; in a burst what arrives within a tick shares the next cycle.
+            await asyncio.sleep(max(0.0, rested_at + self.tick_seconds - self.clock.elapsed()))
             self.wakeup.clear()
             seconds = self.cycle() if self.mirror.synced else IDLE_SECONDS
+            rested_at = self.clock.elapsed()
 
     def cycle(self) -> float:
         """One cycle; returns in how many seconds the next is due if nothing happens before.
