@@ -154,23 +154,23 @@ RESULTS ?= build/bench
 .PHONY: bench
 bench: binaries ## Measure TaskJobs on simulated nodes, everything of one run; ten minutes
 	@mkdir -p $(RESULTS)
-	@$(BIN)/python -m bench.suite run --out $(RESULTS)/bench.json --shapes free quota steady chain fan diamonds \
+	@$(BIN)/python -m bench.suite run --out $(RESULTS)/bench.json --shapes free quota nodes steady chain fan diamonds \
 		--peers pods taskjobs taskjobs-default $(SUITE)
 
 .PHONY: bench-peers
-bench-peers: binaries ## The same work on bare pods, Jobs, Jobs through Kueue and TaskJobs; half an hour
+bench-peers: binaries ## The same work on bare pods, Jobs, Jobs through Kueue and TaskJobs; 45 minutes at most
 	@mkdir -p $(RESULTS)
 	@$(BIN)/python -m taskjob_cluster build kueue
-	@$(BIN)/python -m bench.suite run --out $(RESULTS)/peers.json --repeat 2 --per-queue 50 \
-		--shapes free quota steady chain fan diamonds kueue-baseline \
+	@$(BIN)/python -m bench.suite run --out $(RESULTS)/peers.json --minutes 43 --repeat 3 --per-queue 50 \
+		--shapes free quota steady kueue-baseline nodes chain fan diamonds \
 		--peers pods jobs kueue taskjobs taskjobs-default $(SUITE)
 
 .PHONY: bench-full
-bench-full: binaries ## Every shape at full size, 20,000 live jobs and 50,000 in all; hours
+bench-full: binaries ## Every shape at full size, 20,000 live jobs, 50,000 that wait, 50,000 that pass; hours
 	@mkdir -p $(RESULTS)
 	@$(BIN)/python -m taskjob_cluster build kueue
 	@$(BIN)/python -m bench.suite run --out $(RESULTS)/full.json --repeat 2 \
-		--shapes free quota steady chain fan diamonds many kueue-baseline restart churn \
+		--shapes free quota nodes steady chain fan diamonds many kueue-baseline restart pending churn \
 		--peers pods jobs kueue taskjobs taskjobs-default $(SUITE)
 
 .PHONY: bench-profile
@@ -184,6 +184,12 @@ bench-compare: install ## Two runs side by side (BEFORE=a.json AFTER=b.json)
 .PHONY: bench-report
 bench-report: install ## A page with tables and charts from a run's results (RUN=build/bench/peers.json)
 	@$(BIN)/python -m bench.suite report $(or $(RUN),$(RESULTS)/peers.json) $(RESULTS)
+
+.PHONY: bench-docs
+bench-docs: install ## Show a run in the docs: its results and its report go into docs/benchmarks (RUN=build/bench/peers.json)
+	@mkdir -p docs/benchmarks
+	@cp $(or $(RUN),$(RESULTS)/peers.json) docs/benchmarks/run.json
+	@$(BIN)/python -m bench.suite report docs/benchmarks/run.json docs/benchmarks
 
 .PHONY: bench-micro
 bench-micro: binaries ## The parts by themselves: core, history, API, requests (BENCH="core history": only those)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,8 +24,8 @@ from .figures import figures
 from .meters import machine
 from .peers import PEERS, operator
 from .profile import table
-from .run import Result, measure, told
-from .work import Shape
+from .run import LONGEST_SECONDS, Result, measure, told
+from .work import Ability, Shape
 
 
 def _shapes(options: argparse.Namespace) -> dict[str, Shape]:
@@ -36,35 +38,54 @@ def _shapes(options: argparse.Namespace) -> dict[str, Shape]:
         shapes.fan(),
         shapes.diamonds(),
         shapes.kueue_baseline(options.per_queue),
-        Shape("many", many.title, many.works, peers=False),
+        shapes.nodes(options.jobs),
+        Shape("many", many.title, many.works, needs=frozenset(Ability)),  # ours alone
     )
     return {shape.name: shape for shape in every}
 
 
-async def _run(options: argparse.Namespace, cluster: Cluster) -> list[Result]:
+async def _run(options: argparse.Namespace, cluster: Cluster) -> tuple[list[Result], list[str]]:
+    """The results, and what failed."""
     known = _shapes(options)
     results: list[Result] = []
+    failed: list[str] = []
+    patience = min(LONGEST_SECONDS, options.minutes * 60 / 9)  # of one run; none of those takes a ninth of the time
 
     def keep(result: Result) -> None:
         results.append(result)
         _save(options, results)
 
     async with ApiServer(cluster) as server:
+        begun = time.monotonic()
         for repetition in range(options.repeat):
+            spent = time.monotonic() - begun
+            if repetition and spent * (repetition + 1) / repetition > options.minutes * 60:
+                print(
+                    f"{repetition} of {options.repeat} repetitions: another would take more than --minutes", flush=True
+                )
+                break
+            peers = options.peers if repetition % 2 == 0 else options.peers[::-1]  # nobody always comes last
             for name in options.shapes:
                 if name in live.SCENARIOS:
                     if repetition == 0:
-                        result = await live.SCENARIOS[name](cluster, server, options.live)
+                        scenario, count = live.SCENARIOS[name]
+                        result = await scenario(cluster, server, min(count, options.live))
                         print(json.dumps(result), flush=True)
                         keep(result)
                     continue
                 shape = known[name]
-                for peer in options.peers:
-                    if shape.peers or PEERS[peer].graphs:
-                        result = await measure(cluster, server, PEERS[peer], shape)
-                        print(told(result), flush=True)
-                        keep(result)
-    return results
+                for peer in peers:
+                    if not shape.needs <= PEERS[peer].knows:
+                        continue
+                    try:
+                        result = await measure(cluster, server, PEERS[peer], shape, patience)
+                    except RuntimeError as error:  # one that fails takes the others' figures not with it
+                        print(f"{shape.title} | {peer}: FAILED: {error}", flush=True)
+                        failed.append(f"{name} {peer}")
+                        continue
+                    print(told(result), flush=True)
+                    keep(result)
+    return results, failed
 
 
 def _save(options: argparse.Namespace, results: Sequence[Result]) -> None:
@@ -92,16 +113,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.suite", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure, print the figures as JSON lines, write the results")
-    known = ["free", "quota", "steady", "chain", "fan", "diamonds", "kueue-baseline", "many", *live.SCENARIOS]
-    usual = ["free", "quota", "steady", "chain", "fan", "diamonds"]
+    usual = ["free", "quota", "nodes", "steady", "chain", "fan", "diamonds"]
+    known = [*usual, "kueue-baseline", "many", *live.SCENARIOS]
     run.add_argument("--shapes", nargs="+", choices=known, default=usual, metavar="SHAPE", help=", ".join(known))
     run.add_argument("--peers", nargs="+", choices=list(PEERS), default=["taskjobs", "taskjobs-default"])
     run.add_argument("--jobs", type=int, default=2000, help="of the shapes free and quota (2000)")
     run.add_argument("--many", type=int, default=20000, help="of the shape many (20000)")
     run.add_argument("--seconds", type=float, default=30, help="of the shape steady (30)")
     run.add_argument("--per-queue", type=int, default=500, help="jobs in each queue of Kueue's baseline (500)")
-    run.add_argument("--live", type=int, default=20000, help="jobs of the scenarios restart and churn (20000)")
+    run.add_argument("--live", type=int, default=50000, help="jobs of restart, pending and churn at most (50000)")
     run.add_argument("--repeat", type=int, default=1, help="repetitions, peers interleaved (1); medians count")
+    run.add_argument("--minutes", type=float, default=math.inf, help="begin no repetition that would end later")
     run.add_argument("--out", help="write the results to this JSON file")
     profile = commands.add_parser("profile", help="where the operator's CPU goes, under cProfile")
     profile.add_argument("--jobs", type=int, default=2000)
@@ -115,10 +137,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run the command; 0 also when a target is missed: the lines say so."""
+    """Run the command; 0 also when a target is missed: the lines say so. 1 if something did not run to its end."""
     options = _parser().parse_args()
     if options.command == "report":
-        from .report import write_report  # draws: seconds to import, and of no use to the others
+        from .charts import write_report  # draws: seconds to import, and of no use to the others
 
         print(write_report(json.loads(options.run.read_text()), options.folder))
         return 0
@@ -131,10 +153,12 @@ def main() -> int:
         if options.command == "profile":
             print(asyncio.run(_profile(options, cluster)))
             return 0
-        results = asyncio.run(_run(options, cluster))
+        results, failed = asyncio.run(_run(options, cluster))
     for figure in figures(results):
         print(figure.line(), flush=True)
-    return 0
+    if failed:
+        print(f"These failed, see above: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

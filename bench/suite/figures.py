@@ -12,7 +12,7 @@ from .run import Result
 
 OURS = "taskjobs"
 DEFAULT = "taskjobs-default"
-_OWN_WRITES = ("POST pods", "PATCH taskjobs/status")
+_OWN_WRITES = ("POST pods", "PUT taskjobs/status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,10 @@ class Results:
         """The median of what `get` finds; None if that was not run."""
         found = [value for each in self._by.get((shape, peer), ()) if (value := get(each)) is not None]
         return median(found) if found else None
+
+    def repeated(self, shape: str, peer: str) -> int:
+        """How often that was run."""
+        return len(self._by.get((shape, peer), ()))
 
     def get(self, shape: str, peer: str, key: str) -> float | None:
         """The median of one key."""

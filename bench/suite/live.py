@@ -1,4 +1,4 @@
-"""Scenarios that are not a shape: a restart under many live jobs, and much churn."""
+"""Scenarios that are not a shape: a restart under many live jobs, many that wait in one queue, and much churn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from .run import Result, create, watching
 from .work import Quota, Shape, Work
 
 AT_ONCE = 100
-WAVE = 2000
+WAVE = 5000
+ADMITTED = 2000  # of those that wait
 _EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events?fieldSelector=source%3Dtaskjobs"
 _QUEUE = "/apis/taskjobs.dev/v1beta1/taskqueues/bench"
 
@@ -93,6 +94,40 @@ async def _settled(operator: _Operator) -> float:
             return operator.rss_mb
 
 
+async def pending(cluster: Cluster, server: ApiServer, count: int) -> Result:
+    """`count` jobs wait in one queue that has no room; then it gets some: how fast they are admitted and finish."""
+    peer = PEERS["taskjobs"]
+    cluster.kubectl("apply", "-f", "-", input=queue_manifests(Shape("pending", "", [], (Quota("bench", 0),))))
+    works = [Work(f"pending-{number}") for number in range(count)]
+    with tempfile.TemporaryDirectory() as folder, postgres.start(die_with_parent=True) as database:
+        operator = _Operator(cluster, database.url, Path(folder) / "operator.log")
+        try:
+            async with watching(server, peer) as found:
+                seen = found.seen
+                await create(server, peer, works, seen)
+                await found.until(seen.until_true(lambda: len(seen.objects) >= count))
+                rss = await _settled(operator)
+                opened_at = time.monotonic()
+                await server.patch(_QUEUE, {"spec": {"quota": {"cpu": str(AT_ONCE)}}})
+                wanted = min(ADMITTED, count)
+                await found.until(seen.until_true(lambda: len(seen.finished) >= wanted))
+                first = min(seen.launched.values()) - opened_at
+                rate = wanted / (max(seen.finished.values()) - opened_at)
+        finally:
+            operator.stop()
+    await server.remove_all(peer.path)
+    await server.remove_all(PODS)
+    cluster.kubectl("delete", "taskqueue", "bench")
+    return {
+        "shape": "pending",
+        "peer": peer.name,
+        "jobs": count,
+        "admitted_after_s": first,
+        "finished_per_s": rate,
+        "operator_rss_mb": rss,
+    }
+
+
 async def churn(cluster: Cluster, server: ApiServer, count: int) -> Result:
     """`count` short jobs in waves, each removed at once: the memory after all of them over that after the first wave,
     and how many TaskJobs, pods and Events of ours the API server still has."""
@@ -124,4 +159,10 @@ async def churn(cluster: Cluster, server: ApiServer, count: int) -> Result:
     }
 
 
-SCENARIOS: dict[str, Callable[[Cluster, ApiServer, int], Awaitable[Result]]] = {"restart": restart, "churn": churn}
+Scenario = Callable[[Cluster, ApiServer, int], Awaitable[Result]]
+SCENARIOS: dict[str, tuple[Scenario, int]] = {
+    "restart": (restart, 20_000),
+    "pending": (pending, 50_000),
+    "churn": (churn, 50_000),
+}
+"""Each with how many jobs it is about."""

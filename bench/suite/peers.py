@@ -18,7 +18,7 @@ from taskjob_cluster import Cluster, postgres
 
 from . import kueue
 from .apiserver import Object
-from .work import Shape, Work
+from .work import Ability, Shape, Work
 
 NAMESPACE = "default"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
@@ -28,7 +28,16 @@ _TASKJOBS = f"{_OURS}/namespaces/{NAMESPACE}/taskjobs"
 _PRIORITIES = {50: "Low", 100: "Normal", 200: "High"}
 LONG = 7 * 86400
 
-Start = Callable[[Cluster, Shape], AbstractContextManager[Mapping[str, int]]]
+
+@dataclass(frozen=True, slots=True)
+class Controllers:
+    """What runs for a peer: processes by name, and the history that they write, if any."""
+
+    pids: Mapping[str, int]
+    history: str | None = None
+
+
+Start = Callable[[Cluster, Shape], AbstractContextManager[Controllers]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +50,9 @@ class Peer:
     job_label: str  # on the pod: the name of its job
     body: Callable[[Work], Mapping[str, Any]]
     finished: Callable[[Object], bool]
-    start: Start  # while in this context its controllers run; yields their pids by name
+    start: Start  # its controllers run while in this context
     removes: bool = False  # whether it removes what is finished, as part of the work
-    graphs: bool = False  # whether it knows dependencies
+    knows: frozenset[Ability] = frozenset()
 
 
 def pod_spec(work: Work) -> dict[str, Any]:
@@ -83,8 +92,8 @@ def pod_ended(found: Object) -> bool:
 
 
 @contextmanager
-def _nothing(cluster: Cluster, shape: Shape) -> Iterator[Mapping[str, int]]:
-    yield {}
+def _nothing(cluster: Cluster, shape: Shape) -> Iterator[Controllers]:
+    yield Controllers({})
 
 
 # ------------------------------------------------------------------ Jobs, alone and through Kueue
@@ -107,6 +116,12 @@ def _queued_job(work: Work) -> dict[str, Any]:
         job["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] = f"bench-{work.priority}"
     job["spec"]["suspend"] = True
     return job
+
+
+@contextmanager
+def _kueue(cluster: Cluster, shape: Shape) -> Iterator[Controllers]:
+    with kueue.manager(cluster, shape) as pids:
+        yield Controllers(pids)
 
 
 # ------------------------------------------------------------------ TaskJobs
@@ -138,7 +153,8 @@ def queue_manifests(shape: Shape) -> str:
     """The shape's queues as TaskQueues, a JSON list for kubectl."""
     items = []
     for queue in shape.queues:
-        spec: dict[str, Any] = {"quota": {"cpu": str(queue.cpu)}}
+        share = {"quotaFromNodes": {"percent": 100}} if queue.from_nodes else {"quota": {"cpu": str(queue.cpu)}}
+        spec: dict[str, Any] = {**share}
         if queue.cohort is not None:
             spec["cohort"] = queue.cohort
         if queue.borrow is not None:
@@ -170,7 +186,7 @@ def start_operator(
 
 
 @contextmanager
-def operator(cluster: Cluster, shape: Shape, profile: Path | None = None) -> Iterator[Mapping[str, int]]:
+def operator(cluster: Cluster, shape: Shape, profile: Path | None = None) -> Iterator[Controllers]:
     """The shape's queues, a PostgreSQL and an operator that records everything in it, perhaps under cProfile."""
     under = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
     cluster.kubectl("apply", "-f", "-", input=queue_manifests(shape))
@@ -182,7 +198,7 @@ def operator(cluster: Cluster, shape: Shape, profile: Path | None = None) -> Ite
             pids = {"operator": running.pid}
             if database.ours and database.pid is not None:
                 pids["postgres"] = database.pid
-            yield pids
+            yield Controllers(pids, database.url)
         finally:
             running.terminate()
             running.wait(60)
@@ -212,7 +228,8 @@ PEERS = {
             "batch.kubernetes.io/job-name",
             _queued_job,
             lambda found: _condition(found, "Complete"),
-            kueue.manager,
+            _kueue,
+            knows=frozenset({Ability.QUEUES}),
         ),
         Peer(
             "taskjobs",
@@ -222,7 +239,7 @@ PEERS = {
             lambda work: _task_job(work, keeps=True),
             _task_job_over,
             operator,
-            graphs=True,
+            knows=frozenset(Ability),
         ),
         Peer(
             "taskjobs-default",
@@ -233,7 +250,7 @@ PEERS = {
             _task_job_over,
             operator,
             removes=True,
-            graphs=True,
+            knows=frozenset(Ability),
         ),
     )
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from taskjob_cluster import Cluster
 from . import meters
 from .apiserver import ApiServer, Event
 from .peers import PODS, Peer, pod_ended
+from .recorded import reading
 from .work import Seen, Shape, Work, between, percentile
 
 LONGEST_SECONDS = 1800
@@ -129,23 +130,41 @@ async def create(server: ApiServer, peer: Peer, works: Sequence[Work], seen: See
     await asyncio.gather(*tasks)
 
 
-async def measure(cluster: Cluster, server: ApiServer, peer: Peer, shape: Shape) -> Result:
-    """Run the shape on the peer, clean up, and tell what it took."""
+async def measure(
+    cluster: Cluster, server: ApiServer, peer: Peer, shape: Shape, patience: float = LONGEST_SECONDS
+) -> Result:
+    """Run the shape on the peer, clean up, and tell what it took. Raises RuntimeError after so many seconds."""
+    try:
+        return await _measured(cluster, server, peer, shape, patience)
+    finally:
+        await server.remove_all(peer.path)
+        await server.remove_all(PODS)
+
+
+async def _measured(cluster: Cluster, server: ApiServer, peer: Peer, shape: Shape, patience: float) -> Result:
     with peer.start(cluster, shape) as controllers:
-        pids = {**cluster.pids, **controllers}
+        pids = {**cluster.pids, **controllers.pids}
         async with watching(server, peer) as found:
             warm = [Work(f"warm-{number}", queue=shape.queues[0].name) for number in range(WARM)]
             await create(server, peer, warm, found.seen)
-            await found.until(found.seen.until([work.name for work in warm], nothing_left=peer.removes))
+            await found.until(found.seen.until([work.name for work in warm], nothing_left=peer.removes), patience)
             found.seen = seen = Seen()
+            names = [work.name for work in shape.works]
             before, meter = meters.writes(await server.metrics()), meters.Meter(pids)
-            await create(server, peer, shape.works, seen)
-            await found.until(seen.until([work.name for work in shape.works], nothing_left=peer.removes))
-            end = time.monotonic() if peer.removes else max(seen.finished.values())
-            count, spent = len(shape.works), meter.spent()
-            done = meters.writes(await server.metrics())
+            held = meter.memory()
+            async with AsyncExitStack() as beside:
+                if shape.looks_at_history and controllers.history is not None:
+                    await beside.enter_async_context(reading(controllers.history, seen))
+                await create(server, peer, shape.works, seen)
+                await found.until(seen.until(names, nothing_left=peer.removes), patience)
+                end = time.monotonic() if peer.removes else max(seen.finished.values())
+                count, spent = len(names), meter.spent()
+                done = meters.writes(await server.metrics())
+                if shape.looks_at_history and controllers.history is not None:
+                    await found.until(seen.until_true(lambda: seen.recorded.keys() >= set(names)), patience)
             done.subtract(before)
-            result = {
+            memory = meter.memory()
+            return {
                 "shape": shape.name,
                 "title": shape.title,
                 "peer": peer.name,
@@ -154,15 +173,14 @@ async def measure(cluster: Cluster, server: ApiServer, peer: Peer, shape: Shape)
                 "cpu_ms": {name: 1000 * seconds / count for name, seconds in spent.items()},
                 "writes": {name: number / count for name, number in done.most_common() if number > count / 100},
                 "writes_all": sum(done.values()) / count,
-                "rss_mb": meter.memory(),
+                "rss_mb": memory,
+                "mb_per_1000": {name: (memory[name] - held[name]) * 1000 / count for name in controllers.pids},
             }
-    await server.remove_all(peer.path)
-    await server.remove_all(PODS)
-    return result
 
 
 def tell(shape: Shape, seen: Seen, end: float) -> Result:
-    """Rates and latencies of one run that ended at `end`. `edge`: from the last parent's pod's end to the pod."""
+    """Rates and latencies of one run that ended at `end`. `edge`: from the last parent's pod's end to the pod;
+    `history_lag`: from the sight of a job's end to that of its row."""
     wall = end - min(seen.created.values())
     edges = [
         (seen.launched[work.name] - max(seen.ended[name] for name in work.depends_on)) * 1000
@@ -173,6 +191,7 @@ def tell(shape: Shape, seen: Seen, end: float) -> Result:
         "create_to_pod": between(seen.created, seen.launched),
         "create_to_finished": between(seen.created, seen.finished),
         "edge": edges,
+        "history_lag": between(seen.finished, seen.recorded),
     }
     return {
         "wall_s": wall,
@@ -193,6 +212,6 @@ def told(result: Result) -> str:
     return (
         f"{result['title']} | {result['peer']}: {result['jobs']} in {result['wall_s']:.1f} s, {result['rate']:.1f}/s\n"
         f"  p50 / p99: create -> pod {ms('create_to_pod')}; -> finished {ms('create_to_finished')}; "
-        f"edge {ms('edge')}\n"
+        f"edge {ms('edge')}; history after it {ms('history_lag')}\n"
         f"  CPU ms a job: {cpu}\n  writes a job {result['writes_all']:.2f}: {writes}"
     )

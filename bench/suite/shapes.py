@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .work import Quota, Shape, Work
+from .work import Ability, Quota, Shape, Work
+
+_QUEUES = frozenset({Ability.QUEUES})
+_GRAPHS = frozenset({Ability.DEPENDENCIES})
 
 
 def free(count: int = 2000) -> Shape:
@@ -15,31 +18,37 @@ def free(count: int = 2000) -> Shape:
 def quota(count: int = 2000, at_once: int = 100) -> Shape:
     """All at once, and room for a few."""
     title = f"{count} jobs at once, quota for {at_once}"
-    return Shape("quota", title, _many(count), (Quota("bench", at_once),))
+    return Shape("quota", title, _many(count), (Quota("bench", at_once),), _QUEUES)
+
+
+def nodes(count: int = 2000) -> Shape:
+    """All at once, and room for what the nodes have room for, which the queue follows by itself."""
+    title = f"{count} jobs at once, quota from the nodes"
+    return Shape("nodes", title, _many(count), (Quota("bench", from_nodes=True),), frozenset({Ability.NODE_QUOTAS}))
 
 
 def steady(per_second: float = 10, seconds: float = 30) -> Shape:
     """A trickle, for latency."""
     works = [Work(f"steady-{number}", at=number / per_second) for number in range(int(per_second * seconds))]
-    return Shape("steady", f"{per_second:g} jobs a second for {seconds:g} s", works)
+    return Shape("steady", f"{per_second:g} jobs a second for {seconds:g} s", works, looks_at_history=True)
 
 
 def chain(length: int = 200) -> Shape:
     """One after the other."""
     works = [Work(f"chain-{n}", depends_on=(f"chain-{n - 1}",) if n else ()) for n in range(length)]
-    return Shape("chain", f"a chain of {length}", works, peers=False)
+    return Shape("chain", f"a chain of {length}", works, needs=_GRAPHS)
 
 
 def fan(width: int = 1000) -> Shape:
     """One, then many, then one that waits for all of them."""
     middle = [Work(f"fan-{n}", depends_on=("fan-first",)) for n in range(width)]
     last = Work("fan-last", depends_on=tuple(each.name for each in middle))
-    return Shape("fan", f"1 -> {width} -> 1", [Work("fan-first"), *middle, last], peers=False)
+    return Shape("fan", f"1 -> {width} -> 1", [Work("fan-first"), *middle, last], needs=_GRAPHS)
 
 
 def diamonds(count: int = 100, width: int = 18) -> Shape:
     """Many small graphs of one, some, one."""
-    return Shape("diamonds", f"{count} diamonds of {width + 2}", list(_diamonds(count, width)), peers=False)
+    return Shape("diamonds", f"{count} diamonds of {width + 2}", list(_diamonds(count, width)), needs=_GRAPHS)
 
 
 def kueue_baseline(jobs_per_queue: int = 500) -> Shape:
@@ -61,7 +70,7 @@ def kueue_baseline(jobs_per_queue: int = 500) -> Shape:
     ]
     works.sort(key=lambda work: (work.at, work.name))
     title = f"Kueue's baseline, {jobs_per_queue} jobs in each of 30 queues of 5 cohorts"
-    return Shape("kueue-baseline", title, works, queues)
+    return Shape("kueue-baseline", title, works, queues)  # without queues, in the same order: what else bounds it
 
 
 def _many(count: int) -> list[Work]:

@@ -5,6 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
+
+
+class Ability(Enum):
+    """What not every peer knows."""
+
+    QUEUES = auto()
+    DEPENDENCIES = auto()
+    NODE_QUOTAS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +31,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A queue: its own share and what it may borrow of its cohort, in CPUs; `None` means no limit."""
+    """A queue: its own share and what it may borrow of its cohort, in CPUs; `None` means no limit.
+
+    `from_nodes`: its share is what the nodes have, whatever `cpu` says.
+    """
 
     name: str
-    cpu: int
+    cpu: int = 0
     cohort: str | None = None
     borrow: int | None = None
+    from_nodes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,8 @@ class Shape:
     title: str
     works: Sequence[Work]
     queues: Sequence[Quota] = (Quota("bench", 1_000_000),)
-    peers: bool = True  # whether those without dependencies can run it too
+    needs: frozenset[Ability] = frozenset()  # what a peer must know to run it
+    looks_at_history: bool = False  # whether a reader follows it meanwhile, which costs the machine a little
 
 
 @dataclass(slots=True)
@@ -49,6 +63,7 @@ class Seen:
     launched: dict[str, float] = field(default_factory=dict)  # the first sight of its pod
     ended: dict[str, float] = field(default_factory=dict)  # its pod is Succeeded or Failed
     finished: dict[str, float] = field(default_factory=dict)  # the object says that it is over
+    recorded: dict[str, float] = field(default_factory=dict)  # history says so, where that is looked at
     pods: set[str] = field(default_factory=set)  # that exist
     objects: set[str] = field(default_factory=set)  # that exist
     news: asyncio.Event = field(default_factory=asyncio.Event)

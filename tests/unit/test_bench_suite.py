@@ -8,14 +8,16 @@ import pytest
 from bench.suite.compare import compared
 from bench.suite.figures import Figure, figures
 from bench.suite.meters import writes
+from bench.suite.page import CHARTS, page
+from bench.suite.peers import PEERS, queue_manifests
 from bench.suite.run import Result, tell
-from bench.suite.shapes import chain, kueue_baseline
+from bench.suite.shapes import chain, free, kueue_baseline, nodes, quota, steady
 from bench.suite.work import Seen, Shape, Work, percentile
 
 METRICS = """
 apiserver_request_total{code="201",resource="pods",subresource="",verb="POST"} 10
-apiserver_request_total{code="200",resource="taskjobs",subresource="status",verb="PATCH"} 20
-apiserver_request_total{code="409",resource="taskjobs",subresource="status",verb="PATCH"} 1
+apiserver_request_total{code="200",resource="taskjobs",subresource="status",verb="PUT"} 20
+apiserver_request_total{code="409",resource="taskjobs",subresource="status",verb="PUT"} 1
 apiserver_request_total{code="200",resource="pods",subresource="",verb="LIST"} 99
 apiserver_request_total{code="500",resource="pods",subresource="",verb="POST"} 7
 """
@@ -29,8 +31,14 @@ def a_result(shape: str, peer: str, rate: float) -> Result:
         "rate": rate,
         "wall_s": 1000 / rate,
         "cpu_ms": {"operator": 1.5, "machine": 20.0},
-        "writes": {"POST pods": 1.0, "PATCH taskjobs/status": 1.25, "POST events": 1.0},
+        "writes": {"POST pods": 1.0, "PUT taskjobs/status": 1.25, "POST events": 1.0},
     }
+
+
+def with_everything(result: Result) -> Result:
+    latencies = ("create_to_pod", "create_to_finished", "edge", "history_lag")
+    times = {f"{name}_p{share}_ms": 10.0 * share for name in latencies for share in (50, 99)}
+    return {**times, "jobs": 2000, "writes_all": 7.0, "mb_per_1000": {"operator": 12.5, "postgres": 3.0}, **result}
 
 
 def value(found: list[Figure], name: str) -> float:
@@ -64,7 +72,7 @@ def test_a_figure_says_as_json_whether_its_target_is_met() -> None:
 
 
 def test_writes_are_counted_also_when_they_were_refused_and_reads_are_not() -> None:
-    assert dict(writes(METRICS)) == {"POST pods": 10, "PATCH taskjobs/status": 21}
+    assert dict(writes(METRICS)) == {"POST pods": 10, "PUT taskjobs/status": 21}
 
 
 def test_an_edge_is_the_time_from_the_last_parents_end_to_the_pod() -> None:
@@ -74,11 +82,13 @@ def test_an_edge_is_the_time_from_the_last_parents_end_to_the_pod() -> None:
         launched={"a": 0.1, "b": 0.1, "c": 2.5},
         ended={"a": 1.0, "b": 2.0, "c": 3.0},
         finished={"a": 1.1, "b": 2.1, "c": 4.0},
+        recorded={"a": 1.2, "b": 2.2, "c": 4.1},
     )
     told = tell(shape, seen, end=4.0)
     assert told["edge_p50_ms"] == pytest.approx(500)
     assert told["wall_s"] == 4.0
     assert told["create_to_finished_p99_ms"] == pytest.approx(4000)
+    assert told["history_lag_p50_ms"] == pytest.approx(100), "from the sight of a job's end to that of its row"
 
 
 def test_a_percentile_is_a_value_that_was_seen() -> None:
@@ -93,6 +103,31 @@ def test_the_shapes_are_what_their_titles_say() -> None:
     assert len(baseline.queues) == 30
     assert len({queue.cohort for queue in baseline.queues}) == 5
     assert [work.depends_on for work in chain(3).works] == [(), ("chain-0",), ("chain-1",)]
+
+
+def test_a_peer_runs_only_what_it_knows() -> None:
+    shapes = [free(), quota(), nodes(), steady(), chain(3), kueue_baseline(1)]
+    runs = {name: [shape.name for shape in shapes if shape.needs <= peer.knows] for name, peer in PEERS.items()}
+    assert runs["pods"] == runs["jobs"] == ["free", "steady", "kueue-baseline"]
+    assert runs["kueue"] == ["free", "quota", "steady", "kueue-baseline"]
+    assert runs["taskjobs"] == runs["taskjobs-default"] == [shape.name for shape in shapes]
+
+
+def test_a_quota_from_the_nodes_is_a_queue_that_follows_them() -> None:
+    (queue,) = json.loads(queue_manifests(nodes()))["items"]
+    assert queue["spec"] == {"quotaFromNodes": {"percent": 100}}
+
+
+def test_the_page_shows_each_figure_and_each_shape_with_its_chart() -> None:
+    results = [with_everything(a_result("free", peer, rate)) for peer, rate in (("taskjobs", 100), ("pods", 150))]
+    machine = dict.fromkeys(("architecture", "cpus", "memory_gib", "kernel", "python", "at", "load_before"), "x")
+    versions = dict.fromkeys(("kubernetes", "etcd", "kueue"), "1")
+    text = page({"machine": machine, "versions": versions, "settings": {"jobs": 2000}, "results": results})
+    assert "| `rate_vs_pods` | 0.667 ratio | ≥ 0.65 | yes |" in text
+    assert (
+        "| free | taskjobs | 1 | 100.0 | 500 / 990 ms | 500 / 990 ms | 500 / 990 ms | 7.0 | 20.0 ms | 12.5 MB |" in text
+    )
+    assert all(f"({name}.svg)" in text for name in CHARTS)
 
 
 def test_two_runs_are_compared_figure_by_figure() -> None:
