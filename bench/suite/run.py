@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import psutil
 
 from taskjob_cluster import Cluster
 
@@ -113,6 +115,16 @@ async def watching(server: ApiServer, peer: Peer) -> AsyncIterator[Watching]:
         await asyncio.gather(*found.tasks, return_exceptions=True)
 
 
+async def _until_one_ends(pids: Mapping[str, int]) -> None:
+    """Raises RuntimeError when one of these processes has ended: what waits for it would wait in vain."""
+    processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+    while True:
+        for name, process in processes.items():
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                raise RuntimeError(f"{name} has ended")
+        await asyncio.sleep(1)
+
+
 async def create(server: ApiServer, peer: Peer, works: Sequence[Work], seen: Seen) -> None:
     """Create each job at its time, as fast as the server takes them when several are due."""
     start = time.monotonic()
@@ -145,6 +157,7 @@ async def _measured(cluster: Cluster, server: ApiServer, peer: Peer, shape: Shap
     with peer.start(cluster, shape) as controllers:
         pids = {**cluster.pids, **controllers.pids}
         async with watching(server, peer) as found:
+            found.tasks.append(asyncio.create_task(_until_one_ends(controllers.pids)))
             warm = [Work(f"warm-{number}", queue=shape.queues[0].name) for number in range(WARM)]
             await create(server, peer, warm, found.seen)
             await found.until(found.seen.until([work.name for work in warm], nothing_left=peer.removes), patience)
