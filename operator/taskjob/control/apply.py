@@ -100,7 +100,7 @@ class Applier:
     def submit(self, decisions: Iterable[Decision | SetQueueStatus]) -> None:
         """Take decisions to carry out."""
         for decision in decisions:
-            metrics.decisions.labels(type(decision).__name__).inc()
+            metrics.labelled(metrics.decisions, type(decision).__name__).inc()
             if isinstance(decision, KeepLog):
                 self._capture.ask(decision.pod)
             else:

@@ -132,7 +132,7 @@ def pass_queue_on(event: kopf.RawEvent, sink: Sink) -> None:
 
 
 def _count(resource: str, event: kopf.RawEvent) -> None:
-    metrics.watch_events.labels(resource, event["type"] or "LISTED").inc()
+    metrics.labelled(metrics.watch_events, resource, event["type"] or "LISTED").inc()
 
 
 def connection(credentials: Credentials) -> kopf.ConnectionInfo:

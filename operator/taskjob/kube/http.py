@@ -236,8 +236,9 @@ class KubeHttp:
             raise NoAnswerError(_why(error, call.seconds)) from error
         finally:
             metrics.api_requests_in_flight.dec()
-            metrics.api_requests.labels(call.verb, call.resource, code).inc()
-            metrics.api_request_seconds.labels(call.verb, call.resource).observe(self.clock.elapsed() - sent_at)
+            metrics.labelled(metrics.api_requests, call.verb, call.resource, code).inc()
+            seconds = metrics.labelled(metrics.api_request_seconds, call.verb, call.resource)
+            seconds.observe(self.clock.elapsed() - sent_at)
 
     @contextlib.asynccontextmanager
     async def stream(
