@@ -90,14 +90,22 @@ class Shell:
     """One operator over fakes. `start` begins it, `kill` ends it in the middle of whatever it does."""
 
     def __init__(
-        self, fake: FakeKube, kube: FlakyKube, history: FakeHistory, *, epoch: int, ttl: int = 3600, follows: int = 100
+        self,
+        fake: FakeKube,
+        kube: FlakyKube,
+        history: FakeHistory,
+        *,
+        epoch: int,
+        ttl: int = 3600,
+        follows: int = 100,
+        log_bytes: int = 1 << 20,
     ) -> None:
         self.clock = VirtualClock()
         self.fake = fake
         self.wakeup = Wakeup()
         self.mirror = Mirror(State(default_ttl_seconds=ttl), self.clock, self.wakeup)
         self.recorder = Recorder(history, self.mirror, self.clock, self.wakeup, epoch=epoch)
-        care = Care(kube, self.recorder, self.clock, limit_bytes=1 << 20)
+        care = Care(kube, self.recorder, self.clock, limit_bytes=log_bytes)
         following = Following(at_once=follows)
         capture = Capture(care, history, self.mirror, self.wakeup, epoch=epoch, following=following)
         self.applier = Applier(kube, self.mirror, capture, self.clock, self.wakeup, epoch=epoch, in_flight=8)

@@ -74,7 +74,9 @@ class OperatorSettings(CommonSettings):
     )
     relist_seconds: float = Field(300, ge=5, description="How often TaskJobs are listed anew.")
     ttl_seconds_after_finished: int = Field(3600, ge=0, description="For TaskJobs that do not say it themselves.")
-    log_limit_bytes: int = Field(10 * 2**20, ge=1024, description="Kept of one container's log: head and tail.")
+    log_limit_bytes: int = Field(
+        10 * 2**20, ge=0, description="Kept of one container's log: head and tail, at least 1024; 0: no log is read."
+    )
     log_follow_after_seconds: float = Field(
         2, ge=0, le=3600, description="The log of a container that runs for longer is followed into history."
     )
@@ -100,6 +102,13 @@ class OperatorSettings(CommonSettings):
         365, ge=0, description="How long jobs that left the cluster stay in history, with all of theirs; 0: for ever."
     )
     history_keep_logs_days: float = Field(30, ge=0, description="How long their logs do; 0: as long as the job.")
+
+    @field_validator("log_limit_bytes")
+    @classmethod
+    def _none_or_some(cls, limit: int) -> int:
+        if 0 < limit < 1024:
+            raise ValueError(f"{limit} bytes hold no head and tail: at least 1024, or 0 to read no log at all")
+        return limit
 
     @field_validator("log_redact")
     @classmethod

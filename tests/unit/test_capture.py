@@ -58,6 +58,29 @@ def test_a_short_job_costs_one_request_for_its_log() -> None:
     story(tell)
 
 
+class Uninterested(World):
+    """Whose operator is told to keep nothing of a log."""
+
+    def start(self) -> None:
+        self.epoch += 1
+        kube = FlakyKube(self.fake, Random(0), latency=0.001)
+        self.shell = Shell(self.fake, kube, self.history, epoch=self.epoch, log_bytes=0)
+        self.shell.start()
+
+
+def test_where_no_log_is_to_be_kept_none_is_read_or_followed_and_no_pod_waits_for_it() -> None:
+    async def tell(world: Uninterested) -> None:
+        pod = await world.a_running_pod()
+        world.fake.write(pod, b"one\n")
+        await world.pass_time(10)  # long enough to be followed
+        world.fake.succeed(pod)
+        await world.until(lambda: not world.fake.pods, 5)
+        assert world.opened() == 0
+        assert world.history.logs == {}
+
+    story_of(Uninterested, tell)
+
+
 def test_the_log_of_a_container_that_runs_on_is_in_history_while_it_runs() -> None:
     async def tell(world: World) -> None:
         pod = await world.a_running_pod()

@@ -85,7 +85,11 @@ class Capture:
 
     def ask(self, pod: Pod) -> None:
         """Capture the log of this ended pod."""
-        self._ended.put_nowait(pod)
+        if self._care.limit_bytes:
+            self._ended.put_nowait(pod)
+        else:
+            self._mirror.state.log_kept(pod.attempt)  # nothing of it is wanted, so nothing waits for it
+            self._wake()
 
     @property
     def waiting(self) -> int:
@@ -112,7 +116,7 @@ class Capture:
             metrics.log_follows_waiting.set(self._in_line)
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
-        if self._following.at_once == 0:
+        if self._following.at_once == 0 or self._care.limit_bytes == 0:
             return
         latest = self._care.clock.now() - timedelta(seconds=self._following.after_seconds)
         for attempt, tracked in self._mirror.state.pods.items():
