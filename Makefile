@@ -154,7 +154,7 @@ RESULTS ?= build/bench
 .PHONY: bench
 bench: binaries ## Measure TaskJobs on simulated nodes, everything of one run; ten minutes
 	@mkdir -p $(RESULTS)
-	@$(BIN)/python -m bench.suite run --out $(RESULTS)/bench.json --shapes free quota nodes steady chain fan diamonds \
+	@$(BIN)/python -m bench.suite run --out $(RESULTS)/bench.json --shapes free quota nodes logs steady chain fan diamonds \
 		--peers pods taskjobs taskjobs-default $(SUITE)
 
 .PHONY: bench-peers
@@ -162,7 +162,7 @@ bench-peers: binaries ## The same work on bare pods, Jobs, Jobs through Kueue an
 	@mkdir -p $(RESULTS)
 	@$(BIN)/python -m taskjob_cluster build kueue
 	@$(BIN)/python -m bench.suite run --out $(RESULTS)/peers.json --minutes 43 --repeat 3 --per-queue 50 \
-		--shapes free quota steady kueue-baseline nodes chain fan diamonds \
+		--shapes free quota steady kueue-baseline nodes logs chain fan diamonds \
 		--peers pods jobs kueue taskjobs taskjobs-default $(SUITE)
 
 .PHONY: bench-full
@@ -170,7 +170,7 @@ bench-full: binaries ## Every shape at full size, 20,000 live jobs, 50,000 that 
 	@mkdir -p $(RESULTS)
 	@$(BIN)/python -m taskjob_cluster build kueue
 	@$(BIN)/python -m bench.suite run --out $(RESULTS)/full.json --repeat 2 \
-		--shapes free quota nodes steady chain fan diamonds many kueue-baseline restart pending churn \
+		--shapes free quota nodes logs steady chain fan diamonds many kueue-baseline restart pending churn \
 		--peers pods jobs kueue taskjobs taskjobs-default $(SUITE)
 
 .PHONY: bench-profile

@@ -39,6 +39,7 @@ def _shapes(options: argparse.Namespace) -> dict[str, Shape]:
         shapes.diamonds(),
         shapes.kueue_baseline(options.per_queue),
         shapes.nodes(options.jobs),
+        shapes.logs(options.jobs),
         Shape("many", many.title, many.works, needs=frozenset(Ability)),  # ours alone
     )
     return {shape.name: shape for shape in every}
@@ -113,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.suite", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure, print the figures as JSON lines, write the results")
-    usual = ["free", "quota", "nodes", "steady", "chain", "fan", "diamonds"]
+    usual = ["free", "quota", "nodes", "logs", "steady", "chain", "fan", "diamonds"]
     known = [*usual, "kueue-baseline", "many", *live.SCENARIOS]
     run.add_argument("--shapes", nargs="+", choices=known, default=usual, metavar="SHAPE", help=", ".join(known))
     run.add_argument("--peers", nargs="+", choices=list(PEERS), default=["taskjobs", "taskjobs-default"])

@@ -28,7 +28,7 @@ class _Operator:
     """An operator that can be killed and started again on the same history."""
 
     def __init__(self, cluster: Cluster, database: str, log: Path) -> None:
-        self._environment = operator_environment(cluster, database)
+        self._environment = operator_environment(cluster, database, reads_logs=True)
         self._log = log
         self.start()
 

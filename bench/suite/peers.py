@@ -164,9 +164,11 @@ def queue_manifests(shape: Shape) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
-def operator_environment(cluster: Cluster, database: str) -> dict[str, str]:
-    """The environment of an operator of this cluster."""
+def operator_environment(cluster: Cluster, database: str, *, reads_logs: bool = False) -> dict[str, str]:
+    """The environment of an operator of this cluster. A simulated node has no logs: it answers each with one line, so
+    that by reading them its own speed is measured, too."""
     return {
+        **({} if reads_logs else {"TASKJOBS_LOG_LIMIT_BYTES": "0"}),
         **os.environ,
         "TASKJOBS_DATABASE_URL": database,
         "TASKJOBS_KUBECONFIG": str(cluster.kubeconfig),
@@ -193,7 +195,9 @@ def operator(cluster: Cluster, shape: Shape, profile: Path | None = None) -> Ite
     with tempfile.TemporaryDirectory() as folder, postgres.start(die_with_parent=True) as database:
         log = Path(folder) / "operator.log"
         with log.open("wb") as output:
-            running = start_operator(operator_environment(cluster, database.url), output, under)
+            running = start_operator(
+                operator_environment(cluster, database.url, reads_logs=shape.reads_logs), output, under
+            )
         try:
             pids = {"operator": running.pid}
             if database.ours and database.pid is not None:

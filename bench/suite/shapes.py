@@ -27,6 +27,12 @@ def nodes(count: int = 2000) -> Shape:
     return Shape("nodes", title, _many(count), (Quota("bench", from_nodes=True),), frozenset({Ability.NODE_QUOTAS}))
 
 
+def logs(count: int = 2000) -> Shape:
+    """All at once, room for all, and each pod's log is kept."""
+    title = f"{count} jobs at once, each log read into history"
+    return Shape("logs", title, _many(count), needs=frozenset({Ability.LOGS}), reads_logs=True)
+
+
 def steady(per_second: float = 10, seconds: float = 30) -> Shape:
     """A trickle, for latency."""
     works = [Work(f"steady-{number}", at=number / per_second) for number in range(int(per_second * seconds))]

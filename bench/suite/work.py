@@ -14,6 +14,7 @@ class Ability(Enum):
     QUEUES = auto()
     DEPENDENCIES = auto()
     NODE_QUOTAS = auto()
+    LOGS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Shape:
     works: Sequence[Work]
     queues: Sequence[Quota] = (Quota("bench", 1_000_000),)
     needs: frozenset[Ability] = frozenset()  # what a peer must know to run it
+    reads_logs: bool = False  # whether the log of each pod is kept
     looks_at_history: bool = False  # whether a reader follows it meanwhile, which costs the machine a little
 
 

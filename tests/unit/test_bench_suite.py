@@ -11,7 +11,7 @@ from bench.suite.meters import writes
 from bench.suite.page import CHARTS, page
 from bench.suite.peers import PEERS, queue_manifests
 from bench.suite.run import Result, tell
-from bench.suite.shapes import chain, free, kueue_baseline, nodes, quota, steady
+from bench.suite.shapes import chain, free, kueue_baseline, logs, nodes, quota, steady
 from bench.suite.work import Seen, Shape, Work, percentile
 
 METRICS = """
@@ -106,7 +106,7 @@ def test_the_shapes_are_what_their_titles_say() -> None:
 
 
 def test_a_peer_runs_only_what_it_knows() -> None:
-    shapes = [free(), quota(), nodes(), steady(), chain(3), kueue_baseline(1)]
+    shapes = [free(), quota(), nodes(), logs(), steady(), chain(3), kueue_baseline(1)]
     runs = {name: [shape.name for shape in shapes if shape.needs <= peer.knows] for name, peer in PEERS.items()}
     assert runs["pods"] == runs["jobs"] == ["free", "steady", "kueue-baseline"]
     assert runs["kueue"] == ["free", "quota", "steady", "kueue-baseline"]
