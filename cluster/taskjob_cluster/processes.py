@@ -38,10 +38,10 @@ def identify(pid: int) -> ProcessId | None:
     return None if started is None else ProcessId(pid, started)
 
 
-def start_mark(pid: int, *, zombie: bool = False) -> str | None:
+def start_mark(pid: int) -> str | None:
     """When the kernel started the process: boot id and clock ticks on Linux, elsewhere the time of creation.
 
-    A zombie has none, unless it is asked for: its other threads may still be ending, and hold what it had open.
+    A zombie has none, but for one whose other threads are still ending: they hold what it had open.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -53,21 +53,21 @@ def start_mark(pid: int, *, zombie: bool = False) -> str | None:
             return f"{psutil.Process(pid).create_time():.2f}"
         except psutil.Error:
             return None
-    return mark_from_stat(stat, boot, zombie=zombie)
+    return mark_from_stat(stat, boot)
 
 
-def mark_from_stat(stat: str, boot_id: str, *, zombie: bool = False) -> str | None:
-    """The mark in a line of /proc/PID/stat; None for a zombie, unless it is asked for.
+def mark_from_stat(stat: str, boot_id: str) -> str | None:
+    """The mark in a line of /proc/PID/stat; None for a zombie without other threads.
 
     The program's name may hold spaces and brackets.
     """
     fields = stat.rpartition(")")[2].split()
-    state, ticks = fields[0], fields[19]
-    return None if state in "ZX" and not zombie else f"{boot_id}:{ticks}"
+    state, threads, ticks = fields[0], int(fields[17]), fields[19]
+    return None if state in "ZX" and threads <= 1 else f"{boot_id}:{ticks}"
 
 
 def alive(process: ProcessId) -> bool:
-    """Whether this very process still runs. A zombie does not; our own children are reaped on the way."""
+    """Whether a thread of this very process still runs. Our own children are reaped on the way."""
     with suppress(OSError):
         os.waitpid(process.pid, os.WNOHANG)
     return start_mark(process.pid) == process.started
@@ -152,7 +152,7 @@ def _ended(process: ProcessId, within: float) -> bool:
     else:
         try:
             # The descriptor is this very process's; it tells when the last thread has ended and its ports are free.
-            if start_mark(process.pid, zombie=True) == process.started:
+            if start_mark(process.pid) == process.started:
                 select.select([descriptor], [], [], within)
         finally:
             os.close(descriptor)

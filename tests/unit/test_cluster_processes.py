@@ -16,6 +16,14 @@ DEAF = [
     "-c",
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)",
 ]
+# Its first thread has ended, and so the kernel shows a zombie; another thread lives, as in a killed server that still
+# writes to a slow disk.
+HEADLESS = [
+    sys.executable,
+    "-c",
+    "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
+    "; ctypes.PyDLL(None).pthread_exit(None)",
+]
 
 
 def test_the_start_mark_is_read_past_a_name_with_blanks_and_brackets() -> None:
@@ -46,6 +54,18 @@ def test_a_process_that_ignores_sigterm_is_killed_after_its_time(tmp_path: Path)
         assert time.monotonic() < give_up_at, "the process did not start"
         time.sleep(0.02)
     assert not processes.stop(running, within=0.2)
+    assert not processes.alive(running)
+
+
+def test_a_process_lives_until_its_last_thread_has_ended_and_its_ports_are_free(tmp_path: Path) -> None:
+    running = processes.start(HEADLESS, log=tmp_path / "log")
+    state = Path(f"/proc/{running.pid}/stat")
+    give_up_at = time.monotonic() + 20
+    while state.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < give_up_at, processes.tail(tmp_path / "log")
+        time.sleep(0.02)
+    assert processes.alive(running)
+    assert processes.stop(running)
     assert not processes.alive(running)
 
 
