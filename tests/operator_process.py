@@ -6,7 +6,10 @@ process that has imported them already forks each operator. `fresh=True` types t
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import faulthandler
+import gc
 import json
 import multiprocessing
 import os
@@ -46,11 +49,21 @@ def _live(environment: Mapping[str, str], log: str) -> None:
     os.dup2(sink, 2)
     os.environ.clear()
     os.environ.update(environment)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # where each thread is, also one that runs in circles
+    signal.signal(signal.SIGUSR2, _tell_tasks)
     from taskjob.main import main
 
     code = main()
     sys.stdout.flush()
     os._exit(code)
+
+
+def _tell_tasks(*_: object) -> None:
+    """Write down what every task of asyncio waits for."""
+    for found in gc.get_objects():
+        if isinstance(found, asyncio.Task) and not found.done():
+            found.print_stack(limit=12)
+    sys.stderr.flush()
 
 
 class OperatorProcess:
@@ -155,8 +168,17 @@ class OperatorProcess:
         else:
             self._process.join(seconds)
         code = self.exit_code
-        assert code is not None, f"{self.name} (pid {self.pid}) did not end within {seconds:.0f} s\n{self.log()}"
+        if code is None:
+            self._give_up()
+            raise AssertionError(f"{self.name} (pid {self.pid}) did not end within {seconds:.0f} s\n{self.log()}")
         return code
+
+    def _give_up(self) -> None:
+        """Let one that does not end say where it is, and end it: it would outlive the tests, which wait for it."""
+        for number in (signal.SIGUSR1, signal.SIGUSR2) if not self._fresh else ():
+            self.signal(number)
+            time.sleep(1)  # it may be stuck where nothing would tell that it has written
+        self.signal(signal.SIGKILL)
 
     def __enter__(self) -> Self:
         if not self.alive:
