@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
 
@@ -173,12 +173,25 @@ class Informer(Generic[_Shape, _Value]):
                 continue
             backoff = _Backoff() if backoff.steady else backoff
             try:
-                # A list is of all namespaces, so when one watch must begin anew, all do.
-                async with asyncio.TaskGroup() as watches:
-                    for path, version in versions.items():
-                        watches.create_task(self._follow(path, version), name=f"watch {path}")
-            except* ExpiredError as expired:
-                await backoff.wait(f"{self._kind.resource} are listed anew: {expired.exceptions[0]}")
+                await self._follow_all(versions)
+            except ExpiredError as expired:
+                await backoff.wait(f"{self._kind.resource} are listed anew: {expired}")
+
+    async def _follow_all(self, versions: Mapping[str, int]) -> NoReturn:
+        """Watch every path until one watch ends: a list is of all, so when one must begin anew, all do.
+
+        Raises what that one ended with. No task group: before Python 3.13 it forgets a cancellation that comes while
+        it fails (python/cpython#116720), and whoever cancelled us would wait for ever.
+        """
+        watches = [asyncio.create_task(self._follow(*each), name=f"watch {each[0]}") for each in versions.items()]
+        try:
+            ended, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+        errors = [error for watch in ended if (error := watch.exception()) is not None]
+        raise min(errors, key=lambda error: isinstance(error, ExpiredError))  # to list anew mends nothing else
 
     async def _list(self) -> dict[str, int]:
         async with self._listing:  # one after the other, so that a later list is never older

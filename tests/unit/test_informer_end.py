@@ -1,0 +1,69 @@
+"""A watch of our own ends when it is told to, whatever it is doing at that moment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
+
+import pytest
+
+from taskjob.core.model import Pod
+from taskjob.kube.clock import ClusterClock
+from taskjob.kube.http import KubeHttp, Reply
+from taskjob.kube.informer import PodInformer
+
+
+class Expired:
+    """A server's answer to a watch of a version that it does not know any more."""
+
+    status = 410
+    headers: dict[str, str] = {}  # noqa: RUF012  # never changed
+
+    async def read(self) -> bytes:
+        return b'{"kind": "Status", "message": "too old resource version"}'
+
+
+class Server:
+    """Lists are empty; each watch is answered once `expire` is set."""
+
+    def __init__(self) -> None:
+        self.clock = ClusterClock()
+        self.watched, self.expire = asyncio.Event(), asyncio.Event()
+
+    async def request(self, *_: object, **__: object) -> Reply:
+        return Reply(200, b'{"metadata": {"resourceVersion": "5"}, "items": []}')
+
+    @contextlib.asynccontextmanager
+    async def stream(self, *_: object, **__: object) -> AsyncIterator[Any]:
+        self.watched.set()
+        await self.expire.wait()
+        yield Expired()
+
+
+class Nobody:
+    """Is told, and does nothing."""
+
+    def replace_pods(self, version: int, pods: Sequence[Pod]) -> None: ...
+
+    def observe_pod(self, pod: Pod) -> None: ...
+
+    def forget_pod(self, pod: Pod) -> None: ...
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_cancellation_is_heard_in_every_step_in_which_a_watch_expires(steps: int) -> None:
+    server = Server()
+    # Two namespaces: one watch ends because the other did.
+    following = asyncio.create_task(PodInformer(cast("KubeHttp", server), Nobody(), ("a", "b")).run())
+    await server.watched.wait()
+    server.expire.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    following.cancel()
+    await asyncio.wait([following], timeout=5)
+    heard = following.cancelled()
+    following.cancel()  # lest it outlive the test
+    await asyncio.wait([following], timeout=5)
+    assert heard, f"it goes on after a cancellation that came {steps} steps after the watch expired"
