@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -136,6 +137,18 @@ async def test_a_start_under_the_same_name_takes_over_at_once(world: RealWorld, 
 async def test_who_may_not_have_the_lease_is_told_why(candidates: Candidates) -> None:
     with pytest.raises(LeaseRefusedError, match="no-such-namespace"):
         await lost(candidates.stand("first", namespace="no-such-namespace"))
+
+
+async def test_who_is_refused_for_a_moment_only_stands_on(world: RealWorld, candidates: Candidates) -> None:
+    name = f"test-{secrets.token_hex(4)}"
+    elector = candidates.stand("first", namespace=name)
+
+    async def refused() -> bool:
+        return "not found" in elector.trouble
+
+    await until(refused, "it is refused")
+    await world.send("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    assert await won(elector) == 1
 
 
 async def test_a_leader_whose_lease_is_deleted_stops(world: RealWorld, candidates: Candidates) -> None:

@@ -7,10 +7,24 @@ from typing import Any, cast
 
 import pytest
 
-from taskjob.kube.fence import announce
+from taskjob.kube.fence import FenceRefusedError, announce
 from taskjob.kube.http import KubeHttp, Reply, encode
 from taskjob.kube.pods import EPOCH
 from taskjob.ports import DeposedError
+
+FORBIDDEN = Reply(403, b'{"message": "serviceaccounts \\"taskjobs-operator\\" is forbidden"}')
+THERE = Reply(200, b'{"metadata": {"resourceVersion": "7"}}')
+
+
+class Time:
+    """Goes on by two seconds with each look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def elapsed(self) -> float:
+        self.now += 2
+        return self.now
 
 
 class Account:
@@ -18,6 +32,7 @@ class Account:
 
     def __init__(self, epoch: str) -> None:
         self.annotations = {EPOCH: epoch}
+        self.clock = Time()
 
     async def request(self, method: str, _: str, *, body: bytes | None = None, **__: Any) -> Reply:
         if method == "PATCH" and body is not None:
@@ -40,3 +55,28 @@ async def test_a_greater_epoch_stays_and_deposes_us() -> None:
     with pytest.raises(DeposedError) as deposed:
         await announce(cast(KubeHttp, account), "home", "operator", 7)
     assert (deposed.value.epoch, account.annotations) == (8, {EPOCH: "8"})
+
+
+# ------------------------------------------------------------------ an API server that has just started
+class Server:
+    """Gives these answers, the last one for ever; `asked` counts."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self.clock = Time()
+        self.asked = 0
+        self._replies = replies
+
+    async def request(self, *_: object, **__: object) -> Reply:
+        self.asked += 1
+        return self._replies[min(self.asked, len(self._replies)) - 1]
+
+
+async def test_it_announces_its_epoch_once_the_api_server_knows_its_roles() -> None:
+    server = Server(FORBIDDEN, FORBIDDEN, THERE)
+    await announce(cast(KubeHttp, server), "home", "taskjobs-operator", 3)
+    assert server.asked == 4  # refused twice, then read and written
+
+
+async def test_what_stays_forbidden_ends_it_with_the_reason() -> None:
+    with pytest.raises(FenceRefusedError, match=r"home/taskjobs-operator cannot be given our epoch: .* is forbidden"):
+        await announce(cast(KubeHttp, Server(FORBIDDEN)), "home", "taskjobs-operator", 3)

@@ -24,6 +24,8 @@ from taskjob.ports import DeposedError
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS: Final = 0.5
+_PATIENCE_SECONDS: Final = 10.0
+"""How long we may be told that it is forbidden: so says an API server that has just started and knows no roles yet."""
 _EPOCH_MAX: Final = 2**30
 """Half of what a Lease can count, one for each leadership: what is beyond no operator wrote."""
 
@@ -51,9 +53,18 @@ async def announce(http: KubeHttp, namespace: str, account: str, epoch: int) -> 
     new one sees. Raises `DeposedError` where a greater epoch stands, `FenceRefusedError` on a definite refusal.
     """
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/serviceaccounts/{quote(account, safe='')}"
+    begun = http.clock.elapsed()
+
+    def settled(reply: Reply) -> Reply:
+        if reply.unsettled or (reply.code == 403 and http.clock.elapsed() - begun < _PATIENCE_SECONDS):
+            raise NoAnswerError(reply.message)
+        if not reply.ok:
+            raise FenceRefusedError(f"service account {namespace}/{account} cannot be given our epoch: {reply.message}")
+        return reply
+
     while True:
         try:
-            found = _decode(_settled(await _send(http, "GET", path), namespace, account).body)
+            found = _decode(settled(await _send(http, "GET", path)).body)
             there = whole((found.metadata.annotations or {}).get(EPOCH))
             if there == epoch:
                 return
@@ -62,7 +73,7 @@ async def announce(http: KubeHttp, namespace: str, account: str, epoch: int) -> 
             metadata = {"resourceVersion": found.metadata.resource_version, "annotations": {EPOCH: str(epoch)}}
             reply = await _send(http, "PATCH", path, encode({"metadata": metadata}))
             if reply.code != 409:
-                _settled(reply, namespace, account)
+                settled(reply)
                 return
             why = "it was changed at the same time"
         except (NoAnswerError, msgspec.DecodeError) as error:
@@ -75,11 +86,3 @@ async def _send(http: KubeHttp, method: str, path: str, body: bytes | None = Non
     return await http.request(
         method, path, verb=method.lower(), resource="serviceaccounts", body=body, content_type=MERGE_PATCH
     )
-
-
-def _settled(reply: Reply, namespace: str, account: str) -> Reply:
-    if reply.unsettled:
-        raise NoAnswerError(reply.message)
-    if not reply.ok:
-        raise FenceRefusedError(f"service account {namespace}/{account} cannot be given our epoch: {reply.message}")
-    return reply

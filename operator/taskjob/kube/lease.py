@@ -205,7 +205,9 @@ class Elector:
         self._resigning = threading.Event()
         self._left_epoch = 0
         self._nudge: asyncio.Event | None = None
-        self._trouble = ""  # why the last request failed
+        self.trouble = ""
+        """Why the last request failed; empty if it did not."""
+        self._refused_at: dict[type[Look | Write], float] = {}  # since when every answer has been a refusal
 
     # ------------------------------------------------------------------ for the other threads
     @property
@@ -262,7 +264,7 @@ class Elector:
                     give_up_at = now + RELEASE_SECONDS
                 match self._candidacy.next(now, self._floor()):
                     case Stop(why):
-                        return f"{why} ({self._trouble})" if self._trouble else why
+                        return f"{why} ({self.trouble})" if self.trouble else why
                     case Wait(seconds):
                         await self._wait(seconds)
                     case step:
@@ -295,13 +297,18 @@ class Elector:
                             self._tell(step)
                     case _:
                         assert_never(step)
-            self._trouble = ""
+            self.trouble = ""
+            self._refused_at.pop(type(step), None)
         except (NoAnswerError, TimeoutError, LeaseRefusedError) as error:
-            if isinstance(error, LeaseRefusedError) and not candidacy.leads:
-                raise  # somebody has to look at the permissions; a leader has until its deadline
-            self._trouble = str(error) or f"no answer within {self._timing.request:g} s"
+            if isinstance(error, LeaseRefusedError):
+                # An API server that has just started refuses everything until it knows its roles. What lasts as long
+                # as a lease, somebody has to look at; a leader has until its deadline.
+                since = self._refused_at.setdefault(type(step), sent_at)
+                if not candidacy.leads and boottime() - since >= self._timing.lease:
+                    raise
+            self.trouble = str(error) or f"no answer within {self._timing.request:g} s"
             candidacy.unanswered(boottime())
-            log.warning("Lease %s/%s: %s", *self._lease, self._trouble)
+            log.warning("Lease %s/%s: %s", *self._lease, self.trouble)
 
     def _tell(self, write: Write) -> None:
         if write.kind is Kind.RELEASE:
