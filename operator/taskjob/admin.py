@@ -29,6 +29,7 @@ from taskjob.kube.http import NoAnswerError
 from taskjob.kube.informer import PodInformer
 from taskjob.ports import Clock, Leader
 
+_LAST_ANSWERS_SECONDS: Final = 2.0  # for requests that are being answered when the operator stops
 STUCK_SECONDS: Final = 60.0
 """A loop without a cycle for so long is stuck: it runs one every few seconds even when nothing happens."""
 
@@ -67,7 +68,7 @@ class Admin:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/explain", self._explain)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_LAST_ANSWERS_SECONDS)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port)
         await site.start()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import secrets
@@ -60,6 +61,8 @@ RELIST_RETRY_SECONDS: Final = 5.0
 CATCH_UP_RETRY_SECONDS: Final = 0.5
 FINISH_SECONDS: Final = 5.0
 LOOK_AROUND_SECONDS: Final = 15.0
+END_SECONDS: Final = 25.0
+"""Within which a process that stops has ended, whatever still hangs: before a kubelet's usual patience is over."""
 FOR_PEOPLE: Final = (ConfigurationError, LeaseRefusedError, FenceRefusedError, DeposedError, StoreRestoredError)
 """What ends the operator and needs no traceback: the message says what is wrong."""
 
@@ -173,8 +176,11 @@ class Operator:
         work = asyncio.create_task(self._work(listed))
         stopped = asyncio.create_task(stop.wait())
         newer = 0  # the epoch that deposed us, if one did
+        ends = [work, kopf]
+        if isinstance(self.leader, Elector):
+            # Beside the work, not in it: a part that hangs does not hide that somebody else may lead.
+            ends.append(asyncio.create_task(_until_lost(self.leader)))
         try:
-            ends = [work, kopf]
             await asyncio.wait([stopped, *ends], return_when=asyncio.FIRST_COMPLETED)
             for end in ends:
                 if end.done():
@@ -185,10 +191,12 @@ class Operator:
             newer = cause.epoch if isinstance(cause, DeposedError) else 0
             raise
         finally:
+            faulthandler.dump_traceback_later(END_SECONDS, exit=True)  # `main` calls it off
             # Decide nothing more, finish, let another one lead, then stop kopf, which cancels the rest.
-            for part in (work, signals, stopped):
+            ours = [signals, stopped, *(end for end in ends if end is not kopf)]
+            for part in ours:
                 part.cancel()
-            await asyncio.gather(work, signals, stopped, return_exceptions=True)
+            await asyncio.gather(*ours, return_exceptions=True)
             if self.acting is not None:
                 await self.acting.finish(leads=self.leader.may_act())
             await self._step_down(newer)
@@ -225,7 +233,6 @@ class Operator:
             logger.info("listed %d TaskJobs, %d pods, %d queues", *counts)
             group.create_task(self._relist_for_ever())
             if isinstance(self.leader, Elector):
-                group.create_task(_until_lost(self.leader))
                 self.leader.start()
                 await asyncio.wrap_future(self.leader.won)
                 await self._announce()
@@ -405,6 +412,8 @@ def main() -> int:
         else:
             logger.exception("the operator stops: a part of it failed")
         return 1
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     logger.info("stopped as asked")
     return 0
 
