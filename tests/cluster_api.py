@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -186,7 +186,7 @@ class Witness:
         """Every event, with the type that the server gave it; `LISTED` for what a list held, `GONE` for what it did not
         hold any more (as it was last seen)."""
         self.listeners: list[Callable[[str, Object], None]] = []
-        """Called in the witness's thread on each event; must not block."""
+        """Called in the witness's thread on each event, before those who wait are woken; must not block."""
         self._version = self._list()
         self._thread = threading.Thread(target=self._run, name=f"witness of {path}", daemon=True)
         self._thread.start()
@@ -252,9 +252,9 @@ class Witness:
         with self._news:
             before, self.objects = self.objects, {item["metadata"]["name"]: item for item in found["items"]}
             uids = {item["metadata"]["uid"] for item in found["items"]}
-            self.seen.extend(("GONE", item) for item in before.values() if item["metadata"]["uid"] not in uids)
-            self.seen.extend(("LISTED", item) for item in found["items"])
-            self._news.notify_all()
+            events = [("GONE", item) for item in before.values() if item["metadata"]["uid"] not in uids]
+            events += [("LISTED", item) for item in found["items"]]
+            self._tell(events)
         return str(found["metadata"]["resourceVersion"])
 
     def _run(self) -> None:
@@ -300,11 +300,14 @@ class Witness:
                 self.objects.pop(name, None)
             else:
                 self.objects[name] = found
-            self.seen.append((kind, found))
-            listeners = list(self.listeners)
-            self._news.notify_all()
-        for listener in listeners:
-            listener(kind, found)
+            self._tell([(kind, found)])
+
+    def _tell(self, events: Sequence[tuple[str, Object]]) -> None:
+        self.seen.extend(events)
+        for listener in list(self.listeners):
+            for event in events:
+                listener(*event)
+        self._news.notify_all()
 
 
 def summary(objects: Iterable[Object]) -> str:
