@@ -74,7 +74,7 @@ def admit(draft: Draft, room: int) -> None:
             else:
                 _explain(draft, tracked)
                 blocked = state.jobs[tracked.blocked] if tracked.blocked is not None else None
-                state.queues.wakes.after_look(name, tracked, blocked, draft.now)
+                state.queues.wakes.at(name, tracked.changes_at(blocked, draft.now))
         if at not in unfinished:
             preempt(draft, queues)
     state.keys.settle()

@@ -17,7 +17,6 @@ The state is advanced by what is decided here (reserved, asked), so that the nex
 from __future__ import annotations
 
 from datetime import datetime
-from heapq import heappop, heappush
 
 from taskjob.core import retention, sentences
 from taskjob.core.admission import admit
@@ -52,27 +51,14 @@ def plan(state: State, now: datetime, room: int) -> Plan:
     admit(draft, room)
     _look(draft)  # at those that are evicted
     draft.decisions.extend(retention.orphans(state, now))
-    wake_at = earliest(state.timers[0][0] if state.timers else None, state.queues.wakes.next_at)
+    wake_at = earliest(state.wakes.next_at, state.queues.wakes.next_at)
     return Plan(tuple(draft.decisions), tuple(draft.entries), wake_at, tuple(draft.faults))
 
 
 # ------------------------------------------------------------------ 1. time
 def _pass_time(state: State, now: datetime) -> None:
     state.queues.pass_time(now)
-    timers = state.timers
-    while timers and timers[0][0] <= now:
-        at, uid = heappop(timers)
-        tracked = state.jobs.get(uid)
-        if tracked is not None and tracked.wake_at == at:
-            tracked.wake_at = None
-            state.dirty_jobs[uid] = None
-
-
-def _wake(state: State, tracked: TrackedJob, at: datetime | None) -> None:
-    """Look at the job at that instant. Only the earliest counts: looking at it then names the next."""
-    if at is not None and (tracked.wake_at is None or at < tracked.wake_at):
-        tracked.wake_at = at
-        heappush(state.timers, (at, tracked.job.uid))
+    state.dirty_jobs.update((uid, None) for uid in state.wakes.due(now) if uid in state.jobs)
 
 
 # ------------------------------------------------------------------ 2. life
@@ -114,10 +100,10 @@ def _live(draft: Draft, tracked: TrackedJob) -> None:
     if decided.end is not None and latest is not None:
         latest.end_asked_at = now
         draft.decisions.append(EndPod(latest.pod, decided.end, decided.why))
-    _wake(state, tracked, decided.wake_at)
+    state.wakes.at(job.uid, decided.wake_at)
     care, wake_at = retention.care(state, tracked, now)
     draft.decisions.extend(care)
-    _wake(state, tracked, wake_at)
+    state.wakes.at(job.uid, wake_at)
     shown = tracked.asked.status if decided.eligible and tracked.asked is not None else decided.shown
     draft.tell(tracked, shown, active=active)
     state.forget_gone_pods(tracked)

@@ -80,7 +80,7 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
             less = choose_for_less(name, queues[name].ledger.overused, running.all_of(name), outlook)
             outlook.let_go(running.evict(less, sentences.quota_lowered(name)))
             if queues[name].ledger.overused():
-                state.queues.wakes.again_at(name, queues[name], running.changes_at)
+                state.queues.wakes.at(name, running.changes_at)
         for _ in range(MOST):
             head = outlook.first()
             if head is None:
@@ -88,7 +88,7 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
             outlook.keep_what_is_claimed(_claimed_before(state, queues, head, now), head.name)
             if outlook.fits(head.name, head.request):
                 outlook.admit(head)
-                state.queues.wakes.again_at(head.name, queues[head.name], patience)
+                state.queues.wakes.at(head.name, patience)
                 continue
             waiter = state.jobs[Uid(head.key[-1])].job
             contender = _contender(waiter, head.name, queues[head.name].queue, head.request)
@@ -96,7 +96,7 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
             changes_at = running.changes_at
             chosen = choose(contender, candidates, outlook, running.of_interest_to)
             if chosen is None:
-                state.queues.wakes.again_at(head.name, queues[head.name], changes_at)
+                state.queues.wakes.at(head.name, changes_at)
                 outlook.pass_over(head.name)
                 continue
             outlook.let_go(running.evict(chosen, sentences.preempted(waiter)))

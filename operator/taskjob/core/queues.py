@@ -72,7 +72,7 @@ class Queues:
         self.following: dict[QueueName, Queue] = {}  # the TaskQueues whose quota follows the nodes, as they were put
         self.namespaces = Namespaces()
         self.choosing: dict[QueueName, Queue] = {}  # those that choose by namespaces, as they were put
-        self.wakes = Wakes()
+        self.wakes: Wakes[QueueName] = Wakes()
 
     def take_dirty(self) -> dict[QueueName, None]:
         """The queues that something happened to since the last call, in that order."""
@@ -95,12 +95,7 @@ class Queues:
 
     def pass_time(self, now: datetime) -> None:
         """Queues whose instant has come are looked at."""
-        for name in self.wakes.due(now):
-            tracked = self.by_name.get(name)
-            if tracked is not None:
-                self.dirty[name] = None
-                if tracked.look_at is not None and tracked.look_at <= now:
-                    tracked.look_at = None
+        self.dirty.update((name, None) for name in self.wakes.due(now) if name in self.by_name)
 
     # ------------------------------------------------------------------ TaskQueues
     def put(self, queue: Queue) -> None:
@@ -242,6 +237,7 @@ class Queues:
         if tracked is not None and tracked.queue is None and not tracked.members and not tracked.ledger.charges:
             del self.by_name[name]
             self.dirty.pop(name, None)
+            self.wakes.forget(name)
 
     @staticmethod
     def claims_on(tracked: TrackedQueue) -> list[Claim]:

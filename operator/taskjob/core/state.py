@@ -24,6 +24,7 @@ from taskjob.core.queues import Queues
 from taskjob.core.retry import backoff_of_refusals
 from taskjob.core.tracked import LogCare, TrackedJob, TrackedPod
 from taskjob.core.values import replace
+from taskjob.core.wakes import Wakes
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +48,7 @@ class State:
     # what the next cycle has to look at
     dirty_jobs: dict[Uid, None] = field(default_factory=dict)
     orphans: dict[AttemptId, None] = field(default_factory=dict)  # pods whose TaskJob is not there
-    timers: list[tuple[datetime, Uid]] = field(default_factory=list)
+    wakes: Wakes[Uid] = field(default_factory=Wakes)
     entries: list[Entry] = field(default_factory=list)  # for history, of jobs that have left
 
     def __post_init__(self) -> None:
@@ -127,6 +128,7 @@ class State:
         self.queues.leave(tracked)
         self.graph.remove(tracked)
         del self.jobs[uid]
+        self.wakes.forget(uid)
         if self.by_key.get(job.key) == uid:
             del self.by_key[job.key]
             self.graph.tell_dependents(job.key)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
 
+from taskjob.core.deadlines import earliest
 from taskjob.core.decisions import SetStatus
 from taskjob.core.dependencies import Edge
 from taskjob.core.facts import Eviction, Refusal
@@ -123,7 +124,6 @@ class TrackedJob:
     told_as: tuple[Phase, Reason, int, int] | None = None  # phase, reason, priority, generation of that row
     recorded: int = -1  # the number of the last transition that history confirmed
     removal_asked: bool = False
-    wake_at: datetime | None = None
 
     @property
     def queued(self) -> bool:
@@ -171,14 +171,19 @@ class TrackedQueue:
     holders: dict[AttemptId, None] = field(default_factory=dict)  # the attempts that are charged
     standing: Standing = field(default_factory=Standing)  # the same, in the order of those who preempt
     starts: list[datetime] = field(default_factory=list)  # the last starts, while their number is limited; sorted
-    wake_at: datetime | None = None
-    look_at: datetime | None = None  # when preemption wants another look, without an event
 
     def claims_at(self, waiter: TrackedJob) -> datetime | None:
         """When this first in line will have waited long enough for a claim, if it waits in vain."""
         if self.queue is None or waiter.blocked_since is None:
             return None
         return waiter.blocked_since + timedelta(seconds=self.queue.reserve_after_seconds)
+
+    def changes_at(self, blocked: TrackedJob | None, now: datetime) -> datetime | None:
+        """When admission may decide something else without an event: the limit of starts allows one again, if somebody
+        waits for that, or the first in line, which is `blocked`, has waited long enough to have a claim."""
+        claims_at = self.claims_at(blocked) if blocked is not None else None
+        starts_at = self.starts_again_at(now) if self.line else None
+        return earliest(starts_at, claims_at if claims_at is not None and claims_at > now else None)
 
     def started(self, at: datetime) -> None:
         """An attempt is started; remembered as far as the limit of starts asks for it, or might."""
