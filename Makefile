@@ -186,10 +186,10 @@ bench-report: install ## A page with tables and charts from a run's results (RUN
 	@$(BIN)/python -m bench.suite report $(or $(RUN),$(RESULTS)/peers.json) $(RESULTS)
 
 .PHONY: bench-docs
-bench-docs: install ## Show a run in the docs: its results and its report go into docs/benchmarks (RUN=build/bench/peers.json)
+bench-docs: install ## Show a run in the docs: its figures, page and charts (RUN=build/bench/peers.json)
 	@mkdir -p docs/benchmarks
 	@cp $(or $(RUN),$(RESULTS)/peers.json) docs/benchmarks/run.json
-	@$(BIN)/python -m bench.suite report docs/benchmarks/run.json docs/benchmarks
+	@$(BIN)/python -m bench.suite report docs/benchmarks/run.json docs/benchmarks --shown-in docs/benchmarks.md
 
 .PHONY: bench-micro
 bench-micro: binaries ## The parts by themselves: core, history, API, requests (BENCH="core history": only those)

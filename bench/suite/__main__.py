@@ -22,6 +22,7 @@ from .apiserver import ApiServer
 from .compare import compared
 from .figures import figures
 from .meters import machine
+from .page import shown
 from .peers import PEERS, operator
 from .profile import table
 from .run import LONGEST_SECONDS, Result, measure, told
@@ -131,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="a report with charts from a run's results")
     report.add_argument("run", type=Path)
     report.add_argument("folder", type=Path)
+    report.add_argument("--shown-in", type=Path, help="show its figures and charts between the marks of this page, too")
     comparing = commands.add_parser("compare", help="two runs side by side")
     comparing.add_argument("before", type=Path)
     comparing.add_argument("after", type=Path)
@@ -143,7 +145,11 @@ def main() -> int:
     if options.command == "report":
         from .charts import write_report  # draws: seconds to import, and of no use to the others
 
-        print(write_report(json.loads(options.run.read_text()), options.folder))
+        run = json.loads(options.run.read_text())
+        print(write_report(run, options.folder))
+        if options.shown_in is not None:
+            text = options.shown_in.read_text()
+            options.shown_in.write_text(shown(text, run, str(options.folder.relative_to(options.shown_in.parent))))
         return 0
     if options.command == "compare":
         print(compared(*(json.loads(path.read_text())["results"] for path in (options.before, options.after))))

@@ -14,6 +14,7 @@ CHARTS = {
     "cpu": "CPU of one job by process, all at once [ms]",
     "writes": "Writes to the API server for one job, all at once",
 }
+_BEGIN, _END = "<!-- a run -->\n", "<!-- end of the run -->\n"
 _HEADS = (
     "shape",
     "who",
@@ -38,6 +39,17 @@ def page(run: Mapping[str, Any]) -> str:
     for name, title in CHARTS.items():
         lines += [f"![{title}]({name}.svg)", ""]
     return "\n".join(lines)
+
+
+def shown(text: str, run: Mapping[str, Any], folder: str) -> str:
+    """The docs' text with this run's figures and charts between its two marks; its page stands in that folder."""
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    lines = [_about(run) + f" [All of it]({folder}/report.md), [as JSON]({folder}/run.json).", ""]
+    lines += [*_figures(run["results"]), ""]
+    for name, title in CHARTS.items():
+        lines += [f"![{title}]({folder}/{name}.svg)", ""]
+    return before + _BEGIN + "\n".join(lines) + _END + after
 
 
 def _about(run: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from bench.suite.compare import compared
 from bench.suite.figures import Figure, figures
 from bench.suite.meters import writes
-from bench.suite.page import CHARTS, page
+from bench.suite.page import CHARTS, page, shown
 from bench.suite.peers import PEERS, queue_manifests
 from bench.suite.run import Result, tell
 from bench.suite.shapes import chain, free, kueue_baseline, logs, nodes, quota, steady
@@ -128,6 +128,20 @@ def test_the_page_shows_each_figure_and_each_shape_with_its_chart() -> None:
         "| free | taskjobs | 1 | 100.0 | 500 / 990 ms | 500 / 990 ms | 500 / 990 ms | 7.0 | 20.0 ms | 12.5 MB |" in text
     )
     assert all(f"({name}.svg)" in text for name in CHARTS)
+
+
+def test_the_docs_show_a_run_between_its_marks_and_another_in_its_place() -> None:
+    machine = dict.fromkeys(("architecture", "cpus", "memory_gib", "kernel", "python", "at", "load_before"), "x")
+    versions = dict.fromkeys(("kubernetes", "etcd", "kueue"), "1")
+    text = "before\n<!-- a run -->\n<!-- end of the run -->\nafter\n"
+    for rate in (50, 100):
+        results = [a_result("free", "taskjobs", rate), a_result("free", "pods", 100)]
+        run = {"machine": machine, "versions": versions, "settings": {}, "results": results}
+        text = shown(text, run, "benchmarks")
+    assert text.startswith("before\n<!-- a run -->\n")
+    assert text.endswith("<!-- end of the run -->\nafter\n")
+    assert text.count("| `rate_vs_pods` | 1 ratio |") == 1, "the earlier run is gone"
+    assert all(f"(benchmarks/{name}.svg)" in text for name in CHARTS)
 
 
 def test_two_runs_are_compared_figure_by_figure() -> None:
