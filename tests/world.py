@@ -29,6 +29,7 @@ class World:
     history_away: bool = False
     logs_away: bool = False
     holding: bool = False  # requests are not answered: decisions pile up in `pending`
+    mortal: bool = False  # the operator dies after each of its requests, whatever else it was about to do
     nodes_work: bool = True  # a pod gets a node as soon as it is created, a lowered deadline ends it
     jobs: dict[Uid, Job] = field(default_factory=dict)
     pods: dict[AttemptId, Pod] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class World:
     admitted_as: dict[JobName, tuple[tuple[str, int], ...]] = field(default_factory=dict)  # what admission made of it
     refusing: dict[JobName, str] = field(default_factory=dict)
     crashes: int = 0
+    begun_at: datetime = NOON  # since when the operator of now is there
     confirmed: int = 0  # how many of the entries history holds; a crash loses the others
     last: Plan | None = None
     state: State = field(init=False)
@@ -150,8 +152,11 @@ class World:
         for decision in made.decisions:
             if self.holding:
                 self.pending.append(decision)
-            else:
-                self.carry_out(decision)
+                continue
+            self.carry_out(decision)
+            if self.mortal:
+                self.crash()
+                break
         return made
 
     def run(self) -> None:
@@ -190,17 +195,23 @@ class World:
     def crash(self) -> None:
         """The operator dies, what it was about to do with it; another starts from what the cluster and history hold."""
         self.crashes += 1
+        self.begun_at = self.now
         self.pending = []
         del self.entries[self.confirmed :]
-        self.state = State(self.default_ttl_seconds, self.controller)
+        self.state = self.another()
+
+    def another(self) -> State:
+        """What an operator that begins now would know."""
+        state = State(self.default_ttl_seconds, self.controller)
         for queue in self.queues.values():
-            self.state.put_queue(queue)
+            state.put_queue(queue)
         for pod in self.pods.values():
-            self.state.put_pod(pod)
+            state.put_pod(pod)
         for job in self.jobs.values():
-            self.state.put_job(job)
+            state.put_job(job)
         for attempt in self.logs:
-            self.state.log_kept(attempt)
+            state.log_kept(attempt)
+        return state
 
     def history_returns(self) -> None:
         """History takes what it was told meanwhile."""
