@@ -99,6 +99,7 @@ class Anything(RuleBasedStateMachine):
         retries=st.integers(0, 2),
         deadline=st.sampled_from([None, None, 30]),
         timeout=st.sampled_from([None, 10]),
+        patience=st.sampled_from([None, None, 20]),
         concurrency=st.sampled_from(KEYS),
     )
     def submit(
@@ -113,6 +114,7 @@ class Anything(RuleBasedStateMachine):
         retries: int,
         deadline: int | None,
         timeout: int | None,
+        patience: int | None,
         concurrency: Concurrency | None,
     ) -> None:
         if any(job.name == name for job in self.world.jobs.values()):
@@ -124,7 +126,8 @@ class Anything(RuleBasedStateMachine):
             a_job(name).with_uid(f"{name}{self.uids}").in_queue(queue).of_priority(priority).asking(cpu=cpu)
         ).on_dependency_failure(policy)
         job = job.retrying(retries, initial_seconds=3).timing_out(timeout, deadline)
-        self.world.submit(replace(job, fields={**job.fields, "depends_on": depends_on, "concurrency": concurrency}))
+        rest = {"depends_on": depends_on, "concurrency": concurrency, "queue_timeout_seconds": patience}
+        self.world.submit(replace(job, fields={**job.fields, **rest}))
 
     @rule(name=names, suspend=st.booleans())
     def suspend(self, name: str, suspend: bool) -> None:

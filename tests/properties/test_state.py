@@ -62,6 +62,7 @@ def walk(machine: Anything, dice: Random, steps: int, *, crowded: bool = False) 
                     "retries": dice.randint(0, 3),
                     "deadline": dice.choice([None, None, 30]),
                     "timeout": dice.choice([None, None, 10]),
+                    "patience": dice.choice([None, None, 20]),
                     "concurrency": dice.choice(KEYS),
                 }
             case "suspend":

@@ -213,3 +213,43 @@ def test_an_end_that_could_not_be_asked_is_asked_again(world: World) -> None:
     world.pending.clear()
     world.state.end_asked(world.pod("a"), None)
     assert len(world.cycle().decisions) == 1
+
+
+# ------------------------------------------------------------------ what comes while a pod takes its time to end
+def deaf(world: World) -> None:
+    """Job `a` runs, and its pod ends by its deletion alone, 40 s after it was told to."""
+    world.submit(a_job("a").retrying(1, initial_seconds=1).timing_out(attempt=10))
+    world.run()
+    world.start("a")
+    world.nodes_work = False
+
+
+def test_a_timeout_while_a_suspended_attempt_ends_is_not_charged_though_the_job_was_resumed(world: World) -> None:
+    deaf(world)
+    world.edit("a", suspend=True)
+    world.run()
+    world.edit("a", suspend=False)
+    world.let_pass(50)
+    status = world.status("a")
+    assert (status.attempt, status.retries) == (2, 0)
+
+
+def test_a_timeout_while_a_cancelled_attempt_ends_does_not_revive_a_run_that_a_rerun_is_to_follow(world: World) -> None:
+    deaf(world)
+    world.edit("a", cancel=True)
+    world.run()
+    world.edit("a", cancel=False, rerun=1)
+    world.let_pass(50)
+    assert [attempt[1:] for attempt in world.launched] == [(0, 0, 1), (1, 0, 1)], "run, member, attempt"
+    assert world.story("a")[3] == "3: Running -> Cancelled (CancelledByUser)"
+
+
+def test_a_job_that_is_resumed_while_it_backs_off_says_so(world: World) -> None:
+    world.submit(a_job("a").retrying(1, initial_seconds=100))
+    world.run()
+    world.fail("a")
+    for suspend in (True, False):
+        world.edit("a", suspend=suspend)
+        world.run()
+    status = world.status("a")
+    assert (status.reason, status.message) == (Reason.BACKING_OFF, "the next attempt not before 12:01:41 UTC")

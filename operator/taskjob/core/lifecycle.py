@@ -125,12 +125,15 @@ def _stop_wanted(facts: Facts, pod: Pod, now: datetime) -> tuple[Stopping | None
     job, already = facts.job, facts.job.status.stopping
     if job.cancel:
         return Stopping.CANCELLED, "cancelled by spec.cancel", None
+    if already is Stopping.CANCELLED:  # a rerun may have taken `spec.cancel` back: it follows this run's end
+        return already, job.status.message, None
     deadline = deadline_at(job)
     if deadline is not None and now >= deadline:
         return Stopping.DEADLINE_EXCEEDED, deadline_message(job), None
     if job.suspend:
         return Stopping.SUSPENDED, "suspended by spec.suspend", None
-    if already is not None and already.evicts:  # its timeout, should it come meanwhile, is no failure of the job
+    if already is not None and (already.evicts or already is Stopping.SUSPENDED):
+        # Its timeout, should it come meanwhile, is no failure of the job; nor has it one that was resumed already.
         return already, job.status.message, deadline
     timeout = timeout_at(job, pod)
     if timeout is not None:
@@ -196,6 +199,7 @@ def _attempt_ended(facts: Facts, now: datetime) -> Step:
     # The pod's own limit is the rest of the deadline in whole seconds, so it may end a little before it.
     late = (
         deadline is not None
+        and status.stopping is None
         and failure_of(job, pod, facts.pod_gone) is FailureClass.TIMEOUT
         and ended_at >= deadline - timedelta(seconds=2)
     )

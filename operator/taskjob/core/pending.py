@@ -67,7 +67,10 @@ def waits(facts: Facts, now: datetime) -> Step:
             return _end_waiting(job, Phase.FAILED, Reason.QUEUE_TIMEOUT_EXCEEDED, message, now)
         deadline = earliest(deadline, waited_out)
     if status.not_before is not None and now < status.not_before:
-        return hold(job, Reason.BACKING_OFF, status.message, earliest(deadline, status.not_before))
+        # Held for another reason meanwhile, its status no longer tells what failed: history does.
+        said = status.message if status.reason is Reason.BACKING_OFF else ""
+        message = said or f"the next attempt not before {status.not_before:%H:%M:%S} UTC"
+        return hold(job, Reason.BACKING_OFF, message, earliest(deadline, status.not_before))
     if facts.refusal is not None and now < facts.refusal.until:
         return hold(job, Reason.POD_REFUSED, facts.refusal.message, earliest(deadline, facts.refusal.until))
     if facts.occupied:  # an earlier attempt's pod still runs; its end wakes us
