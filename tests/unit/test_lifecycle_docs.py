@@ -3,49 +3,42 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
+from lifecycle_page import CHARGED, HAPPENS, MAY_BECOME, PAGE, WITHOUT_A_RULE, column, table
 from taskjob.core.deadlines import START_TIMEOUT_SECONDS
 from taskjob.core.model import Retry
-from taskjob.core.phases import TRANSITIONS, FailureClass, Reason, RetryAction
+from taskjob.core.phases import TRANSITIONS, FailureClass, Phase, Reason, RetryAction
 from taskjob.core.retry import FREE_RETRIES_MAX, judge
 from taskjob.resources.taskjob import Retry as RetryOfTheSpec
 from taskjob.resources.taskjob import TaskJobSpec
 
-PAGE = (Path(__file__).parents[2] / "docs" / "lifecycle.md").read_text(encoding="utf-8")
-
-
-def table(first_header: str) -> list[list[str]]:
-    """The rows of the table whose first column has that header."""
-    lines = iter(PAGE.splitlines())
-    for line in lines:
-        if line.startswith(f"| {first_header} |"):
-            break
-    next(lines)
-    rows = []
-    for line in lines:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    assert rows, f"no table {first_header}"
-    return rows
-
 
 def test_the_phases_and_their_transitions_are_those_of_the_code() -> None:
-    told = {row[0]: {word.strip() for word in row[1].split(",") if word.strip()} for row in table("from")}
-    assert told == {str(phase): set(map(str, after)) for phase, after in TRANSITIONS.items()}
+    assert {phase: set(after) for phase, after in TRANSITIONS.items()} == MAY_BECOME
+
+
+def test_what_happens_leads_only_where_the_table_of_phases_does() -> None:
+    for event, cells in HAPPENS.items():
+        for at, cell in enumerate(cells):
+            if cell is not None and cell.phase is not Phase.PENDING:
+                assert any(cell.phase in MAY_BECOME[phase] for phase in Phase if column(phase) == at), event
+
+
+def test_every_way_of_the_table_of_phases_is_told_with_what_leads_there() -> None:
+    ways = {(column(phase), after) for phase, phases in MAY_BECOME.items() for after in phases}
+    told = {(at, cell.phase) for cells in HAPPENS.values() for at, cell in enumerate(cells) if cell is not None}
+    assert ways <= told
 
 
 def test_every_class_of_failure_is_told_with_what_follows_it() -> None:
-    told = {row[0]: row[-1] for row in table("class")}
-    assert told == {str(failure): str(judge(Retry(), failure).action) for failure in FailureClass}
+    assert {failure: judge(Retry(), failure).action for failure in FailureClass} == WITHOUT_A_RULE
 
 
 def test_every_action_is_told() -> None:
-    assert [row[0] for row in table("action")] == list(map(str, RetryAction))
+    assert set(CHARGED) == set(RetryAction)
 
 
 def test_the_bounds_are_told() -> None:

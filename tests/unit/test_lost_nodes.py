@@ -9,7 +9,7 @@ import pytest
 
 from builders import JobBuilder, a_job, a_queue
 from taskjob.core.model import Pod
-from taskjob.core.phases import FailureClass, Phase, PodPhase, Reason
+from taskjob.core.phases import FailureClass, Phase, PodPhase, Reason, Stopping
 from world import World
 
 GRACE = timedelta(seconds=30)
@@ -120,3 +120,11 @@ def test_an_unscheduled_pod_is_on_no_node_that_could_be_lost(world: World) -> No
     world.let_pass(600)
     assert world.status("a").attempt == 1
     assert len(world.launched) == 1
+
+
+def test_a_deadline_that_passes_after_the_timeout_of_a_lost_attempt_is_seen_when_it_passes(world: World) -> None:
+    a_lost(world, a_job("a").timing_out(100, 200))
+    world.let_pass(100)
+    assert world.status("a").stopping is Stopping.TIMEOUT
+    world.let_pass(40)
+    assert world.status("a").stopping is Stopping.DEADLINE_EXCEEDED

@@ -131,7 +131,7 @@ def _stop_wanted(facts: Facts, pod: Pod, now: datetime) -> tuple[Stopping | None
     if deadline is not None and now >= deadline:
         return Stopping.DEADLINE_EXCEEDED, deadline_message(job), None
     if job.suspend:
-        return Stopping.SUSPENDED, "suspended by spec.suspend", None
+        return Stopping.SUSPENDED, "suspended by spec.suspend", deadline
     if already is not None and (already.evicts or already is Stopping.SUSPENDED):
         # Its timeout, should it come meanwhile, is no failure of the job; nor has it one that was resumed already.
         return already, job.status.message, deadline
@@ -139,16 +139,16 @@ def _stop_wanted(facts: Facts, pod: Pod, now: datetime) -> tuple[Stopping | None
     if timeout is not None:
         timeout += KUBELET_SLACK
         if now >= timeout:
-            return Stopping.TIMEOUT, timeout_message(job), None
+            return Stopping.TIMEOUT, timeout_message(job), deadline
     hanging = _HANGING.get(pod.trouble) if pod.trouble is not None else None
     hung = None
     if hanging is not None and facts.hangs_since is not None and already is None:
         patience = start_timeout(job)
         hung = facts.hangs_since + patience
         if now >= hung:
-            return hanging, f"it did not start within {patience.total_seconds():.0f} s: {pod.message}", None
+            return hanging, f"it did not start within {patience.total_seconds():.0f} s: {pod.message}", deadline
     if already is None and facts.eviction is not None:
-        return facts.eviction.stopping, facts.eviction.message, None
+        return facts.eviction.stopping, facts.eviction.message, deadline
     return already, job.status.message, earliest(deadline, timeout, hung)
 
 
