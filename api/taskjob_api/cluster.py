@@ -1,4 +1,4 @@
-"""TaskJobs in the cluster: create, read, cancel, and the logs of their pods; what the API server refuses becomes a
+"""TaskJobs in the cluster: create, read, change, and the logs of their pods; what the API server refuses becomes a
 `Problem` that names the field.
 
 Everything is asked with the caller's own token, so that the API server judges, admits and audits as if the caller had
@@ -18,13 +18,15 @@ import msgspec
 from taskjob.core.model import Job
 from taskjob.kube.client import job_path, pod_path
 from taskjob.kube.http import JSON, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, ServerStatus, encode
+from taskjob.kube.pods import GROUP_LABEL
 from taskjob.kube.schema import UnusableObjectError, parse_job
 from taskjob_api.bodies import Submission
 from taskjob_api.problems import FieldError, Kind, Problem, summary, unavailable
 from taskjob_api.reviews import Caller, unauthenticated
+from taskjob_api.wishes import Wish, change
 
 FIELD_MANAGER: Final = "taskjobs-api"
-_CANCEL_TRIES: Final = 5
+_TELL_TRIES: Final = 5
 _STRICT_ERROR: Final = re.compile(r'(unknown|duplicate) field "([^"]{1,512})"')
 _RETRY_SECONDS: Final = 2.0
 _LOG_SILENCE_SECONDS: Final = 3600.0
@@ -92,29 +94,24 @@ class CallersCluster:
         job = _job(reply)
         return job if job.uid == uid else None
 
-    async def cancel(self, job: Job) -> Job | None:
-        """Set `spec.cancel`; a job that is being cancelled already is left alone. None if it has left meanwhile.
+    async def tell(self, job: Job, wish: Wish) -> Job | None:
+        """Change `spec` as wished; a job that says so already is left alone. None if it has left meanwhile.
 
         The patch carries the version that was looked at, so that a job that finishes at the same moment is seen.
         """
         seen: Job | None = job
-        for _ in range(_CANCEL_TRIES):
+        for _ in range(_TELL_TRIES):
             if seen is None:
                 return None
-            if seen.status.phase.terminal:
-                raise finished(seen)
-            if seen.cancel:
+            wanted = change(wish, seen)
+            if wanted is None:
                 return seen
-            patch = {
-                "metadata": {"uid": seen.uid, "resourceVersion": str(seen.version)},
-                "spec": {"cancel": True},
-            }
             reply = await self._send(
                 "PATCH",
                 job_path(seen.namespace, seen.name),
                 "patch",
                 {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
-                encode(patch),
+                encode({"metadata": {"uid": seen.uid, "resourceVersion": str(seen.version)}, "spec": wanted}),
                 content_type=MERGE_PATCH,
             )
             if reply.ok:
@@ -123,6 +120,24 @@ class CallersCluster:
                 raise self._refusal(reply)
             seen = await self.read(seen.namespace, seen.name, seen.uid)
         raise Problem(Kind.CONFLICT, f"{job.namespace}/{job.name} changes all the time: try again")
+
+    async def group(self, namespace: str, group: str, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
+        """A page of a group's TaskJobs, and the cursor of the next one."""
+        query = {"labelSelector": f"{GROUP_LABEL}={group}", "limit": str(limit)}
+        reply = await self._send(
+            "GET", job_path(namespace), "list", query | ({"continue": cursor} if cursor is not None else {})
+        )
+        if cursor is not None and reply.code in (400, 410):
+            message = f"the API server does not know it (any more), begin anew: {reply.status().message}"
+            raise Problem(Kind.BAD_CURSOR, f"cursor: {message}", [FieldError(field="cursor", message=message)])
+        if not reply.ok:
+            raise self._refusal(reply)
+        page = _decode(reply.body)
+        try:
+            jobs = [parse_job(item) for item in page["items"]]
+        except UnusableObjectError as error:
+            raise unavailable(f"the API server answered what is no TaskJob: {error}") from error
+        return jobs, page["metadata"].get("continue") or None
 
     @asynccontextmanager
     async def log(
@@ -185,11 +200,6 @@ class CallersCluster:
             )
         except NoAnswerError as error:
             raise unavailable(f"the API server does not answer: {error}", _RETRY_SECONDS) from error
-
-
-def finished(job: Job) -> Problem:
-    """It cannot be cancelled any more."""
-    return Problem(Kind.FINISHED, f"{job.namespace}/{job.name} has already finished: {job.status.phase}")
 
 
 def refusal(reply: Reply, job: Submission | None = None) -> Problem:

@@ -1,4 +1,4 @@
-"""The jobs themselves: created, listed, read, cancelled.
+"""The jobs themselves: created, listed, read, changed.
 
 A live object comes from the cluster, so that a client reads at once what it wrote; one that has left comes from
 history. The API server cannot be asked by UID: which name a UID has is remembered here for what this process has
@@ -16,6 +16,7 @@ from typing import Any, Final
 from taskjob.core.model import Job
 from taskjob.core.phases import Phase
 from taskjob.history.reader import HistoryReader, JobRow
+from taskjob.kube.pods import GROUP_LABEL
 from taskjob.ports import HistoryUnavailableError
 from taskjob_api.auth import Rights
 from taskjob_api.bodies import Submission
@@ -25,6 +26,7 @@ from taskjob_api.hub import Hub
 from taskjob_api.problems import FieldError, Kind, Problem
 from taskjob_api.reviews import Right
 from taskjob_api.views import live, past, past_detail
+from taskjob_api.wishes import GroupQuery, Wish, all_of
 
 HISTORY_LAG_SECONDS: Final = 0.4
 """How long to wait for history to hear of a job before it is said not to exist; a flush takes 100 ms."""
@@ -158,18 +160,30 @@ class Jobs:
                 raise _ForeignError from None
             raise
 
-    async def cancel(self, uid: str) -> dict[str, Any]:
-        """Cancel the job. Raises `Problem`: 409 once it has finished."""
+    async def tell(self, uid: str, wish: Wish) -> dict[str, Any]:
+        """Cancel it, say. Raises `Problem`: 409 once it has finished (of a rerun: has left)."""
         found = await self.find(uid)
         if found.job is not None:
-            job = await self.cluster.cancel(found.job)
+            job = await self.cluster.tell(found.job, wish)
             if job is not None:
                 return Found(job, found.row, found.history_answers).answer
         row = found.row or await self._row(uid, time.monotonic() + HISTORY_LAG_SECONDS)
         if row is None:
             raise _unknown(uid)
-        ended = f"it is {row.phase}" if is_terminal(row.phase) else "it was deleted"
-        raise Problem(Kind.FINISHED, f"{row.namespace}/{row.name} cannot be cancelled any more: {ended}")
+        ended = f"it is {row.phase}, and was removed" if is_terminal(row.phase) else "it was deleted"
+        raise Problem(Kind.FINISHED, f"{row.namespace}/{row.name} cannot be changed any more: {ended}")
+
+    async def tell_group(self, group: str, wish: Wish, query: GroupQuery) -> dict[str, Any]:
+        """A `GroupAnswer`. Raises `Problem`: 404 if no TaskJob of the namespace is of that group."""
+        await self._rights.user()
+        jobs, following = await self.cluster.group(query.namespace, group, query.limit, query.cursor)
+        if not jobs and query.cursor is None:
+            message = f'no TaskJob of namespace "{query.namespace}" has the label {GROUP_LABEL}={group}'
+            raise Problem(Kind.NOT_FOUND, message, [FieldError(field="group", message="no such group there")])
+        for job in jobs:
+            self._names.remember(job.uid, job.namespace, job.name)
+        items, unchanged = await all_of(jobs, wish, query.phase, self.cluster.tell)
+        return {"items": items, "unchanged": unchanged, "next": following}
 
     async def _row(self, uid: str, deadline: float) -> JobRow | None:
         """History's row; a job that history has not heard of yet is waited for, a moment."""

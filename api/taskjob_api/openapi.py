@@ -122,10 +122,20 @@ def one(detail: type[BaseModel]) -> dict[str, Any]:
     return {"response_model": detail, "responses": problems}
 
 
-def cancel(detail: type[BaseModel]) -> dict[str, Any]:
-    """Of `PATCH /jobs/{job_id}/cancel`."""
+def wish(detail: type[BaseModel]) -> dict[str, Any]:
+    """Of `PATCH /jobs/{job_id}/cancel` and the like."""
     problems = _problems(Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.FINISHED, Kind.CONFLICT, Kind.INVALID, Kind.UNAVAILABLE)
     return {"response_model": detail, "responses": problems}
+
+
+def group(answer: type[BaseModel], query: type[BaseModel]) -> dict[str, Any]:
+    """Of `PATCH /jobs/group/{group}/{wish}`."""
+    problems = _problems(Kind.BAD_CURSOR, Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.INVALID, Kind.UNAVAILABLE)
+    return {
+        "response_model": answer,
+        "responses": problems,
+        "openapi_extra": {"parameters": parameters(query)},
+    }
 
 
 def logs(query: type[BaseModel]) -> dict[str, Any]:

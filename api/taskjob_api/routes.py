@@ -40,6 +40,7 @@ from taskjob_api.reviews import Caller
 from taskjob_api.stream import Client
 from taskjob_api.tickets import TICKET_SECONDS, Tickets
 from taskjob_api.views import JobDetail, JobPage, encode, rfc3339
+from taskjob_api.wishes import GroupAnswer, GroupQuery, Wish
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,14 @@ JobId = Annotated[
         description="The TaskJob's UID.",
         pattern="^[A-Za-z0-9-]{1,64}$",
         examples=["6e0a3f5c-8b1c-4a59-9d63-0d1c6a2f4b77"],
+    ),
+]
+Group = Annotated[
+    str,
+    Path(
+        description="The value of the label taskjobs.dev/group.",
+        pattern="^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+        examples=["nightly"],
     ),
 ]
 _LOG_SOURCE: Final = "Taskjobs-Log-Source"
@@ -170,12 +179,45 @@ async def get_job(request: Request, job_id: JobId) -> Response:
     return _json((await jobs.find(job_id)).answer)
 
 
-@router.patch("/{job_id}/cancel", summary="Cancel a job", **openapi.cancel(JobDetail))
-async def cancel_job(request: Request, job_id: JobId) -> Response:
-    """Ends the job as Cancelled, a running attempt with its grace period. It cannot be taken back."""
+async def _tell(request: Request, job_id: str, wish: Wish) -> Response:
     jobs = _desk(request).jobs
     read_query(openapi.NoQuery, request.query_params)
-    return _json(await jobs.cancel(job_id))
+    return _json(await jobs.tell(job_id, wish))
+
+
+@router.patch("/{job_id}/cancel", summary="Cancel a job", **openapi.wish(JobDetail))
+async def cancel_job(request: Request, job_id: JobId) -> Response:
+    """Ends the job as Cancelled, a running attempt with its grace period. It cannot be taken back, but run again."""
+    return await _tell(request, job_id, Wish.CANCEL)
+
+
+@router.patch("/{job_id}/suspend", summary="Suspend a job", **openapi.wish(JobDetail))
+async def suspend_job(request: Request, job_id: JobId) -> Response:
+    """Ends a running attempt with its grace period, not charged, and holds the job until it is resumed."""
+    return await _tell(request, job_id, Wish.SUSPEND)
+
+
+@router.patch("/{job_id}/resume", summary="Resume a job", **openapi.wish(JobDetail))
+async def resume_job(request: Request, job_id: JobId) -> Response:
+    """The job is queued again."""
+    return await _tell(request, job_id, Wish.RESUME)
+
+
+@router.patch("/{job_id}/rerun", summary="Run a job again", **openapi.wish(JobDetail))
+async def rerun_job(request: Request, job_id: JobId) -> Response:
+    """A new run, with attempts of its own; of a job that has not finished, once it has."""
+    return await _tell(request, job_id, Wish.RERUN)
+
+
+@router.patch("/group/{group}/{wish}", summary="Change a group of jobs", **openapi.group(GroupAnswer, GroupQuery))
+async def change_group(request: Request, group: Group, wish: Wish) -> Response:
+    """Of the jobs with that label: cancels or suspends what has not ended, resumes what is suspended, reruns what has
+    ended.
+
+    A page of the group at a time: go on with `next`. Each job is changed by itself, so some may be and others not;
+    doing it again does the rest."""
+    jobs = _desk(request).jobs
+    return _json(await jobs.tell_group(group, wish, read_query(GroupQuery, request.query_params)))
 
 
 @router.get("/{job_id}/explain", summary="Explain a job", **openapi.one(ExplanationView))

@@ -56,6 +56,7 @@ def requests_of(world: World) -> list[tuple[str, str]]:
 
 def of_route(route: BaseRoute) -> list[tuple[str, str]]:
     path = getattr(route, "path", "").replace("{job_id}", NOBODY)
+    path = path.replace("{group}", "nightly").replace("{wish}", "cancel")
     methods = getattr(route, "methods", None) or {"GET"}
     return [(method, path) for method in sorted(methods - {"HEAD"}) if not isinstance(route, WebSocketRoute)]
 

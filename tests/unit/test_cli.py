@@ -2,74 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
+from cli_api import Api, a_job, forget_settings, taskjob
 from taskjob.cli.command import run
 from taskjob.simulate.trace import parse
-
-Answer = tuple[int, Any]
-
-
-def a_job(name: str, **fields: Any) -> dict[str, Any]:
-    return {
-        "id": f"uid-{name}",
-        "namespace": "team-a",
-        "name": name,
-        "phase": "Pending",
-        "reason": "WaitingForQuota",
-        "message": "needs cpu 4",
-        "queue": "gpu",
-        "priority": "Normal",
-        "dependsOn": [],
-        "createdAt": "2026-01-01T12:00:00Z",
-        "startedAt": None,
-        "finishedAt": None,
-        **fields,
-    }
-
-
-@dataclass
-class Api:
-    """What the stand-in answers, by path, and what it was asked."""
-
-    answers: dict[str, Answer]
-    asked: list[web.Request] = field(default_factory=list)
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.asked.append(request)
-        code, body = self.answers.get(request.path, (404, {"detail": "no such route"}))
-        if request.query.get("cursor") == "more":
-            body = {"items": [a_job("train")], "next": None}
-        return web.Response(status=code, text=body if isinstance(body, str) else json.dumps(body))
-
-    @asynccontextmanager
-    async def served(self) -> AsyncIterator[str]:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", self.handle)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("TASKJOBS_API_URL", "TASKJOBS_TOKEN", "KUBECONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    forget_settings(monkeypatch, tmp_path)
 
 
 def a_kubeconfig(path: Path, **user: str) -> Path:
@@ -83,11 +29,6 @@ def a_kubeconfig(path: Path, **user: str) -> Path:
     }
     path.write_text(json.dumps(config))
     return path
-
-
-async def taskjob(api: Api, *arguments: str) -> int:
-    async with api.served() as url:
-        return await asyncio.to_thread(run, [*arguments, "--api", url])
 
 
 def an_explanation(**fields: Any) -> dict[str, Any]:

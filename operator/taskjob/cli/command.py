@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from taskjob.cli import explain, logs, simulate, trace
+from taskjob.cli import explain, logs, simulate, trace, wishes
 from taskjob.cli.errors import CommandError
 
-SUBCOMMANDS: Final = (explain.register, logs.register, simulate.register, trace.register)
+SUBCOMMANDS: Final = (explain.register, logs.register, wishes.register, simulate.register, trace.register)
 """In the order of `taskjob --help`."""
 
 INTERRUPTED: Final = 130
@@ -24,7 +24,7 @@ INTERRUPTED: Final = 130
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="taskjob", description="Looks at the jobs of a Taskjobs installation.")
+    top = argparse.ArgumentParser(prog="taskjob", description="Shows the jobs of Taskjobs, and changes them.")
     top.add_argument("--version", action="version", version=f"taskjob {importlib.metadata.version('taskjobs')}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for register in SUBCOMMANDS:

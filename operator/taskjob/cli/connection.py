@@ -104,7 +104,14 @@ class ApiClient:
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """An answer of the API, decoded. Raises `CommandError` with what it said."""
-        async with self.stream(path, query, seconds=_ANSWER_SECONDS) as response:
+        return await self._answer("GET", path, query)
+
+    async def patch(self, path: str, query: Mapping[str, str | list[str]] | None = None) -> Any:
+        """Have something changed; the answer, decoded. Raises `CommandError` with what it said."""
+        return await self._answer("PATCH", path, query)
+
+    async def _answer(self, method: str, path: str, query: Mapping[str, str | list[str]] | None) -> Any:
+        async with self.stream(path, query, method=method, seconds=_ANSWER_SECONDS) as response:
             try:
                 return json.loads(await response.read())
             except ValueError as error:
@@ -114,14 +121,16 @@ class ApiClient:
     async def stream(
         self,
         path: str,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | list[str]] | None = None,
         *,
+        method: str = "GET",
         seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A good answer, to be read piece by piece. Raises `CommandError`, also while it is being read."""
         try:
-            async with self._session.get(
+            async with self._session.request(
+                method,
                 self.place.url + path,
                 params=query,
                 headers=headers,
