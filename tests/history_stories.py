@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
 
 from builders import JobBuilder, a_job, a_pod, at
 from taskjob.core.model import AttemptId, Entry, Job, Pod, Transition
 from taskjob.core.phases import Phase, Reason
+
+if TYPE_CHECKING:  # the class cannot be subscripted at run time
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 REASONS = {
     Phase.PENDING: Reason.QUEUED,
@@ -60,3 +66,13 @@ def a_story(job: str | JobBuilder, *phases: Phase) -> list[Entry]:
 
 
 FULL = (Phase.PENDING, Phase.STARTING, Phase.RUNNING, Phase.SUCCEEDED)
+
+
+async def keys(connection: Connection) -> list[tuple[Any, ...]]:
+    """Of the transitions that history holds, in their order."""
+    rows = await connection.fetch("SELECT uid, from_phase, to_phase, n FROM transitions ORDER BY seq")
+    return [tuple(row) for row in rows]
+
+
+def expected_keys(entries: list[Entry]) -> list[tuple[Any, ...]]:
+    return [(e.job.uid, t.from_phase or "", t.to_phase, t.n) for e in entries for t in e.transitions]

@@ -24,14 +24,6 @@ ALL = JobFilter()
 
 
 @pytest.fixture
-async def writer(database_url: str) -> AsyncIterator[HistoryWriter]:
-    writer = HistoryWriter(database_url)
-    await writer.open(0)
-    yield writer
-    await writer.close()
-
-
-@pytest.fixture
 async def reader(database_url: str, writer: HistoryWriter) -> AsyncIterator[HistoryReader]:
     async with HistoryReader(database_url, size=2) as reader:
         yield reader
