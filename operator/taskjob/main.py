@@ -1,4 +1,4 @@
-"""The operator's composition root: the only file that wires adapters. `taskjob-operator` runs `main`.
+"""The operator's composition root: it and `acting` wire the adapters, nobody else does. `taskjob-operator` runs `main`.
 
 Starts in the order that makes it safe: TaskJobs and TaskQueues are listed, then pods (so that an attempt which a
 status names and no pod shows is really gone), and only then does the loop decide anything. With leader election every
@@ -18,32 +18,23 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final
 
 import uvloop
 from pydantic import ValidationError
 
 from taskjob import heap
+from taskjob.acting import FINISH_SECONDS, Acting
 from taskjob.admin import Admin
 from taskjob.config import OperatorSettings, explain_invalid
-from taskjob.control.apply import Applier
-from taskjob.control.capture import Capture, Following
-from taskjob.control.loop import Loop, Wakeup
+from taskjob.control.loop import Wakeup
 from taskjob.control.mirror import Mirror, StoreRestoredError
-from taskjob.control.pruner import Pruner
-from taskjob.control.queues import QueueReporter
-from taskjob.control.reading import Care
-from taskjob.control.recorder import Recorder
-from taskjob.control.redact import compile_patterns
 from taskjob.core.capacity import Unknown
 from taskjob.core.model import Job, Uid
 from taskjob.core.namespaces import Unknown as UnknownNamespaces
 from taskjob.core.state import State
-from taskjob.history.writer import HistoryWriter
 from taskjob.kube import handlers
 from taskjob.kube.callers import Callers
-from taskjob.kube.client import KubeClient
 from taskjob.kube.credentials import ConfigurationError
 from taskjob.kube.election import Timing
 from taskjob.kube.fence import FenceRefusedError, announce
@@ -53,72 +44,17 @@ from taskjob.kube.lease import Elector, LeaseRefusedError, Unopposed, claim_epoc
 from taskjob.kube.lists import ListError, list_jobs, list_queues
 from taskjob.kube.namespaces import TO_GRANT_NAMESPACES, NamespaceWatch
 from taskjob.kube.surroundings import TO_GRANT, Surroundings
-from taskjob.ports import DeposedError, Keep
+from taskjob.ports import DeposedError
 
 logger = logging.getLogger("taskjob")
 
 RELIST_RETRY_SECONDS: Final = 5.0
 CATCH_UP_RETRY_SECONDS: Final = 0.5
-FINISH_SECONDS: Final = 5.0
 LOOK_AROUND_SECONDS: Final = 15.0
 END_SECONDS: Final = 25.0
 """Within which a process that stops has ended, whatever still hangs: before a kubelet's usual patience is over."""
 FOR_PEOPLE: Final = (ConfigurationError, LeaseRefusedError, FenceRefusedError, DeposedError, StoreRestoredError)
 """What ends the operator and needs no traceback: the message says what is wrong."""
-
-
-@dataclass(slots=True, eq=False)
-class Acting:
-    """The parts that decide and write: there from when this process leads, wired around its epoch."""
-
-    history: HistoryWriter
-    recorder: Recorder
-    capture: Capture
-    pruner: Pruner
-    applier: Applier
-    loop: Loop
-
-    @classmethod
-    def wire(cls, settings: OperatorSettings, http: KubeHttp, mirror: Mirror, wakeup: Wakeup, epoch: int) -> Acting:
-        """Build them. Starts nothing."""
-        clock = http.clock
-        kube = KubeClient(http)
-        history = HistoryWriter(settings.database_url.get_secret_value())
-        recorder = Recorder(
-            history,
-            mirror,
-            clock,
-            wakeup,
-            epoch=epoch,
-            flush_seconds=settings.history_flush_seconds,
-            buffer=settings.history_buffer,
-        )
-        care = Care(kube, recorder, clock, settings.log_limit_bytes, compile_patterns(settings.log_redact))
-        following = Following(settings.log_follow_after_seconds, settings.log_follows)
-        capture = Capture(care, history, mirror, wakeup, epoch=epoch, following=following)
-        applier = Applier(kube, mirror, capture, clock, wakeup, epoch=epoch, in_flight=settings.writes_in_flight)
-        reporter = QueueReporter(mirror, clock, applier.submit)
-        applier.queue_not_told = reporter.not_told
-        loop = Loop(mirror, applier, recorder, clock, wakeup, settings.tick_seconds, after_cycle=reporter)
-        pruner = Pruner(history, _keep(settings), epoch=epoch)
-        return cls(history, recorder, capture, pruner, applier, loop)
-
-    async def run(self) -> None:
-        """Decide and record until cancelled. Raises what a part failed with."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.recorder.run())
-            group.create_task(self.capture.run())
-            group.create_task(self.pruner.run())
-            group.create_task(self.loop.run())
-            await self.applier.deposed
-
-    async def finish(self, *, leads: bool) -> None:
-        """After `run` was cancelled: let requests under way end, if they still count, and write history."""
-        await self.applier.finish(FINISH_SECONDS if leads else 0)
-        if leads and self.loop.last_cycle is not None:
-            with contextlib.suppress(DeposedError):
-                self.loop.cycle()  # what the last answers showed is told to history; nothing is sent any more
-        await self.recorder.finish(FINISH_SECONDS)
 
 
 @dataclass(slots=True, eq=False)
@@ -328,13 +264,6 @@ class Operator:
                 logger.warning("%s", error)
             if self.acting is None:
                 self.mirror.state.entries.clear()  # the leader tells history of them
-
-
-def _keep(settings: OperatorSettings) -> Keep:
-    def days(number: float) -> timedelta | None:
-        return timedelta(days=number) if number > 0 else None
-
-    return Keep(jobs=days(settings.history_keep_days), logs=days(settings.history_keep_logs_days))
 
 
 def root_cause(error: BaseException) -> BaseException:
