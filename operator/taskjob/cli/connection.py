@@ -59,7 +59,10 @@ class Place:
     @classmethod
     async def find(cls, given: argparse.Namespace) -> Self:
         """Read the kubeconfig, if there is one. Raises `CommandError`."""
-        parts = urlsplit(given.api)
+        try:
+            parts = urlsplit(given.api)
+        except ValueError:  # a bracket that is not closed, a host that no name can be
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CommandError(f"{given.api} is no address of an API: write it like https://taskjobs.example.org")
         url = given.api.rstrip("/")

@@ -25,6 +25,7 @@ _UNREADABLE: Final = (
     LookupError,
     TypeError,
     AttributeError,
+    RecursionError,
     yaml.YAMLError,
     ssl.SSLError,
 )

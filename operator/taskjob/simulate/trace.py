@@ -35,10 +35,13 @@ BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 NAME_OF_A_NAMESPACE: Final = "kubernetes.io/metadata.name"
 """The label that every namespace has."""
 JOBS_MAX: Final = 2_000_000
+_SECONDS_MAX: Final = 1e9
+_VALUES_MAX: Final = 20_000_000
+"""Of a whole file, an alias counted as often as it stands there: few lines can stand for more than any memory holds."""
 _IMAGE: Final = "simulated"
 
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=_SECONDS_MAX, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=_SECONDS_MAX, allow_inf_nan=False)]
 
 
 class TraceError(Exception):
@@ -160,6 +163,8 @@ class JobItem(_Item):
             chance = random.Random(f"{seed}/{first.namespace}/{first.name}")  # noqa: S311 - a simulation
             at, digits = self.at, len(str(self.count or 1))
             for n in range(1, (self.count or 1) + 1):
+                if at > _SECONDS_MAX:
+                    raise ValueError(f"number {n} of them would come after {_SECONDS_MAX:g} s: give less of 'every'")
                 name = first.name if self.count is None else JobName(f"{first.name}-{n:0{digits}}")
                 yield Arrival(
                     at=at,
@@ -230,8 +235,13 @@ def parse(text: str) -> Trace:
     """The trace that a YAML text tells. Raises `TraceError`."""
     try:
         given = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are the safe loader
+        _weight(given, {})
     except yaml.YAMLError as error:
         raise TraceError(f"it is not YAML: {error}") from error
+    except ValueError as error:  # a number or a date that is none, or `_weight`
+        raise TraceError(f"it cannot be used: {error}") from error
+    except RecursionError:
+        raise TraceError("it is nested too deeply") from None
     try:
         file = _File.model_validate(given)
     except ValidationError as error:
@@ -256,6 +266,24 @@ def parse(text: str) -> Trace:
     return Trace(tuple(queues.values()), tuple(in_order), nodes, namespaces)
 
 
+def _weight(value: Any, known: dict[int, int | None]) -> int:
+    """How many values it is with its aliases written out; `known` by id, None while it is being counted.
+
+    Raises ValueError if they are too many, or if it is a part of itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) in known:
+        if (weight := known[id(value)]) is None:
+            raise ValueError("an alias stands within what it stands for")
+        return weight
+    known[id(value)] = None
+    parts = value.values() if isinstance(value, dict) else value
+    weight = known[id(value)] = 1 + sum(_weight(part, known) for part in parts)
+    if weight > _VALUES_MAX:
+        raise ValueError(f"its aliases stand for more than {_VALUES_MAX} values")
+    return weight
+
+
 def _each(where: str, items: Iterable[Any], made: Any) -> Iterator[Any]:
     for index, item in enumerate(items):
         try:
@@ -277,6 +305,8 @@ def _said(error: ValidationError, where: str = "") -> str:
 
 def _numbers(several: Mapping[str, int] | None) -> Iterator[dict[str, int]]:
     names = list(several or ())
+    if math.prod((several or {}).values()) > JOBS_MAX:
+        raise ValueError(f"for: these are more than {JOBS_MAX}")
     for numbers in product(*(range(1, (several or {})[name] + 1) for name in names)):
         yield dict(zip(names, numbers, strict=True))
 
