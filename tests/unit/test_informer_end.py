@@ -11,7 +11,7 @@ import pytest
 
 from taskjob.core.model import Pod
 from taskjob.kube.clock import ClusterClock
-from taskjob.kube.http import KubeHttp, Reply
+from taskjob.kube.http import KubeHttp, ListFloor, Reply
 from taskjob.kube.informer import PodInformer
 
 
@@ -30,6 +30,7 @@ class Server:
 
     def __init__(self) -> None:
         self.clock = ClusterClock()
+        self.list_floor = ListFloor(self.clock)
         self.watched, self.expire = asyncio.Event(), asyncio.Event()
 
     async def request(self, *_: object, **__: object) -> Reply:

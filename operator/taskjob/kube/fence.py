@@ -50,7 +50,8 @@ async def announce(http: KubeHttp, namespace: str, account: str, epoch: int) -> 
     """Annotate the service account with our epoch, by compare-and-swap; tried until it works.
 
     Whoever leads does it before it looks at what there is and decides: so what an older epoch still gets written, the
-    new one sees. Raises `DeposedError` where a greater epoch stands, `FenceRefusedError` on a definite refusal.
+    new one sees, in lists that are not from before this. Raises `DeposedError` where a greater epoch stands,
+    `FenceRefusedError` on a definite refusal.
     """
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/serviceaccounts/{quote(account, safe='')}"
     begun = http.clock.elapsed()
@@ -67,13 +68,15 @@ async def announce(http: KubeHttp, namespace: str, account: str, epoch: int) -> 
             found = _decode(settled(await _send(http, "GET", path)).body)
             there = whole((found.metadata.annotations or {}).get(EPOCH))
             if there == epoch:
+                http.list_floor.raise_to(whole(found.metadata.resource_version))
                 return
             if epoch < there <= _EPOCH_MAX:
                 raise DeposedError(f"service account {namespace}/{account} is at epoch {there}, ours is {epoch}", there)
             metadata = {"resourceVersion": found.metadata.resource_version, "annotations": {EPOCH: str(epoch)}}
             reply = await _send(http, "PATCH", path, encode({"metadata": metadata}))
             if reply.code != 409:
-                settled(reply)
+                changed = _decode(settled(reply).body)
+                http.list_floor.raise_to(whole(changed.metadata.resource_version))
                 return
             why = "it was changed at the same time"
         except (NoAnswerError, msgspec.DecodeError) as error:

@@ -30,6 +30,7 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 JSON: Final = "application/json"
 
+LIST_FLOOR_SECONDS: Final = 60.0
 _CLIENT_SLACK: Final = 2.0  # seconds by which we wait longer than we tell the server to
 _TOLD_WARNINGS_KEPT: Final = 256
 
@@ -117,6 +118,25 @@ class _Call:
     token: str | None = field(default=None, repr=False)
 
 
+class ListFloor:
+    """The version that the API server told us when we announced ourselves: a list from before it is not to be decided
+    on. A server behind a lagging cache gives such ones, and what the leader before us did would be missing."""
+
+    def __init__(self, clock: ClusterClock) -> None:
+        self._clock = clock
+        self._version = 0
+        self._until = 0.0
+
+    def raise_to(self, version: int) -> None:
+        """We saw that version now. It holds for some time only: versions of two stores cannot be compared, should pods
+        be kept in another one than service accounts."""
+        self._version, self._until = version, self._clock.elapsed() + LIST_FLOOR_SECONDS
+
+    def refuses(self, version: int) -> bool:
+        """Whether a list of that version is too old."""
+        return version < self._version and self._clock.elapsed() < self._until
+
+
 class KubeHttp:
     """The session. Close it with `close`, or use it as an async context manager."""
 
@@ -133,6 +153,7 @@ class KubeHttp:
         self.timeout_seconds = timeout_seconds
         self.may_write: Callable[[], bool] = lambda: True
         """Asked just before each request that could change something is sent; if not, `request` raises."""
+        self.list_floor = ListFloor(self.clock)
         self._slots = asyncio.Semaphore(in_flight)
         self._closed_until = 0.0
         self._told_warnings: set[str] = set()

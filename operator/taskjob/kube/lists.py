@@ -79,7 +79,10 @@ async def pages(
             page = _decode_page(reply.body)
         except (NoAnswerError, msgspec.DecodeError) as error:
             raise ListError(f"{resource} cannot be listed: {error}") from error
-        yield whole(page.metadata.resource_version), page.items or ()
+        version = whole(page.metadata.resource_version)
+        if http.list_floor.refuses(version):
+            raise ListError(f"a list of {resource} is of version {version}, from before we led: a cache lags behind")
+        yield version, page.items or ()
         if not page.metadata.continue_:
             return
         query["continue"] = page.metadata.continue_
