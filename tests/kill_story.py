@@ -7,6 +7,7 @@ against an end), it is asked again with what became of that job, and everything 
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter, defaultdict
@@ -41,6 +42,12 @@ class Planned:
     born_suspended: bool = False
     suspend: bool = False  # suspended and resumed while the graph runs
     cancel: bool = False  # cancelled while the graph runs
+    taken: set[tuple[int, int]] = field(default_factory=set)  # (run, attempt) that the cluster took away: not charged
+
+    @property
+    def last_run(self) -> int:
+        """The run that it ends in."""
+        return 0
 
     @property
     def may_be_stopped(self) -> bool:
@@ -120,10 +127,16 @@ def expected(graph: Iterable[Planned], cancelled: Mapping[str, bool]) -> dict[st
 
 
 def _run(job: Planned) -> End:
-    for attempt in range(1, job.limit + 2):
+    retries = 0
+    for attempt in itertools.count(1):
+        if (job.last_run, attempt) in job.taken:
+            continue
         if job.code(attempt) == 0:
-            return End("Succeeded", "Completed", attempt - 1, attempt)
-    return End("Failed", "AttemptFailed", job.limit, job.limit + 1)
+            return End("Succeeded", "Completed", retries, attempt)
+        if retries == job.limit:
+            return End("Failed", "AttemptFailed", retries, attempt)
+        retries += 1
+    raise AssertionError("unreachable: retries are limited")
 
 
 # ------------------------------------------------------------------ the verdict
@@ -187,12 +200,17 @@ def faults_of_history(job: Planned, end: End, status: Object, told: Told | None)
     if told.transitions and told.transitions[-1]["n"] != status.get("transition"):
         wrong.append(f"history's last n is {told.transitions[-1]['n']}, the object's {status.get('transition')}")
     for row in told.attempts:
-        stopped = job.may_be_stopped or end.phase == "Cancelled"
+        taken = (row["run"], row["attempt"]) in job.taken
+        stopped = job.may_be_stopped or end.phase == "Cancelled" or taken
         codes = {job.code(row["attempt"])} | ({143, None} if stopped else set())
         if row["exit_code"] not in codes:
             wrong.append(f"history: attempt {row['attempt']} has exit code {row['exit_code']}, not one of {codes}")
     with_logs = {row["attempt"] for row in told.logs}
-    never_ran = {row["attempt"] for row in told.attempts if row["started_at"] is None}
-    if missing := {row["attempt"] for row in told.attempts} - with_logs - never_ran:
+    lost = {  # it never ran, or its pod went with its node's word
+        row["attempt"]
+        for row in told.attempts
+        if row["started_at"] is None or (row["run"], row["attempt"]) in job.taken
+    }
+    if missing := {row["attempt"] for row in told.attempts} - with_logs - lost:
         wrong.append(f"history has no log of the attempts {sorted(missing)}")
     return wrong

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from replicas import figure
 
+from .faults import TABLE
 from .schedule import JOBS, STRIKES, House, Schedule, Verdict
 
 SIMULATED = Path(__file__).parents[1] / "properties" / "test_schedules.py"
@@ -66,8 +67,10 @@ def main() -> int:
             if verdict.broken:
                 print(f"---------------- log of the operators\n{verdict.log}\n----------------", flush=True)
             verdicts.append(verdict)
-    tried = Counter(name for verdict in verdicts for strike in verdict.strikes for name in strike.split("+"))
-    print("faults tried:", ", ".join(f"{count} x {name}" for name, count in sorted(tried.items())))
+    tried = Counter(name for verdict in verdicts for name in verdict.played)
+    print("faults tried:")
+    for fault in TABLE:
+        print(f"  {tried[fault.name]:4} x {fault.name}")
     broken = sum(len(verdict.broken) for verdict in verdicts) + simulated_broken
     figure("schedules_real", len(verdicts), "count", options.schedules, met=len(verdicts) >= options.schedules)
     figure("invariants_broken", broken, "count", 0, met=broken == 0)

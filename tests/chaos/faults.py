@@ -5,49 +5,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
 
-import asyncpg
-
-from operators import Site
-from replicas import Replicas
-from taskjob_cluster.postgres import Postgres
-
-from .wires import Wires
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What a fault may take hold of."""
-
-    site: Site
-    replicas: Replicas
-    postgres: Postgres
-    wires: Wires
-    draw: random.Random
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One kind of fault. Of one part only one at a time; `holds`: for how many seconds, between these two."""
-
-    name: str
-    part: str
-    holds: tuple[float, float]
-    play: Callable[[Stage], AbstractContextManager[None]]
-
-
-def hold(seconds: float) -> None:
-    """Let what was done take effect: a fault has a length, there is nothing to wait for."""
-    threading.Event().wait(seconds)
+from . import databases, nodes
+from .stage import Fault, Stage, hold
 
 
 # ------------------------------------------------------------------ the operator
@@ -116,68 +81,48 @@ def _api_troubled(stage: Stage, trouble: str, share: float) -> Iterator[None]:
 
 
 @contextmanager
+def _answers_half_closed(stage: Stage) -> Iterator[None]:
+    stage.wires.run(stage.wires.api.half_close_watches())
+    with _api_troubled(stage, "half-closed", 0.3):
+        yield
+
+
+@contextmanager
+def _clock_jumped(stage: Stage) -> Iterator[None]:
+    """The clock that the operator goes by, which is the API server's, is set; then it is set right again."""
+    stage.wires.api.clock_ahead = stage.draw.choice((-1, 1)) * stage.draw.uniform(10, 40)
+    try:
+        yield
+    finally:
+        stage.wires.api.clock_ahead = 0.0
+
+
+@contextmanager
+def _lists_stale(stage: Stage) -> Iterator[None]:
+    """Half of the lists are what they were some lists ago, and everybody has to list: watches end with 410."""
+    with _api_troubled(stage, "stale", 0.5):
+        for _ in range(3):
+            stage.wires.run(stage.wires.api.end_watches(410))
+            hold(0.5)
+        yield
+
+
+@contextmanager
+def _watches_late(stage: Stage) -> Iterator[None]:
+    flowing = stage.wires.api.flowing
+    stage.wires.loop.call_soon_threadsafe(flowing.clear)
+    try:
+        yield
+    finally:
+        stage.wires.loop.call_soon_threadsafe(flowing.set)
+
+
+@contextmanager
 def _watches_ended(stage: Stage, code: int) -> Iterator[None]:
     for _ in range(stage.draw.randint(1, 3)):
         stage.wires.run(stage.wires.api.end_watches(code))
         hold(stage.draw.uniform(0.1, 0.8))
     yield
-
-
-# ------------------------------------------------------------------ PostgreSQL
-@contextmanager
-def _postgres_killed(stage: Stage) -> Iterator[None]:
-    stage.postgres.kill()
-    try:
-        yield
-    finally:
-        stage.postgres.restart()
-
-
-@contextmanager
-def _postgres_stopped(stage: Stage) -> Iterator[None]:
-    stage.postgres.stop()
-    try:
-        yield
-    finally:
-        stage.postgres.restart()
-
-
-@contextmanager
-def _postgres_slow(stage: Stage) -> Iterator[None]:
-    stage.wires.database.late = stage.draw.uniform(0.1, 0.6)
-    try:
-        yield
-    finally:
-        stage.wires.database.late = 0.0
-
-
-@contextmanager
-def _postgres_cut(stage: Stage) -> Iterator[None]:
-    stage.wires.run(stage.wires.database.cut())
-    yield
-
-
-@contextmanager
-def _postgres_full(stage: Stage) -> Iterator[None]:
-    """Every connection is taken, those of the operator and the API are ended: they find no place."""
-    folder = parse_qs(urlsplit(stage.postgres.url).query)["host"][0]
-
-    async def take() -> list[asyncpg.Connection]:
-        taken: list[asyncpg.Connection] = []
-        await stage.wires.database.cut()
-        with suppress(asyncpg.PostgresError, OSError):
-            while len(taken) < 200:
-                taken.append(await asyncpg.connect(host=folder, user="taskjobs", database="postgres", timeout=10))
-        return taken
-
-    async def give_back(taken: list[asyncpg.Connection]) -> None:
-        await asyncio.gather(*(each.close() for each in taken), return_exceptions=True)
-
-    taken = stage.wires.run(take())
-    try:
-        yield
-    finally:
-        stage.wires.run(give_back(taken))
 
 
 TABLE: Final = (
@@ -190,19 +135,27 @@ TABLE: Final = (
     Fault("etcd-killed", "control plane", (0.0, 2.0), lambda stage: _component_killed(stage, "etcd")),
     Fault("etcd-compacted", "control plane", (0.0, 0.5), _compacted),
     Fault("kubelets-frozen", "nodes", (1.0, 3.0), lambda stage: _component_frozen(stage, "kwok")),
+    Fault("node-lost", "nodes", (1.0, 4.0), nodes.lost, alone=True),
     Fault("requests-refused", "way to the API server", (1.0, 3.0), lambda stage: _api_troubled(stage, "refuse", 0.3)),
     Fault("requests-lied-about", "way to the API server", (1.0, 3.0), lambda stage: _api_troubled(stage, "lie", 0.3)),
     Fault("answers-lost", "way to the API server", (1.0, 3.0), lambda stage: _api_troubled(stage, "lose", 0.3)),
     Fault("answers-cut-in-half", "way to the API server", (1.0, 3.0), lambda stage: _api_troubled(stage, "half", 0.3)),
+    Fault("answers-half-closed", "way to the API server", (1.0, 3.0), _answers_half_closed),
     Fault("requests-slow", "way to the API server", (1.0, 4.0), lambda stage: _api_troubled(stage, "slow", 0.5)),
+    Fault("lists-stale", "way to the API server", (1.0, 3.0), _lists_stale),
+    Fault("clock-jumped", "clock", (1.0, 4.0), _clock_jumped),
+    Fault("watches-late", "watches", (1.0, 4.0), _watches_late),
     Fault("watches-cut", "watches", (0.0, 0.5), lambda stage: _watches_ended(stage, 0)),
     Fault("watches-told-410", "watches", (0.0, 0.5), lambda stage: _watches_ended(stage, 410)),
     Fault("watches-told-an-error", "watches", (0.0, 0.5), lambda stage: _watches_ended(stage, 500)),
-    Fault("postgres-killed", "PostgreSQL", (0.5, 3.0), _postgres_killed),
-    Fault("postgres-stopped", "PostgreSQL", (0.5, 3.0), _postgres_stopped),
-    Fault("postgres-slow", "PostgreSQL", (1.0, 4.0), _postgres_slow),
-    Fault("postgres-cut", "PostgreSQL", (0.0, 0.5), _postgres_cut),
-    Fault("postgres-full", "PostgreSQL", (1.0, 3.0), _postgres_full),
+    Fault("postgres-killed", "PostgreSQL", (0.5, 3.0), databases.killed),
+    Fault("postgres-stopped", "PostgreSQL", (0.5, 3.0), databases.stopped),
+    Fault("postgres-slow", "PostgreSQL", (1.0, 4.0), databases.slow),
+    Fault("postgres-cut", "PostgreSQL", (0.0, 0.5), databases.cut),
+    Fault("postgres-half-closed", "PostgreSQL", (0.5, 2.0), databases.half_closed),
+    Fault("postgres-full", "PostgreSQL", (1.0, 3.0), databases.without_connections),
+    Fault("postgres-disk-full", "PostgreSQL", (1.0, 3.0), databases.disk_full),
+    Fault("postgres-failed-over", "PostgreSQL", (0.0, 1.0), databases.failed_over, alone=True),
 )
 BY_NAME: Final = {fault.name: fault for fault in TABLE}
 
@@ -212,6 +165,6 @@ def drawn(draw: random.Random, count: int) -> list[tuple[Fault, ...]]:
     strikes: list[tuple[Fault, ...]] = []
     for _ in range(count):
         first = draw.choice(TABLE)
-        others = [fault for fault in TABLE if fault.part != first.part]
-        strikes.append((first, draw.choice(others)) if draw.random() < 0.4 else (first,))
+        others = [fault for fault in TABLE if fault.part != first.part and not fault.alone]
+        strikes.append((first, draw.choice(others)) if draw.random() < 0.4 and not first.alone else (first,))
     return strikes

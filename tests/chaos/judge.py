@@ -5,7 +5,8 @@ objects as witnesses saw them (ordered by resourceVersion, which is etcd's revis
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,9 @@ from .work import KEY_LIMIT, QUOTA, Task
 
 UID: Final = "taskjobs.dev/job-uid"
 RUN: Final = "taskjobs.dev/run"
+STOPPED: Final = 143  # the exit code of a simulated pod that was told to end
+DESCRIPTORS: Final = 200  # of one operator: some dozens of connections and files
+MEGABYTES: Final = 300  # of one operator with some dozens of jobs
 Events = Sequence[tuple[str, Object]]
 
 
@@ -66,16 +70,36 @@ def no_pod_before_its_dependencies(work: Sequence[Task], jobs: Events, pods: Eve
                 yield f"{task.name} had a pod, though {name} is {phases.get(name)} and must be {condition}"
 
 
+def one_attempt_at_a_time(pods: Events) -> Iterator[str]:
+    """The next attempt of a job begins when the pod of the one before has ended or is gone, lost nodes included."""
+    alive: defaultdict[str, set[str]] = defaultdict(set)
+    for told in _moments(pods):
+        for kind, pod in told:
+            job, attempt = pod["metadata"]["labels"][JOB], pod["metadata"]["name"]
+            (alive[job].discard if _is_over(kind, pod) else alive[job].add)(attempt)
+        for job in {pod["metadata"]["labels"][JOB] for _, pod in told}:
+            if len(alive[job]) > 1:
+                yield f"{job}: the pods {sorted(alive[job])} were alive at a time"
+
+
+def _is_over(kind: str, pod: Object) -> bool:
+    return kind in ("DELETED", "GONE") or pod["status"].get("phase") in ("Succeeded", "Failed")
+
+
+def _moments(events: Events) -> Iterator[list[tuple[str, Object]]]:
+    """The events, in order; what one list told is one moment: only between two of those is there something to count."""
+    for _, told in groupby(events, key=lambda event: "list" if event[0] in ("LISTED", "GONE") else id(event)):
+        yield list(told)
+
+
 def no_admission_above_quota(work: Sequence[Task], pods: Events) -> Iterator[str]:
     """Never more pods alive than the queue's quota, nor more holders of the key than its limit."""
     by_name = {task.name: task for task in work}
     alive: defaultdict[str, set[str]] = defaultdict(set)
     limits = {**QUOTA, "the key": KEY_LIMIT}
-    # What one list told is one moment: only between two of those is there something to count.
-    for _, told in groupby(pods, key=lambda event: event[0] if event[0] in ("LISTED", "GONE") else id(event)):
+    for told in _moments(pods):
         for kind, pod in told:
-            task, uid = by_name[pod["metadata"]["labels"][JOB]], pod["metadata"]["uid"]
-            over = kind in ("DELETED", "GONE") or pod["status"].get("phase") in ("Succeeded", "Failed")
+            task, uid, over = by_name[pod["metadata"]["labels"][JOB]], pod["metadata"]["uid"], _is_over(kind, pod)
             for what in (task.queue, *(("the key",) if task.key else ())):
                 (alive[what].discard if over else alive[what].add)(uid)
         for what, limit in limits.items():
@@ -114,14 +138,65 @@ def history_is_complete(
             yield f"{task.name}: {fault}"
 
 
-def the_stream_told_all_once(heard: Mapping[str, list[str]], told: Mapping[str, Told], resets: int) -> Iterator[str]:
-    """A client that came back with its cursor heard each transition once, in order."""
-    if resets:
-        yield f"a client with a cursor was told {resets} times to start anew"
+@dataclass(slots=True)
+class Heard:
+    """What a client of the stream was told: by the job's uid the phases, in order, and how often to start anew. After
+    that `phases` counts from there, and `snapshot` holds the phase in which it was shown each job."""
+
+    phases: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    snapshot: dict[str, str] = field(default_factory=dict)
+    resets: int = 0
+
+
+def the_stream_told_all_once(heard: Heard, told: Mapping[str, Told], may_reset: int = 0) -> Iterator[str]:
+    """A client that came back with its cursor heard each transition once, in order; it was told to start anew only when
+    history had lost rows, and then heard all that came after what it was shown."""
+    if heard.resets > may_reset:
+        yield f"a client with a cursor was told {heard.resets} times to start anew"
     for name, one in told.items():
-        found = heard.get(one.job["uid"], [])
-        if found != one.phases:
-            yield f"{name}: the stream told {found}, history has {one.phases}"
+        found, shown = heard.phases.get(one.job["uid"], []), heard.snapshot.get(one.job["uid"])
+        before = len(one.phases) - len(found)
+        if found != one.phases[max(before, 0) :] or (
+            before if shown is None else shown not in one.phases[before - 1 :]
+        ):
+            after = f" after it was shown as {shown}" if shown is not None else ""
+            yield f"{name}: the stream told {found}{after}, history has {one.phases}"
+
+
+def nothing_is_left_behind(
+    work: Sequence[Task], jobs: Iterable[str], pods: Iterable[str], connections: int = 0
+) -> Iterator[str]:
+    """No pod, no TaskJob past its time to live, no connection to PostgreSQL of those that have ended."""
+    fleeting = {task.name for task in work if task.fleeting}
+    yield from (f"pod {name} is still there" for name in sorted(pods))
+    yield from (f"TaskJob {name} is past its time to live and still there" for name in sorted(fleeting & set(jobs)))
+    if connections:
+        yield f"{connections} connections to PostgreSQL are still open"
+
+
+def no_process_has_grown(descriptors: Mapping[str, int], megabytes: Mapping[str, float]) -> Iterator[str]:
+    """Neither open files and connections nor memory of an operator have piled up."""
+    for name, count in descriptors.items():
+        if count > DESCRIPTORS:
+            yield f"{name} has {count} descriptors open, {DESCRIPTORS} are plenty"
+    for name, size in megabytes.items():
+        if size > MEGABYTES:
+            yield f"{name} has {size:.0f} MB of memory, {MEGABYTES} are plenty"
+
+
+def taken_by_the_cluster(work: Sequence[Task], told: Mapping[str, Told], pods: Events) -> None:
+    """Of the attempts that a fault took away leave those that it did: others came to their own end on the node before
+    it heard, or had been told to stop by the operator, which history calls their timeout."""
+    by_itself: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
+    for _, pod in pods:
+        labels = pod["metadata"]["labels"]
+        for container in pod["status"].get("containerStatuses", ()):
+            if container["state"].get("terminated", {}).get("exitCode", STOPPED) != STOPPED:
+                by_itself[labels[JOB]].add((int(labels.get(RUN, "0")), int(labels[ATTEMPT])))
+    for task in work:
+        rows = told[task.name].attempts if task.timeout and task.name in told else ()
+        timed_out = {(row["run"], row["attempt"]) for row in rows if row["failure"] == "Timeout"}
+        task.taken -= by_itself[task.name] | timed_out
 
 
 def how_they_end(work: Sequence[Task], last: Mapping[str, Object]) -> dict[str, End]:

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import threading
-from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -19,13 +18,15 @@ from websockets.sync.client import connect
 
 from waiting import until
 
+from .judge import Heard
+
 _URL = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
 class Listener:
     """The API as a process, and its client in a thread. As a context manager.
 
-    `heard`: by the job's uid, the phases that it was told of, in order. `resets`: how often it was told to start anew.
+    `heard`: what it was told.
     """
 
     def __init__(self, kubeconfig: Path, database_url: str, log: Path) -> None:
@@ -42,8 +43,7 @@ class Listener:
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
         self._process: subprocess.Popen[bytes] | None = None
         self.cursor = ""
-        self.heard: defaultdict[str, list[str]] = defaultdict(list)
-        self.resets = 0
+        self.heard = Heard()
         self.times_back = -1
 
     def __enter__(self) -> Self:
@@ -77,6 +77,9 @@ class Listener:
             while not self._stopping.is_set():
                 frame = json.loads(socket.recv(timeout=5))
                 if frame["type"] == "TRANSITION":
-                    self.heard[frame["job"]["id"]].append(frame["to"])
-                self.resets += frame["type"] == "RESET"
+                    self.heard.phases[frame["job"]["id"]].append(frame["to"])
+                elif frame["type"] == "RESET":
+                    self.heard = Heard(resets=self.heard.resets + 1)
+                elif frame["type"] == "SNAPSHOT":
+                    self.heard.snapshot.update((job["id"], job["phase"]) for job in frame["items"])
                 self.cursor = frame["cursor"]

@@ -29,6 +29,11 @@ class Task(Planned):
     fleeting: bool = False  # removed as soon as it has ended
 
     @property
+    def last_run(self) -> int:
+        """The run that it ends in."""
+        return int(self.rerun)
+
+    @property
     def may_be_stopped(self) -> bool:
         """Whether attempts of it may be ended from outside and come back uncharged."""
         return self.suspend or self.queue == RANKED

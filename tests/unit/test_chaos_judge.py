@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from inspect import isfunction, isgeneratorfunction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +99,148 @@ def test_a_wrong_end_a_retry_too_many_and_a_job_that_was_not_rerun_are_found() -
     assert "again: ended in run 0, must in 1" in list(judge.ends_as_it_must(work, ends, once, pods))
 
 
+def test_a_pod_that_began_before_the_one_before_it_had_ended_is_found() -> None:
+    first, second = a_pod("a", 1), a_pod("a", 3, attempt=2)
+    ends = [("MODIFIED", a_pod("a", 2, phase="Failed")), ("DELETED", a_pod("a", 2)), ("GONE", a_pod("a", 2))]
+    for end in ends:
+        assert not list(judge.one_attempt_at_a_time([("ADDED", first), end, ("ADDED", second)]))
+    terminating = [("ADDED", first), ("ADDED", second), ends[0]]
+    assert list(judge.one_attempt_at_a_time(terminating)) == ["a: the pods ['a-0-1', 'a-0-2'] were alive at a time"]
+    listed = [("LISTED", second), ("GONE", first)]
+    assert not list(judge.one_attempt_at_a_time([("ADDED", first), *listed])), "a list tells of one moment"
+
+
+def test_an_attempt_that_the_cluster_took_away_is_not_charged_and_every_other_is() -> None:
+    work = [a_task("a", codes=[1, 1, 0], limit=1)]
+    pods = [("ADDED", a_pod("a", at, attempt=at)) for at in (1, 2, 3)]
+    ended: dict[str, Any] = {"phase": "Succeeded", "reason": "Completed", "attempt": 3, "retries": 1}
+    last = {"a": a_job("a", 9, **ended)}
+    assert list(judge.ends_as_it_must(work, judge.how_they_end(work, {}), last, pods))
+    work[0].taken.add((0, 2))
+    assert not list(judge.ends_as_it_must(work, judge.how_they_end(work, {}), last, pods))
+    charged = {"a": a_job("a", 9, **(ended | {"retries": 2}))}
+    assert list(judge.ends_as_it_must(work, judge.how_they_end(work, {}), charged, pods)) == [
+        "a: 2 retries were counted, there must be 1"
+    ]
+
+
+def test_only_what_was_stopped_without_a_word_of_the_operator_was_taken_away() -> None:
+    timed, plain = a_task("timed", timeout=1, taken={(0, 1), (0, 2)}), a_task("plain", taken={(0, 1), (0, 2), (1, 2)})
+    rows = [{"run": 0, "attempt": 1, "failure": "Timeout"}, {"run": 0, "attempt": 2, "failure": "PodDeleted"}]
+    told = {"timed": Told({}, [], rows), "plain": Told({}, [], rows)}
+    ended, stopped = a_pod("plain", 1, attempt=2), a_pod("plain", 1)
+    ended["status"]["containerStatuses"] = [{"state": {"terminated": {"exitCode": 0}}}]
+    stopped["status"]["containerStatuses"] = [{"state": {"terminated": {"exitCode": 143}}}]
+    judge.taken_by_the_cluster([timed, plain], told, [("MODIFIED", ended), ("MODIFIED", stopped)])
+    assert (timed.taken, plain.taken) == ({(0, 2)}, {(0, 1), (1, 2)})
+
+
+def a_story(**said: Any) -> Told:
+    """History of a job that failed once and then succeeded, with what is said instead."""
+    path = ["", "Pending", "Starting", "Running", "Pending", "Starting", "Running", "Succeeded"]
+    rows = [
+        {"n": n, "run": 0, "attempt": 0 if n == 0 else 1 if n < 4 else 2, "from_phase": before, "to_phase": after}
+        for n, (before, after) in enumerate(pairwise(path))
+    ]
+    job = {"uid": "a", "phase": "Succeeded", "reason": "Completed", "attempt": 2, "retries": 1, "transition": 6}
+    attempts = [{"run": 0, "attempt": n, "exit_code": 2 - n, "started_at": "now"} for n in (1, 2)]
+    plain: dict[str, Any] = {"job": job, "transitions": rows, "attempts": attempts, "logs": attempts}
+    return Told(**(plain | said))
+
+
+def test_a_gap_a_double_a_leap_a_wrong_end_and_a_lost_attempt_or_log_in_history_are_found() -> None:
+    work = [a_task("a", codes=[1, 0], limit=1)]
+    ends = judge.how_they_end(work, {})
+    whole = a_story()
+    last = {"a": a_job("a", 9, **{name: whole.job[name] for name in whole.job if name != "uid"})}
+
+    def faults(**said: Any) -> list[str]:
+        return list(judge.history_is_complete(work, ends, last, {"a": a_story(**said)}))
+
+    rows, attempts = whole.transitions, whole.attempts
+    assert not faults()
+    assert "a: history does not know it" in list(judge.history_is_complete(work, ends, last, {}))
+    broken: dict[str, dict[str, Any]] = {
+        "transitions are numbered [0, 1, 2, 4, 5, 6]": {"transitions": [*rows[:3], *rows[4:]]},
+        "transitions are numbered [0, 1, 2, 3, 3, 4, 5, 6]": {"transitions": [*rows[:4], rows[3], *rows[4:]]},
+        "'Pending' -> 'Running' is no legal transition": {
+            "transitions": [rows[0], {**rows[1], "to_phase": "Running"}, *rows[2:]]
+        },
+        "goes from 'Starting', but the job was 'Pending'": {
+            "transitions": [rows[0], {**rows[1], "to_phase": "Pending"}, *rows[2:]]
+        },
+        "its row says Failed, its last transition Succeeded": {"job": {**whole.job, "phase": "Failed"}},
+        "history says retries 2, the object 1": {"job": {**whole.job, "retries": 2}},
+        "history's last n is 5, the object's 6": {"transitions": rows[:-1]},
+        "attempt 1 has exit code 0, not one of {1}": {"attempts": [{**attempts[0], "exit_code": 0}, attempts[1]]},
+        "launched were attempts [(0, 1), (0, 2)], kept are [(0, 1)]": {"attempts": attempts[:1]},
+        "attempts of run 0 are numbered [2]": {"attempts": attempts[1:]},
+        "history has no log of the attempts [2]": {"logs": attempts[:1]},
+    }
+    for sentence, said in broken.items():
+        assert any(sentence in fault for fault in faults(**said)), (sentence, faults(**said))
+
+
+def heard(*phases: str, shown: str | None = None, resets: int = 0) -> judge.Heard:
+    found = judge.Heard(resets=resets)
+    found.phases["u"] = list(phases)
+    found.snapshot |= {"u": shown} if shown else {}
+    return found
+
+
 def test_what_a_stream_left_out_or_told_twice_is_found() -> None:
-    told = Told({"uid": "u"}, [{"to_phase": "Pending"}, {"to_phase": "Starting"}])
-    assert not list(judge.the_stream_told_all_once({"u": ["Pending", "Starting"]}, {"a": told}, 0))
-    for heard in (["Pending"], ["Pending", "Pending", "Starting"], ["Starting", "Pending"]):
-        assert len(list(judge.the_stream_told_all_once({"u": heard}, {"a": told}, 0))) == 1
-    assert list(judge.the_stream_told_all_once({}, {}, 1)) == ["a client with a cursor was told 1 times to start anew"]
+    told = {"a": Told({"uid": "u"}, [{"to_phase": phase} for phase in ("Pending", "Starting", "Running")])}
+    assert not list(judge.the_stream_told_all_once(heard("Pending", "Starting", "Running"), told))
+    for wrong in (
+        heard("Pending", "Starting"),
+        heard("Starting", "Running"),
+        heard("Pending", "Pending", "Starting", "Running"),
+        heard("Starting", "Pending", "Running"),
+    ):
+        assert len(list(judge.the_stream_told_all_once(wrong, told))) == 1
+    assert list(judge.the_stream_told_all_once(heard(resets=1), {})) == [
+        "a client with a cursor was told 1 times to start anew"
+    ]
+
+
+def test_a_stream_that_began_anew_after_a_failover_must_tell_all_that_follows_what_it_showed() -> None:
+    told = {"a": Told({"uid": "u"}, [{"to_phase": phase} for phase in ("Pending", "Starting", "Running")])}
+    for right in (
+        heard("Starting", "Running", shown="Pending", resets=1),
+        heard("Starting", "Running", shown="Starting", resets=1),
+        heard(shown="Running", resets=1),
+        heard("Pending", "Starting", "Running", resets=1),
+    ):
+        assert not list(judge.the_stream_told_all_once(right, told, 1))
+    for wrong in (
+        heard("Running", shown="Pending", resets=1),
+        heard(shown="Starting", resets=1),
+        heard("Starting", "Starting", "Running", shown="Pending", resets=1),
+        heard("Starting", "Running", resets=1),
+        heard("Starting", "Running", shown="Pending", resets=2),
+    ):
+        assert len(list(judge.the_stream_told_all_once(wrong, told, 1))) == 1
+
+
+def test_a_pod_a_taskjob_past_its_time_a_connection_and_what_piles_up_in_a_process_are_found() -> None:
+    work = [a_task("gone", fleeting=True), a_task("stays")]
+    assert not list(judge.nothing_is_left_behind(work, ["stays"], []))
+    assert list(judge.nothing_is_left_behind(work, ["stays", "gone"], ["gone-1"], 2)) == [
+        "pod gone-1 is still there",
+        "TaskJob gone is past its time to live and still there",
+        "2 connections to PostgreSQL are still open",
+    ]
+    assert not list(judge.no_process_has_grown({"r": judge.DESCRIPTORS}, {"r": judge.MEGABYTES}))
+    grown = list(judge.no_process_has_grown({"r": judge.DESCRIPTORS + 1}, {"r": judge.MEGABYTES + 1}))
+    assert [each.split(" has ")[0] for each in grown] == ["r", "r"]
+
+
+def test_every_invariant_of_the_judge_is_tried_here_on_a_story_that_breaks_it() -> None:
+    tried = set(re.findall(r"judge\.([a-z_]+)\(", Path(__file__).read_text()))
+    own = {name for name, found in vars(judge).items() if isfunction(found) and found.__module__ == judge.__name__}
+    invariants = {name for name in own if isgeneratorfunction(getattr(judge, name)) and not name.startswith("_")}
+    assert len(invariants) == 9
+    assert invariants <= tried
 
 
 def test_a_seed_draws_the_same_jobs_and_strikes_each_time_and_all_kinds_come_up() -> None:
