@@ -81,7 +81,7 @@ async def _run(options: argparse.Namespace, cluster: Cluster) -> tuple[list[Resu
                         continue
                     try:
                         result = await measure(cluster, server, PEERS[peer], shape, patience)
-                    except RuntimeError as error:  # one that fails takes the others' figures not with it
+                    except RuntimeError as error:  # one that fails leaves the others' figures
                         print(f"{shape.title} | {peer}: FAILED: {error}", flush=True)
                         failed.append(f"{name} {peer}")
                         continue

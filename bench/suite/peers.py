@@ -52,6 +52,7 @@ class Peer:
     finished: Callable[[Object], bool]
     start: Start  # its controllers run while in this context
     removes: bool = False  # whether it removes what is finished, as part of the work
+    leaves: str | None = None  # what its controllers made for the jobs, and only they can let go
     knows: frozenset[Ability] = frozenset()
 
 
@@ -233,6 +234,7 @@ PEERS = {
             _queued_job,
             lambda found: _condition(found, "Complete"),
             _kueue,
+            leaves=f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{NAMESPACE}/workloads",
             knows=frozenset({Ability.QUEUES}),
         ),
         Peer(

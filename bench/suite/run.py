@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from .recorded import reading
 from .work import Seen, Shape, Work, between, percentile
 
 LONGEST_SECONDS = 1800
+CLEANING_SECONDS = 300
 WARM = 20
 Result = dict[str, Any]
 
@@ -177,7 +178,7 @@ async def _measured(cluster: Cluster, server: ApiServer, peer: Peer, shape: Shap
                     await found.until(seen.until_true(lambda: seen.recorded.keys() >= set(names)), patience)
             done.subtract(before)
             memory = meter.memory()
-            return {
+            result: Result = {
                 "shape": shape.name,
                 "title": shape.title,
                 "peer": peer.name,
@@ -189,6 +190,12 @@ async def _measured(cluster: Cluster, server: ApiServer, peer: Peer, shape: Shap
                 "rss_mb": memory,
                 "mb_per_1000": {name: (memory[name] - held[name]) * 1000 / count for name in controllers.pids},
             }
+        if peer.leaves is not None:  # else the next peer would share the machine with their removal
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLEANING_SECONDS):
+                    await server.remove_all(peer.path)
+                    await server.remove_all(peer.leaves)
+        return result
 
 
 def tell(shape: Shape, seen: Seen, end: float) -> Result:
