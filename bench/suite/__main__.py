@@ -58,14 +58,9 @@ async def _run(options: argparse.Namespace, cluster: Cluster) -> tuple[list[Resu
         _save(options, results)
 
     async with ApiServer(cluster) as server:
-        begun = time.monotonic()
+        ends_at = time.monotonic() + options.minutes * 60
+        took: dict[str, float] = {}  # seconds of a shape with all its peers, the last time
         for repetition in range(options.repeat):
-            spent = time.monotonic() - begun
-            if repetition and spent * (repetition + 1) / repetition > options.minutes * 60:
-                print(
-                    f"{repetition} of {options.repeat} repetitions: another would take more than --minutes", flush=True
-                )
-                break
             peers = options.peers if repetition % 2 == 0 else options.peers[::-1]  # nobody always comes last
             for name in options.shapes:
                 if name in live.SCENARIOS:
@@ -75,7 +70,10 @@ async def _run(options: argparse.Namespace, cluster: Cluster) -> tuple[list[Resu
                         print(json.dumps(result), flush=True)
                         keep(result)
                     continue
-                shape = known[name]
+                shape, begun = known[name], time.monotonic()
+                if begun + took.get(name, 0) > ends_at:
+                    print(f"{shape.title}: not run again, it would end too late", flush=True)
+                    continue
                 for peer in peers:
                     if not shape.needs <= PEERS[peer].knows:
                         continue
@@ -87,6 +85,7 @@ async def _run(options: argparse.Namespace, cluster: Cluster) -> tuple[list[Resu
                         continue
                     print(told(result), flush=True)
                     keep(result)
+                took[name] = time.monotonic() - begun
     return results, failed
 
 
@@ -125,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--per-queue", type=int, default=500, help="jobs in each queue of Kueue's baseline (500)")
     run.add_argument("--live", type=int, default=50000, help="jobs of restart, pending and churn at most (50000)")
     run.add_argument("--repeat", type=int, default=1, help="repetitions, peers interleaved (1); medians count")
-    run.add_argument("--minutes", type=float, default=math.inf, help="begin no repetition that would end later")
+    run.add_argument("--minutes", type=float, default=math.inf, help="repeat no shape that would end later")
     run.add_argument("--out", help="write the results to this JSON file")
     profile = commands.add_parser("profile", help="where the operator's CPU goes, under cProfile")
     profile.add_argument("--jobs", type=int, default=2000)

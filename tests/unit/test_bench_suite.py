@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from bench.suite import __main__ as command
 from bench.suite.compare import compared
 from bench.suite.figures import Figure, figures
 from bench.suite.meters import writes
 from bench.suite.page import CHARTS, page, shown
-from bench.suite.peers import PEERS, queue_manifests
+from bench.suite.peers import PEERS, Peer, queue_manifests
 from bench.suite.run import Result, tell
 from bench.suite.shapes import chain, free, kueue_baseline, logs, nodes, quota, steady
 from bench.suite.work import Seen, Shape, Work, percentile
 
+DOCS = Path(__file__).parents[2] / "docs"
 METRICS = """
 apiserver_request_total{code="201",resource="pods",subresource="",verb="POST"} 10
 apiserver_request_total{code="200",resource="taskjobs",subresource="status",verb="PUT"} 20
@@ -142,6 +149,54 @@ def test_the_docs_show_a_run_between_its_marks_and_another_in_its_place() -> Non
     assert text.endswith("<!-- end of the run -->\nafter\n")
     assert text.count("| `rate_vs_pods` | 1 ratio |") == 1, "the earlier run is gone"
     assert all(f"(benchmarks/{name}.svg)" in text for name in CHARTS)
+
+
+def test_the_docs_show_the_run_that_is_kept_beside_them() -> None:
+    text = (DOCS / "benchmarks.md").read_text()
+    kept = DOCS / "benchmarks" / "run.json"
+    if kept.exists():
+        run = json.loads(kept.read_text())
+        assert shown(text, run, "benchmarks") == text
+        assert (DOCS / "benchmarks" / "report.md").read_text() == page(run)
+    else:
+        assert "<!-- a run -->\n<!-- end of the run -->\n" in text
+
+
+def test_shapes_are_repeated_in_turned_order_as_long_as_they_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    runs: list[tuple[str, str]] = []
+
+    async def ten_seconds(_cluster: object, _server: object, peer: Peer, shape: Shape, _patience: float) -> Result:
+        now[0] += 10
+        runs.append((shape.name, peer.name))
+        if peer.name == "jobs":
+            raise RuntimeError("it did not end")
+        return with_everything(a_result(shape.name, peer.name, 100))
+
+    monkeypatch.setattr(command, "measure", ten_seconds)
+    monkeypatch.setattr(command, "ApiServer", lambda _cluster: contextlib.nullcontext())
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    asked = [
+        "run",
+        "--repeat",
+        "3",
+        "--minutes",
+        "1.5",
+        "--shapes",
+        "free",
+        "quota",
+        "--peers",
+        "pods",
+        "jobs",
+        "taskjobs",
+    ]
+    unused: Any = None
+    results, failed = asyncio.run(command._run(command._parser().parse_args(asked), unused))
+    first = [("free", "pods"), ("free", "jobs"), ("free", "taskjobs"), ("quota", "taskjobs")]
+    second = [("free", "taskjobs"), ("free", "jobs"), ("free", "pods"), ("quota", "taskjobs")]
+    assert runs == [*first, *second, ("quota", "taskjobs")], "a third time only what still ends within 90 s"
+    assert len(results) == len(runs) - 2
+    assert failed == ["free jobs", "free jobs"], "one that fails leaves the others their figures"
 
 
 def test_two_runs_are_compared_figure_by_figure() -> None:
