@@ -35,8 +35,11 @@ def _is_pair(label: str) -> str:
     return label
 
 
-def _plus_for_space(given: object) -> object:
-    """A `+` of an offset that was not encoded arrives as a space: `...T12:00:00 02:00`."""
+def _as_rfc_3339(given: object) -> object:
+    """A `+` of an offset that was not encoded arrives as a space: `...T12:00:00 02:00`. A bare number, which pydantic
+    would take for seconds since 1970, is no instant here."""
+    if isinstance(given, str) and given[4:5] != "-":
+        raise ValueError("write the instant as RFC 3339 has it, such as 2026-01-31T12:00:00Z")
     return given.replace(" ", "+") if isinstance(given, str) and given[10:11] != " " else given
 
 
@@ -48,7 +51,7 @@ def _in_utc(at: datetime) -> datetime:
 
 
 _Label = Annotated[str, Field(max_length=400), AfterValidator(_is_pair)]
-_Instant = Annotated[AwareDatetime, BeforeValidator(_plus_for_space), AfterValidator(_in_utc)]
+_Instant = Annotated[AwareDatetime, BeforeValidator(_as_rfc_3339), AfterValidator(_in_utc)]
 
 
 class JobQuery(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,9 +14,10 @@ from taskjob.ports import HistoryUnavailableError
 from taskjob_api.views import encode
 
 health = APIRouter(tags=["health"])
+_TEXT: Final = {"text/plain": {"schema": {"type": "string"}}}
 
 
-class Dependency(BaseModel):
+class Answering(BaseModel):
     """One thing that the API needs."""
 
     ready: bool = Field(description="Whether it answers.")
@@ -27,12 +28,15 @@ class Readiness(BaseModel):
     """Whether requests can be answered."""
 
     ready: bool = Field(description="Whether everything needed answers.")
-    apiServer: Dependency = Field(description="The Kubernetes API server, knowing TaskJobs.")  # noqa: N815 - JSON
-    postgresql: Dependency = Field(description="PostgreSQL, with a history to read.")
+    apiServer: Answering = Field(description="The Kubernetes API server, knowing TaskJobs.")  # noqa: N815 - JSON
+    postgresql: Answering = Field(description="PostgreSQL, with a history to read.")
 
 
 @health.get(
-    "/healthz", summary="Is the process alive?", response_class=Response, responses={200: {"description": "It is."}}
+    "/healthz",
+    summary="Is the process alive?",
+    response_class=Response,
+    responses={200: {"description": "It is.", "content": _TEXT}},
 )
 async def healthz() -> Response:
     """Alive: it answers."""
@@ -70,7 +74,10 @@ async def _history(reader: Any) -> str | None:
 
 
 @health.get(
-    "/metrics", summary="Prometheus metrics", response_class=Response, responses={200: {"description": "Text."}}
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={200: {"description": "Text.", "content": _TEXT}},
 )
 async def metrics() -> Response:
     """In Prometheus' text format."""

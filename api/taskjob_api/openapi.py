@@ -56,6 +56,17 @@ _SHORT: Final = {
 }
 
 
+_EVENT: Final = {
+    "type": "object",
+    "description": "One server-sent event; `itemSchema` is OpenAPI 3.2's word for it.",
+    "required": ["data"],
+    "properties": {
+        "id": {"type": "string", "description": "Send the last one as `Last-Event-ID` to go on after it."},
+        "event": {"enum": ["message", "mark", "end", "problem"], "description": "Absent: `message`, a line."},
+        "data": {"type": "string", "description": "The line; of the other events a JSON object."},
+    },
+}
+
 _TOKEN: Final = {
     "type": "http",
     "scheme": "bearer",
@@ -146,7 +157,7 @@ def logs(query: type[BaseModel]) -> dict[str, Any]:
         "responses": {
             200: {
                 "description": "The log as it is; with `follow`, server-sent events: a line each, then `end`.",
-                "content": {"text/plain": text, "text/event-stream": text},
+                "content": {"text/plain": text, "text/event-stream": {"itemSchema": _EVENT}},
                 "headers": {
                     "Taskjobs-Log-Source": {
                         "schema": {"type": "string", "enum": ["pod", "history", "history, pod"]},
@@ -244,6 +255,8 @@ def schema(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         _, definitions = models_json_schema([(m, "validation") for m in _MODELS], ref_template=_REFERENCE)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        if twice := [name for name, model in definitions["$defs"].items() if schemas.get(name, model) != model]:
+            raise ValueError(f"two models have one name, so that one would be described as the other: {twice}")
         schemas.update(definitions["$defs"])
         document["components"]["securitySchemes"] = {"token": _TOKEN}
         for path, calls in document["paths"].items():

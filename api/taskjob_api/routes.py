@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response, StreamingResponse
+from starlette.routing import Match, Route
 
 from taskjob.history.reader import HistoryReader
 from taskjob.ports import HistoryUnavailableError
@@ -347,6 +348,15 @@ def build(service: Service, *, version: str, doors: Doors = Doors()) -> FastAPI:
     return app
 
 
+def _methods_of(app: FastAPI, request: Request) -> list[str]:
+    """Of all routes of this path; the framework's own answer knows those of the first one only."""
+    found: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
+
+
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def _(request: Request, problem: Problem) -> Response:
@@ -364,7 +374,8 @@ def _handle_errors(app: FastAPI) -> None:
     async def _(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             detail = f"{request.method} is not allowed on {request.url.path[:200]}"
-            return Problem(Kind.METHOD_NOT_ALLOWED, detail, headers=error.headers).response(request)
+            headers = {"Allow": ", ".join(_methods_of(app, request))}
+            return Problem(Kind.METHOD_NOT_ALLOWED, detail, headers=headers).response(request)
         if error.status_code == 404:
             return Problem(Kind.NOT_FOUND, f"there is nothing at {request.url.path[:200]}").response(request)
         return Problem(Kind.MALFORMED, str(error.detail)).response(request)

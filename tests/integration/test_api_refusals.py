@@ -143,6 +143,7 @@ GETS: dict[str, Refusal] = {
     "/jobs/?label=team": Refusal(422, "invalid", ("label[0]",)),
     "/jobs/?label=a=1&label=a=2": Refusal(422, "invalid", ("label",)),
     "/jobs/?createdAfter=now": Refusal(422, "invalid", ("createdAfter",)),
+    "/jobs/?createdAfter=1767225600": Refusal(422, "invalid", ("createdAfter",)),
     "/jobs/?createdAfter=2026-01-01T00:00:00": Refusal(422, "invalid", ("createdAfter",)),
     "/jobs/?created_after=2026-01-01T00:00:00Z": Refusal(422, "invalid", ("created_after",)),
     "/jobs/?createdAfter=0001-01-01T00:00:00%2B14:00": Refusal(422, "invalid", ("createdAfter",)),
@@ -173,6 +174,8 @@ async def test_other_refusals(world: World) -> None:
         Refusal.of(await world.http.get("/jobs/", headers={"Host": "attacker.example"})),
         Refusal.of(await world.http.get("/jobs/", headers={"Origin": "https://attacker.example"})),
     ]
+    assert (await world.http.delete("/jobs/")).headers["allow"] == "GET, POST"
+    assert (await world.http.post(f"/jobs/{NOBODY}")).headers["allow"] == "GET"
     assert found == [
         Refusal(405, "method-not-allowed", ()),
         Refusal(404, "not-found", ("job_id",)),

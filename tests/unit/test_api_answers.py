@@ -234,6 +234,13 @@ def test_the_document_has_the_calls_of_the_design_and_every_reference_leads_some
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
+def test_what_the_api_needs_is_not_described_as_what_a_job_waits_for(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    part = schemas["Readiness"]["properties"]["postgresql"]["$ref"].rpartition("/")[2]
+    assert set(schemas[part]["properties"]) == {"ready", "message"}
+    assert set(schemas["Dependency"]["properties"]) == {"name", "condition"}
+
+
 def test_every_call_about_jobs_asks_for_a_token_in_the_document(document: dict[str, Any]) -> None:
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
     for path, calls in document["paths"].items():
