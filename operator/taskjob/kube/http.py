@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -31,6 +32,7 @@ JSON_PATCH: Final = "application/json-patch+json"
 JSON: Final = "application/json"
 
 LIST_FLOOR_SECONDS: Final = 60.0
+_TOO_LARGE: Final = re.compile(rb"etcdserver: request is too large|trying to send message larger than max")
 _CLIENT_SLACK: Final = 2.0  # seconds by which we wait longer than we tell the server to
 _TOLD_WARNINGS_KEPT: Final = 256
 
@@ -89,7 +91,12 @@ class Reply:
     @property
     def unsettled(self) -> bool:
         """Not a definite answer: too busy, timed out, or broken; credentials that expire count as that."""
-        return self.code >= 500 or self.code in (401, 408, 429)
+        return (self.code >= 500 and not self._too_large) or self.code in (401, 408, 429)
+
+    @property
+    def _too_large(self) -> bool:
+        """What etcd does not take the API server answers with a 500; it will not take it the next time either."""
+        return self.code == 500 and _TOO_LARGE.search(self.body[:2000]) is not None
 
     def status(self) -> ServerStatus:
         """The `Status` in the body; one made of the text if there is none."""
