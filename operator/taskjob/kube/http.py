@@ -301,7 +301,10 @@ class KubeHttp:
                 self.clock.observe(response.headers.get("Date"), sent_at)
                 if response.status == 401 and token is None:
                     await self.credentials.refresh()
-                yield response
+                try:
+                    yield response
+                finally:
+                    _drop(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswerError(_why(error, silence_seconds)) from error
         finally:
@@ -346,6 +349,13 @@ def _retry_after(header: str | None) -> float | None:
         return max(0.0, float(header)) if header is not None else None
     except ValueError:
         return None  # an HTTP date: the API server never sends one
+
+
+def _drop(response: aiohttp.ClientResponse) -> None:
+    """Cut a connection whose answer is left before its end: TLS would wait up to 30 s for the server's goodbye."""
+    connection = response.connection  # None once all was read
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 def _why(error: BaseException, seconds: float) -> str:
