@@ -31,6 +31,9 @@ TIMEOUT, HANGS = "its timeout is over", "it hangs for too long"  # no words of t
 LAST: Final = (CANCELLED, DEADLINE, SUSPENDED, DRAINED)
 """Why an attempt may have to end before its time; the first that applies is what it ends of."""
 
+PATIENCE: Final = 40
+"""So long a pod that was told to end may take: its grace period and 10 s. Then it is deleted."""
+
 SLACK: Final = 10
 """So much later than the kubelet the operator enforces a timeout, and calls a silent node lost."""
 
@@ -46,6 +49,8 @@ class Model:
     start_timeout: int
     now: int
     tried: set[tuple[str, int]]
+    obeys: bool  # else its pods end by their deletion alone
+    mortal: bool  # the operator that writes why an attempt ends dies of it
     phase: Phase = Phase.PENDING
     reason: Reason | None = None  # None: nothing is said of it
     run: int = 0
@@ -64,6 +69,8 @@ class Model:
     launched_at: int = 0
     started_at: int | None = None
     ending: str | None = None  # why the attempt has to end: a lost node's goes on with that
+    end_asked_at: int = 0
+    shown_started: bool = False  # the status that told it to end says that its container ran
     hang: FailureClass | None = None
     hangs_since: int = 0
     lost_at: int | None = None  # when its node counts as lost
@@ -141,6 +148,8 @@ class Model:
             if not self.suspended and not self.held:
                 yield max(self.not_before, self.now), 3, self._launch
             return
+        if self.ending is not None and self.lost_at is None:  # told to end by one before, it has as long again
+            yield max(self.end_asked_at, began) + PATIENCE, 4, self._is_deleted
         if self.timeout is not None and self.ending not in (*LAST, TIMEOUT):
             begun = self.launched_at if self.started_at is None else self.started_at
             yield begun + self.timeout + SLACK, 2, lambda: self.must_end(TIMEOUT)
@@ -159,7 +168,7 @@ class Model:
     def starts(self) -> None:
         """Its container starts."""
         if self.started_at is None:
-            self.started_at, self.hang = self.now, None
+            self.started_at, self.hang = self.now, self.hang if self.ending == HANGS else None
             self.happens(STARTS)
 
     def must_end(self, why: str) -> None:
@@ -171,21 +180,34 @@ class Model:
             return
         if why == DRAINED and self.ending is not None:
             return
-        self.ending = why
-        if self.lost_at is None:
-            self.ends(FailureClass.TIMEOUT if why == TIMEOUT else None)
+        if self.ending is None or self.mortal:
+            self.end_asked_at = self.now
+        self.ending, self.shown_started = why, self.started_at is not None
+        if self.lost_at is None and self.obeys:
+            self.ends(None)
 
-    def ends(self, failure: FailureClass | None) -> None:
-        """Its pod has ended, or is given up: of that failure, or, where none is said, as it was told to."""
+    def _is_deleted(self) -> None:
+        """It did not end in time. That its container ran is written before its pod goes, by one who may die of it."""
+        if self.mortal and self.started_at is not None and not self.shown_started:
+            self.shown_started, self.end_asked_at = True, self.now
+        else:
+            self.ends(None)
+
+    def ends(self, failure: FailureClass | None, *, succeeded: bool = False) -> None:
+        """Its pod has ended, or is given up: of that failure, or, where none is said, as it was told to.
+
+        A pod that was deleted and ends with 0 has not succeeded if it was told to end.
+        """
         ending, self.ending = self.ending, None
-        succeeded = failure is None and ending is None
-        hang, self.hang, self.lost_at = self.hang, None, None
+        hang, lost, self.hang, self.lost_at = self.hang, self.lost_at is not None, None, None
         self.queued_at = self.now
         late = self.deadline is not None and self.now >= self.since + self.deadline - 2
-        if succeeded:
+        if succeeded and not (lost and ending is not None):
             self.happens(SUCCEEDS)
         elif ending in (CANCELLED, DEADLINE, SUSPENDED):
             self.happens(ending)
+            if self.phase is Phase.PENDING and not self.suspended:
+                self.reason = None  # it was resumed meanwhile
         elif ending is None and failure is FailureClass.TIMEOUT and late:
             self.happens(DEADLINE)
         elif ending == DRAINED and self._rule(FailureClass.PREEMPTED) is None:
@@ -204,7 +226,7 @@ class Model:
             self._waits()
 
     def _rule(self, failure: FailureClass) -> RetryAction | None:
-        return next((rule.action for rule in self.retry.rules if failure in rule.classes), None)
+        return next((rule.action for rule in self.retry.rules if not rule.classes or failure in rule.classes), None)
 
     def _failed(self, failure: FailureClass) -> None:
         action = self._rule(failure) or WITHOUT_A_RULE[failure]

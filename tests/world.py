@@ -31,6 +31,7 @@ class World:
     holding: bool = False  # requests are not answered: decisions pile up in `pending`
     mortal: bool = False  # the operator dies after each of its requests, whatever else it was about to do
     nodes_work: bool = True  # a pod gets a node as soon as it is created, a lowered deadline ends it
+    pods_obey: bool = True  # else they end by their deletion alone, after their grace period
     jobs: dict[Uid, Job] = field(default_factory=dict)
     pods: dict[AttemptId, Pod] = field(default_factory=dict)
     queues: dict[QueueName, Queue] = field(default_factory=dict)
@@ -293,7 +294,7 @@ class World:
             return
         if by is EndBy.DELETE:
             self.lose_pod(replace(held, deleting=True))
-        elif self.nodes_work:
+        elif self.nodes_work and self.pods_obey:
             self.put_pod(
                 held,
                 active_deadline_seconds=1,

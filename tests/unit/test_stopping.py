@@ -253,3 +253,13 @@ def test_a_job_that_is_resumed_while_it_backs_off_says_so(world: World) -> None:
         world.run()
     status = world.status("a")
     assert (status.reason, status.message) == (Reason.BACKING_OFF, "the next attempt not before 12:01:41 UTC")
+
+
+def test_the_pod_of_a_deleted_taskjob_is_removed_though_it_was_told_to_end_a_moment_ago(world: World) -> None:
+    deaf(world)
+    world.edit("a", suspend=True)
+    world.run()
+    world.delete("a")
+    world.run()
+    assert [end.by for end in world.ended] == [EndBy.DEADLINE, EndBy.DELETE]
+    assert world.pods == {}

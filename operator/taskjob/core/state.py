@@ -140,6 +140,7 @@ class State:
             if self.pods[attempt].gone:
                 self._forget_pod(attempt)
             else:
+                self.pods[attempt].end_asked_at = None  # nobody would look again when its time to obey is over
                 self.orphans[attempt] = None
         self.dirty_jobs.pop(uid, None)
 
