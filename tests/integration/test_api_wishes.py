@@ -13,7 +13,7 @@ from api_world import Judged, Refusal, World, a_world
 from taskjob_api.views import JobDetail
 from taskjob_api.wishes import GroupAnswer
 from taskjob_cluster import Cluster
-from tenants import a_tenant
+from tenants import a_tenant, known
 
 pytestmark = pytest.mark.cluster
 
@@ -114,6 +114,8 @@ async def test_a_group_is_changed_with_the_callers_own_rights(
     reader.may(namespace, ("get,list,watch", "taskjobs.taskjobs.dev"))
     writer.may(namespace, ("get,list,watch,patch", "taskjobs.taskjobs.dev"))
     async with a_world(cluster.kubeconfig, database_url, judged=Judged()) as world:
+        for tenant in (reader, writer):
+            await known(world, tenant)
         path = f"/jobs/group/nightly/suspend?namespace={namespace}"
         assert Refusal.of(await world.http.patch(path)) == Refusal(401, "unauthenticated", ())
         answer = await world.http.patch(path, headers=nobody.headers)
