@@ -8,7 +8,9 @@ import random
 import re
 import subprocess
 import sys
+import traceback
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from replicas import figure
@@ -46,6 +48,15 @@ def simulated(count: int) -> int:
     return failed
 
 
+def played(schedule: Schedule) -> Verdict:
+    """What came of it. One that ends in an error has broken something, too; the others are played all the same."""
+    try:
+        return schedule.play()
+    except Exception:
+        schedule.verdict.broken["a schedule can be played to its end"] = [traceback.format_exc()]
+        return schedule.verdict
+
+
 def main() -> int:
     """Play them."""
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
@@ -59,10 +70,10 @@ def main() -> int:
     first = options.seed or random.SystemRandom().randrange(1, 10**6)
     repeat = f"--jobs {options.jobs} --strikes {options.strikes}"
     verdicts: list[Verdict] = []
-    with House(f"chaos-{os.getpid()}") as house:
+    with suppress(KeyboardInterrupt), House(f"chaos-{os.getpid()}") as house:  # tells what was played by then
         for seed in range(first, first + options.schedules):
             print(f"seed {seed}: repeat with `make chaos SCHEDULES=1 SEED={seed}` ({repeat})", flush=True)
-            verdict = Schedule(house, seed, jobs=options.jobs, strikes=options.strikes).play()
+            verdict = played(Schedule(house, seed, jobs=options.jobs, strikes=options.strikes))
             print(verdict.told(), flush=True)
             if verdict.broken:
                 print(f"---------------- log of the operators\n{verdict.log}\n----------------", flush=True)
