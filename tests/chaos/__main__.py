@@ -80,8 +80,11 @@ def main() -> int:
             verdicts.append(verdict)
     tried = Counter(name for verdict in verdicts for name in verdict.played)
     print("faults tried:")
-    for fault in TABLE:
-        print(f"  {tried[fault.name]:4} x {fault.name}")
+    for part in dict.fromkeys(fault.part for fault in TABLE):
+        of_it = [fault for fault in TABLE if fault.part == part]
+        print(f"{sum(tried[fault.name] for fault in of_it):4} x {part}")
+        for fault in of_it:
+            print(f"    {tried[fault.name]:4} x {fault.name}")
     broken = sum(len(verdict.broken) for verdict in verdicts) + simulated_broken
     figure("schedules_real", len(verdicts), "count", options.schedules, met=len(verdicts) >= options.schedules)
     figure("invariants_broken", broken, "count", 0, met=broken == 0)

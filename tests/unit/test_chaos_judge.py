@@ -257,3 +257,10 @@ def test_the_table_of_the_docs_has_every_fault() -> None:
     lines = (CHECKOUT / "docs" / "chaos.md").read_text().splitlines()
     rows = [line.split("`")[1] for line in lines if line.startswith("| `")]
     assert rows == [fault.name for fault in TABLE]
+
+
+def test_the_readme_tells_every_part_that_breaks_and_how_many_faults_there_are() -> None:
+    text = (CHECKOUT / "README.md").read_text()
+    rows = [line[2:].split(":")[0] for line in text.partition("| what breaks |")[2].split("\n\n")[0].splitlines()[2:]]
+    assert rows == list(dict.fromkeys(fault.part for fault in TABLE))
+    assert f"each of the {len(TABLE)} faults" in text
