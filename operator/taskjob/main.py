@@ -40,7 +40,6 @@ from taskjob.kube.election import Timing
 from taskjob.kube.fence import FenceRefusedError, announce
 from taskjob.kube.http import KubeHttp, NoAnswerError
 from taskjob.kube.informer import PodInformer
-from taskjob.kube.jobs import JobInformer
 from taskjob.kube.lease import Elector, LeaseRefusedError, Unopposed, claim_epoch, lift_epoch
 from taskjob.kube.lists import ListError, list_jobs, list_queues
 from taskjob.kube.namespaces import TO_GRANT_NAMESPACES, NamespaceWatch
@@ -66,7 +65,6 @@ class Operator:
     http: KubeHttp
     wakeup: Wakeup
     mirror: Mirror
-    jobs: JobInformer
     pods: PodInformer
     surroundings: Surroundings | None  # None: this installation may not watch the whole cluster
     namespaces: NamespaceWatch | None  # None: nor may it watch namespaces
@@ -81,7 +79,6 @@ class Operator:
         wakeup = Wakeup()
         state = State(settings.ttl_seconds_after_finished, settings.controller_name)
         mirror = Mirror(state, http.clock, wakeup)
-        jobs = JobInformer(http, mirror, settings.namespaces)
         pods = PodInformer(http, mirror, settings.namespaces)
         surroundings = None
         if settings.watch_cluster:
@@ -102,7 +99,7 @@ class Operator:
         leader = _elector(settings, mirror) if settings.leader_election else Unopposed(_identity(settings))
         callers = None if settings.insecure_local else Callers(http, settings.explain_to)
         admin = Admin(mirror, pods, leader, http.clock, settings.admin_host, settings.admin_port, callers)
-        return cls(settings, http, wakeup, mirror, jobs, pods, surroundings, namespaces, leader, admin)
+        return cls(settings, http, wakeup, mirror, pods, surroundings, namespaces, leader, admin)
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then finish what is under way. Raises what a part failed with."""
@@ -160,7 +157,6 @@ class Operator:
         await self._relist(retry_seconds=RELIST_RETRY_SECONDS)
         listed.set()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.jobs.run())
             group.create_task(self.pods.run())
             if self.surroundings is not None:
                 group.create_task(self.surroundings.run())
@@ -221,7 +217,7 @@ class Operator:
                 await lift_epoch(self.http, self.settings.lease_namespace, self.settings.lease_name, self.leader, newer)
 
     async def _catch_up(self) -> None:
-        """See all that the leader before us did: the watches may lag, and tell not of all that vanished.
+        """See all that the leader before us did: the watches may lag, and kopf does not tell of all that vanished.
 
         TaskJobs before pods, so that an attempt which a status names and no pod shows is really gone.
         """

@@ -1,4 +1,4 @@
-"""TaskQueues through kopf, TaskJobs through a watch of our own: everything is told, nothing is written."""
+"""kopf at the edge: everything is told, nothing is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from taskjob.kube import handlers
 from taskjob.kube.client import job_path
 from taskjob.kube.credentials import Credentials
 from taskjob.kube.http import MERGE_PATCH, KubeHttp
-from taskjob.kube.jobs import JobInformer
 from taskjob_cluster import Cluster
 
 
@@ -74,25 +73,12 @@ def kopf_telling(told: Seen, kubeconfig: Path, namespace: str) -> Iterator[None]
             running.result(timeout=30)
 
 
-@contextlib.asynccontextmanager
-async def watch_telling(told: Seen, world: RealWorld) -> AsyncIterator[JobInformer]:
-    """The watch of TaskJobs of one namespace."""
-    informer = JobInformer(world.http, told, [world.namespace])
-    watching = asyncio.create_task(informer.run())
-    try:
-        yield informer
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-
-
 @pytest.fixture
-async def seen(world: RealWorld, cluster: Cluster) -> AsyncIterator[Seen]:
-    """What is told of the test's namespace, and of queues."""
+def seen(world: RealWorld, cluster: Cluster) -> Iterator[Seen]:
+    """What kopf tells of the test's namespace, and of queues."""
     told = Seen()
     with kopf_telling(told, cluster.kubeconfig, world.namespace):
-        async with watch_telling(told, world):
-            yield told
+        yield told
 
 
 async def raw(world: RealWorld, job: Job) -> dict[str, Any]:
@@ -115,11 +101,9 @@ async def test_a_jobs_life_is_told_and_nothing_is_written_to_it(world: RealWorld
 
 
 async def test_what_was_there_before_is_told(world: RealWorld, cluster: Cluster) -> None:
-    job, queue, told = await world.make_job("before"), await world.make_queue("before"), Seen()
+    job, told = await world.make_job("before"), Seen()
     with kopf_telling(told, cluster.kubeconfig, world.namespace):
-        async with watch_telling(told, world):
-            await eventually("the job is told", lambda: told.jobs == {job.uid: job})
-            await eventually("the queue is told", lambda: told.queues.get(queue.name) == queue)
+        await eventually("the job is told", lambda: told.jobs == {job.uid: job})
 
 
 async def test_it_starts_for_a_user_without_a_name(
@@ -135,9 +119,9 @@ async def test_it_starts_for_a_user_without_a_name(
     with pytest.raises(KeyError, match="uid not found"):
         getpass.getuser()
 
-    queue, told = await world.make_queue("anyone"), Seen()
+    job, told = await world.make_job("anyone"), Seen()
     with kopf_telling(told, cluster.kubeconfig, world.namespace):
-        await eventually("the queue is told", lambda: told.queues.get(queue.name) == queue)
+        await eventually("the job is told", lambda: told.jobs == {job.uid: job})
 
 
 async def test_queues_are_told_though_namespaces_are_named(world: RealWorld, seen: Seen) -> None:
@@ -159,6 +143,8 @@ async def test_a_job_of_another_namespace_is_none_of_our_business(world: RealWor
 
 def test_an_object_that_cannot_be_used_is_left_out_and_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     seen = Seen()
+    handlers.pass_job_on({"type": "ADDED", "object": {"metadata": {"name": "odd"}}}, seen)
     handlers.pass_queue_on({"type": "ADDED", "object": {}}, seen)
     assert seen == Seen()
+    assert "One of the taskjobs was left out" in caplog.text
     assert "One of the taskqueues was left out" in caplog.text

@@ -1,6 +1,6 @@
 """What the cluster last said, and only that: decides which observation is news, and feeds `core.state`.
 
-Observations come from watches (that of TaskQueues through kopf), lists, and the replies to our own writes; they have no
+Observations come from kopf's events, our own pod watch, lists, and the replies to our own writes; they have no
 common order. What settles it is the resourceVersion, per object and, for objects that are not there, per list:
 
 - an observation that is not newer than what is held is dropped
@@ -8,7 +8,7 @@ common order. What settles it is the resourceVersion, per object and, for object
 - an object that a list does not hold is removed, unless what is held of it is newer than the list
 - a list older than the one before it means that the cluster's store was restored: all that is held is worthless
 
-No watch tells of TaskJobs that vanished while it was broken: `replace_jobs` does.
+kopf does not tell of TaskJobs that vanished while its watch was broken: `replace_jobs` does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""kopf at the edge: TaskQueues are parsed and passed on, nothing else; TaskJobs, which are many, come through `jobs`.
+"""kopf at the edge: TaskJobs and TaskQueues are parsed and passed on, nothing else.
 
 Event handlers write nothing (no annotation, no finalizer, no progress) and return nothing; kopf's storages are
 no-ops, which also spares it half of its work per event. Errors of kopf end `run`: the process then starts anew.
@@ -13,14 +13,20 @@ from typing import Any, Protocol
 import kopf
 
 from taskjob import metrics
-from taskjob.core.model import Queue, QueueName
+from taskjob.core.model import Job, Queue, QueueName, Uid
 from taskjob.kube.credentials import Credentials
 from taskjob.kube.lists import tell_unusable
-from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError, parse_queue
+from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError, parse_job, parse_queue
 
 
 class Sink(Protocol):
-    """Who is told of TaskQueues. Both are called in kopf's event loop and must not block."""
+    """Who is told of TaskJobs and TaskQueues. All are called in kopf's event loop and must not block."""
+
+    def observe_job(self, job: Job) -> object:
+        """A TaskJob appeared or changed."""
+
+    def forget_job(self, uid: Uid) -> object:
+        """A TaskJob was deleted."""
 
     def observe_queue(self, queue: Queue) -> object:
         """A TaskQueue appeared or changed."""
@@ -86,6 +92,10 @@ def registry(sink: Sink, credentials: Credentials) -> kopf.OperatorRegistry:
         await credentials.refresh()
         return connection(credentials)
 
+    @kopf.on.event(GROUP, VERSION, "taskjobs", registry=of)
+    async def taskjob(event: kopf.RawEvent, **_: Any) -> None:
+        pass_job_on(event, sink)
+
     @kopf.on.event(GROUP, VERSION, "taskqueues", registry=of)
     async def taskqueue(event: kopf.RawEvent, **_: Any) -> None:
         pass_queue_on(event, sink)
@@ -93,9 +103,23 @@ def registry(sink: Sink, credentials: Credentials) -> kopf.OperatorRegistry:
     return of
 
 
+def pass_job_on(event: kopf.RawEvent, sink: Sink) -> None:
+    """Parse, and tell the sink."""
+    _count("taskjobs", event)
+    try:
+        job = parse_job(event["object"])
+    except UnusableObjectError as error:
+        tell_unusable("taskjobs", error)
+        return
+    if event["type"] == "DELETED":
+        sink.forget_job(job.uid)
+    else:
+        sink.observe_job(job)
+
+
 def pass_queue_on(event: kopf.RawEvent, sink: Sink) -> None:
     """Parse, and tell the sink."""
-    metrics.labelled(metrics.watch_events, "taskqueues", event["type"] or "LISTED").inc()
+    _count("taskqueues", event)
     try:
         queue = parse_queue(event["object"])
     except UnusableObjectError as error:
@@ -105,6 +129,10 @@ def pass_queue_on(event: kopf.RawEvent, sink: Sink) -> None:
         sink.forget_queue(queue.name)
     else:
         sink.observe_queue(queue)
+
+
+def _count(resource: str, event: kopf.RawEvent) -> None:
+    metrics.labelled(metrics.watch_events, resource, event["type"] or "LISTED").inc()
 
 
 def connection(credentials: Credentials) -> kopf.ConnectionInfo:
