@@ -99,6 +99,10 @@ def figures(results: Sequence[Result]) -> list[Figure]:
         ("kueue_shape_vs_pods", _over(wall(OURS), wall("pods")), "ratio", 1.7, False),
         ("restart_s", known.get("restart", OURS, "restart_s"), "s", 10, False),
         ("rss_mb", known.get("restart", OURS, "operator_rss_mb"), "MB", 300, False),
+        *(
+            (name, known.get("flood", OURS, name), "ratio", 2, False)
+            for name in (f"flood_{when}_p{share}_ratio" for when in ("coming", "waiting") for share in (50, 99))
+        ),
         ("rss_churn_ratio", known.get("churn", DEFAULT, "rss_ratio"), "ratio", 1.10, False),
     ]
     return [Figure(name, value, unit, target, least) for name, value, unit, target, least in rows if value is not None]

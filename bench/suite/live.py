@@ -13,6 +13,7 @@ import psutil
 from taskjob_cluster import Cluster, postgres
 
 from .apiserver import ApiServer
+from .flood import flood
 from .peers import NAMESPACE, PEERS, PODS, operator_environment, queue_manifests, start_operator
 from .run import Result, create, watching
 from .work import Quota, Shape, Work
@@ -164,5 +165,6 @@ SCENARIOS: dict[str, tuple[Scenario, int]] = {
     "restart": (restart, 20_000),
     "pending": (pending, 50_000),
     "churn": (churn, 50_000),
+    "flood": (flood, 10_000),
 }
 """Each with how many jobs it is about."""
