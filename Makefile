@@ -98,6 +98,22 @@ chaos: binaries ## Random faults on the real control plane, and 2,000 schedules 
 chaos-full: binaries ## The same with 200 schedules on the real control plane; hours
 	@$(CHAOS) --simulated 2000 --schedules 200 $(ARGS)
 
+# How long `make soak` lasts; options: ARGS="--rate 10 --seed 7".
+MINUTES ?= 60
+
+.PHONY: soak
+soak: binaries ## 30 jobs a second for an hour (MINUTES=) with faults: do memory, descriptors and lag stay flat? Prints figures
+	@PYTHONPATH=tests:. $(BIN)/python -m chaos.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# How many requests of each call `make fuzz` makes up in each of its ways.
+EXAMPLES ?= 300
+
+.PHONY: fuzz
+fuzz: binaries ## Requests made up from the API's schema, by schemathesis; SEED= repeats, EXAMPLES= says how many; minutes
+	@seed=$(or $(SEED),$$RANDOM); echo "make fuzz SEED=$$seed EXAMPLES=$(EXAMPLES) repeats it"; \
+	TASKJOBS_SEED=$$seed TASKJOBS_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest \
+		tests/integration/test_openapi_fuzzed.py $(ARGS)
+
 .PHONY: lint
 lint: install ## Check style, types and the import rule
 	@$(BIN)/ruff check $(CHECKED)
@@ -171,6 +187,7 @@ bench-full: binaries ## Every shape at full size, 20,000 live jobs, 50,000 that 
 	@$(BIN)/python -m taskjob_cluster build kueue
 	@$(BIN)/python -m bench.suite run --out $(RESULTS)/full.json --repeat 2 \
 		--shapes free quota nodes logs steady chain fan diamonds many kueue-baseline restart pending churn \
+		flood \
 		--peers pods jobs kueue taskjobs taskjobs-default $(SUITE)
 
 .PHONY: bench-profile

@@ -55,6 +55,12 @@ class Listener:
         until(lambda: bool(self.cursor), f"the stream begins:\n{self._log.read_text()[-3000:]}", 40)
         return self
 
+    @property
+    def pid(self) -> int:
+        """Of the API."""
+        assert self._process is not None
+        return self._process.pid
+
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join(10)

@@ -1,0 +1,69 @@
+"""The verdict of the soak on courses that are made up: one that never says no proves nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from chaos.faults import TABLE
+from chaos.soak import Course, Sample, judged, lived_through
+
+RATE = 10.0
+SECONDS = 400.0
+
+
+def a_course(
+    *, megabytes: float = 0, descriptors: int = 0, lag: float = 0, unfinished: int = 0, left: int = 0
+) -> Course:
+    """A flat course, but for what it grew by over its second half, and for jobs that did not end."""
+    course = Course(SECONDS, begun=0.0)
+    for name in ("operator", "api"):
+        course.samples[name] = [
+            Sample(at, 100 + megabytes * (at > SECONDS / 2), 50 + descriptors * (at > SECONDS / 2))
+            for at in range(0, int(SECONDS), 2)
+        ]
+    course.left_behind = left
+    for number in range(int(RATE * SECONDS)):
+        at = number / RATE
+        course.seen.created[f"j{number}"] = at
+        if number >= unfinished:
+            course.seen.finished[f"j{number}"] = at + 1 + lag * (at > SECONDS / 2)
+    return course
+
+
+def missed(course: Course) -> tuple[list[str], dict[str, bool]]:
+    lines: list[str] = []
+    said = judged(course, RATE, out=lines.append)
+    figures = [json.loads(line) for line in lines if line.startswith("{")]
+    return said, {each["figure"]: each["met"] for each in figures}
+
+
+def test_a_flat_course_meets_every_figure() -> None:
+    said, met = missed(a_course())
+    assert said == []
+    assert all(met.values())
+    assert len(met) == 8
+
+
+@pytest.mark.parametrize(
+    ("course", "figures"),
+    [
+        (a_course(megabytes=11), {"soak_operator_rss_ratio", "soak_api_rss_ratio"}),
+        (a_course(descriptors=6), {"soak_operator_descriptors_growth", "soak_api_descriptors_growth"}),
+        (a_course(lag=0.3), {"soak_lag_ratio"}),
+        (a_course(unfinished=1), {"soak_unfinished"}),
+        (a_course(unfinished=int(RATE * SECONDS)), {"soak_unfinished"}),
+        (a_course(left=1), {"soak_left_behind"}),
+    ],
+)
+def test_what_grows_or_stays_is_named(course: Course, figures: set[str]) -> None:
+    said, met = missed(course)
+    assert {name for name, is_met in met.items() if not is_met} == figures
+    assert {sentence.partition(" ")[0] for sentence in said} == figures
+
+
+def test_the_faults_of_a_soak_end_no_process_of_ours() -> None:
+    played = {fault.name for fault in lived_through()}
+    assert {"requests-lied-about", "watches-cut", "postgres-killed", "kubelets-frozen"} <= played
+    assert not {fault.name for fault in TABLE if fault.part in ("operator", "control plane")} & played
