@@ -4,11 +4,16 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from clusters import cluster, kubernetes_client, namespace
 from database import database_server, database_url, own_postgres
 from operators import kwok_api, kwok_cluster, site
 from tenants import tenant
+
+# How long an example takes is the machine's affair: a busy one is no failure.
+settings.register_profile("taskjobs", deadline=None)
+settings.load_profile("taskjobs")
 
 pytest.register_assert_rewrite("admission_walk")  # its assertions are the tests'
 

@@ -97,7 +97,7 @@ def test_text_that_postgresql_can_hold_is_not_touched(text: str) -> None:
     assert clean_text(text) == text
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(codec=None), max_size=80), name=st.text(st.characters(codec=None), max_size=30))
 def test_any_text_can_be_told(database_url: str, text: str, name: str) -> None:
     async def tell() -> Any:

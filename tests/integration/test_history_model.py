@@ -41,7 +41,7 @@ def entries(draw: st.DrawFn) -> Entry:
 steps = st.lists(st.tuples(st.integers(0, 2), st.lists(entries(), max_size=5), st.booleans()), max_size=8)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=steps)
 def test_fake_and_postgresql_hold_the_same_after_any_story(
     database_url: str, story: list[tuple[int, list[Entry], bool]]

@@ -43,7 +43,7 @@ def live(play: Play, event: str, draw: Random) -> None:
         play.lease.delete()
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
     electors=st.integers(1, 4),

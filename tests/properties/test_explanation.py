@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import JobBuilder, a_job, a_queue
@@ -47,7 +47,6 @@ def queues(draw: st.DrawFn) -> list[Queue]:
     return made[: draw(st.integers(1, 2))]
 
 
-@settings(deadline=None)
 @given(jobs(), queues(), st.lists(st.tuples(st.sampled_from(NAMES), st.booleans()), max_size=6))
 def test_the_reason_of_every_pending_job_is_the_one_that_it_is_held_for(
     submitted: list[JobBuilder], made: list[Queue], ends: list[tuple[str, bool]]

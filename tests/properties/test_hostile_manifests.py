@@ -14,7 +14,7 @@ from crd_shapes import an_object
 from taskjob.kube.schema import parse_job, parse_queue
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(an_object("taskjobs"))
 def test_whatever_stands_in_a_taskjob_it_becomes_a_job_or_a_sentence_about_it(found: dict[str, Any]) -> None:
     job = parse_job(json.loads(json.dumps(found)))
@@ -23,7 +23,7 @@ def test_whatever_stands_in_a_taskjob_it_becomes_a_job_or_a_sentence_about_it(fo
         assert job.problem, "nothing can be run, and no sentence says so"
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(an_object("taskqueues"))
 def test_whatever_stands_in_a_taskqueue_it_becomes_a_queue(found: dict[str, Any]) -> None:
     assert parse_queue(json.loads(json.dumps(found))).name == "a"

@@ -39,7 +39,7 @@ from taskjob_api.logs import LogQuery
 from taskjob_api.place import Place
 from taskjob_api.problems import Problem
 
-often = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+often = settings(max_examples=200, suppress_health_check=list(HealthCheck))
 TEXT = st.text(max_size=40)
 
 
@@ -161,7 +161,7 @@ KUBECONFIG = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @example("[" * 100_000)
 @given(KUBECONFIG.map(json.dumps) | JSON.map(json.dumps) | TEXT)
 def test_any_kubeconfig_is_used_or_refused_in_a_sentence(tmp_path: Path, content: str) -> None:

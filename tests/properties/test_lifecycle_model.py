@@ -379,7 +379,7 @@ class WhoseOperatorDies(TheLifeOfAJob):
 
 @pytest.mark.parametrize("life", [WhoseOperatorLives, WhoseOperatorDies])
 def test_what_becomes_of_a_job_is_what_the_page_says_wherever_the_operator_dies(life: type[TheLifeOfAJob]) -> None:
-    bounds = settings(max_examples=400, stateful_step_count=30, deadline=None, derandomize=True)
+    bounds = settings(max_examples=400, stateful_step_count=30, derandomize=True)
     run_state_machine_as_test(life, settings=settings(bounds, suppress_health_check=[HealthCheck.too_slow]))
     cells = {(event, at) for event, row in HAPPENS.items() for at, cell in enumerate(row) if cell is not None}
     assert life.tried == cells, "what the page tells was not all tried"

@@ -170,7 +170,7 @@ def rows_of(world: World, job: Job) -> list[Row]:
     return sorted(rows)
 
 
-@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(graphs, st.randoms(use_true_random=False), chances)
 def test_every_job_ends_as_it_must_wherever_the_operator_dies(
     graph: tuple[Node, ...], dice: Any, luck: list[int]
@@ -189,7 +189,7 @@ def test_every_job_ends_as_it_must_wherever_the_operator_dies(
     assert world.state.queues.charges == {}
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(graphs, chances)
 def test_the_same_events_give_the_same_plans(graph: tuple[Node, ...], luck: list[int]) -> None:
     order = list(range(len(graph)))

@@ -64,7 +64,7 @@ def situations(draw: st.DrawFn, queues: int = 3, resources: tuple[str, ...] = ("
 
 
 @given(situations())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_victims_are_enough_and_nobody_of_them_is_too_many(there: Situation) -> None:
     before = deepcopy(there.room)
     victims = choose(there.preemptor, there.running, there.room)
@@ -82,7 +82,7 @@ def test_victims_are_enough_and_nobody_of_them_is_too_many(there: Situation) -> 
 
 
 @given(situations())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_of_another_queue_goes_only_what_it_borrows_and_only_for_what_is_the_preemptors_own(there: Situation) -> None:
     victims = choose(there.preemptor, there.running, there.room) or ()
     after = there.without(victims)
@@ -95,7 +95,7 @@ def test_of_another_queue_goes_only_what_it_borrows_and_only_for_what_is_the_pre
 
 
 @given(situations())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_whom_it_preempted_preempts_nobody_in_the_state_that_follows(there: Situation) -> None:
     victims = choose(there.preemptor, there.running, there.room)
     if victims is None:
@@ -104,7 +104,7 @@ def test_whom_it_preempted_preempts_nobody_in_the_state_that_follows(there: Situ
 
 
 @given(situations(queues=1, resources=("cpu",)))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_where_one_resource_lacks_there_is_no_better_set(there: Situation) -> None:
     """The highest priority among the victims is as low as can be; of such sets it is one of the smallest. Only sets
     of which nobody strikes back count: among those that suffice the smallest may be one that does."""
@@ -127,7 +127,7 @@ def rank(victims: tuple[Candidate, ...]) -> tuple[int, int]:
 
 
 @given(situations(queues=1, resources=("cpu",)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_of_alike_the_youngest_go_and_under_any_the_last(there: Situation) -> None:
     victims = choose(there.preemptor, there.running, there.room) or ()
     spared = [e for e in there.running if e not in victims and may_preempt(there.preemptor, e.contender)]

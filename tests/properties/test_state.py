@@ -119,7 +119,6 @@ def test_whatever_happens_the_rules_hold(seed: int) -> None:
 Anything.TestCase.settings = settings(
     max_examples=40,
     stateful_step_count=30,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -44,7 +44,7 @@ def _run(scripts: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]) -> 
     return capsys.readouterr().out
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(ODD_TEXT.map(b"".join), max_size=12))
 def test_the_pods_and_the_count_outside_agree_on_any_text(
     texts: list[bytes], scripts: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
