@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 from taskjob.core.model import Job
 from taskjob.core.phases import Phase
@@ -52,7 +53,7 @@ def change(wish: Wish, job: Job) -> dict[str, Any] | None:
 class GroupQuery(BaseModel):
     """Which jobs of a group, and how many at a time."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
     namespace: Namespace = Field(DEFAULT_NAMESPACE, description="The group's namespace.")
     phase: Annotated[list[Phase], Field(max_length=len(Phase))] = Field(

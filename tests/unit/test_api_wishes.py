@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.datastructures import QueryParams
 
 from builders import JobBuilder, a_job
 from taskjob.core.model import Job
 from taskjob.core.phases import Phase
+from taskjob_api.filters import read_query
 from taskjob_api.problems import Kind, Problem
-from taskjob_api.wishes import Wish, all_of, change, concerns
+from taskjob_api.wishes import GroupQuery, Wish, all_of, change, concerns
 
 RUNS = a_job("a").being(Phase.RUNNING)
 DONE = a_job("a").being(Phase.FAILED, run=2).to_run_again(2)
@@ -64,6 +66,11 @@ def test_a_wish_about_a_group_means_those_that_it_changes() -> None:
     assert meant(Wish.RESUME) == "suspended"
     assert meant(Wish.RERUN) == "failed done"
     assert meant(Wish.RERUN, Phase.FAILED, Phase.SKIPPED) == "failed"
+
+
+def test_several_phases_may_be_asked_for() -> None:
+    query = read_query(GroupQuery, QueryParams("namespace=n&phase=Failed&phase=Skipped"))
+    assert (query.namespace, query.phase) == ("n", [Phase.FAILED, Phase.SKIPPED])
 
 
 async def test_of_a_group_each_job_is_told_and_what_was_refused_is_told_of_that_job_alone() -> None:
