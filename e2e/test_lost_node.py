@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taskjob_cluster import up
+from taskjob_cluster import ClusterError, up
 from taskjob_cluster.records import load
 from test_failures import FREE
 from world_of_pods import SLEEPS, Api, Bench, a_taskjob, templated, until
@@ -86,6 +86,15 @@ def test_a_lost_attempt_is_waited_for_or_overlapped_as_the_job_says_and_its_node
     until(lambda: not bench.pods("careful") and not bench.pods("overlapping"), what="the removal of the pods")
 
 
+def told_to_end(bench: Bench, pod: str) -> bool:
+    """Whether the kubelet passed the signal on: one that has just started does not know the pod yet."""
+    try:
+        bench.kubectl("exec", pod, "--", "kill", "-USR1", "1")
+    except ClusterError:
+        return False
+    return True
+
+
 @pytest.mark.timeout(400)
 def test_a_node_that_is_called_out_of_service_gives_its_attempt_up_and_the_next_is_not_charged(
     bench: Bench, api: Api
@@ -121,7 +130,7 @@ def test_a_node_that_is_back_before_its_pod_is_given_up_changes_nothing(bench: B
     [after] = bench.pods("patient")
     [was], [now] = (pod["status"]["containerStatuses"] for pod in (before, after))
     assert (after["metadata"]["uid"], now["containerID"]) == (before["metadata"]["uid"], was["containerID"])
-    bench.kubectl("exec", before["metadata"]["name"], "--", "kill", "-USR1", "1")
+    until(lambda: told_to_end(bench, before["metadata"]["name"]), what="the pod in the new kubelet's books")
     status = bench.wait("patient", "Succeeded")
     assert (status["attempt"], status["retries"], status["exitCode"]) == (1, 0, 0)
     assert len(api.get(f"/jobs/{api.job_id(bench, 'patient')}").json()["attempts"]) == 1
