@@ -25,7 +25,7 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if named := os.environ.get("TASKJOBS_DATABASE_URL"):
         yield named
         return
-    server = postgres.start(tmp_path_factory.mktemp("postgres"))
+    server = postgres.start(tmp_path_factory.mktemp("postgres"), die_with_parent=True)
     yield server.url
     server.remove()
 
