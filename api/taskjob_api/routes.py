@@ -348,10 +348,10 @@ def build(service: Service, *, version: str, doors: Doors = Doors()) -> FastAPI:
     return app
 
 
-def _methods_of(app: FastAPI, request: Request) -> list[str]:
-    """Of all routes of this path; the framework's own answer knows those of the first one only."""
+def _methods_of(request: Request) -> list[str]:
+    """Of all our routes of this path; the framework's own answer knows those of the first one only."""
     found: set[str] = set()
-    for route in app.routes:
+    for route in (*router.routes, *health.routes):
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
     return sorted(found)
@@ -374,7 +374,7 @@ def _handle_errors(app: FastAPI) -> None:
     async def _(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             detail = f"{request.method} is not allowed on {request.url.path[:200]}"
-            headers = {"Allow": ", ".join(_methods_of(app, request))}
+            headers = {"Allow": ", ".join(_methods_of(request))}
             return Problem(Kind.METHOD_NOT_ALLOWED, detail, headers=headers).response(request)
         if error.status_code == 404:
             return Problem(Kind.NOT_FOUND, f"there is nothing at {request.url.path[:200]}").response(request)
