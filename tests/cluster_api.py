@@ -311,9 +311,9 @@ class Witness:
 
 
 def summary(objects: Iterable[Object]) -> str:
-    """Objects for people who read a failure: one line each, the first forty."""
+    """Objects for people who read a failure: one line each, forty at most, first those that have not ended."""
     lines = []
-    for found in objects:
+    for found in sorted(objects, key=ended):
         status = found.get("status") or {}
         shown = {key: status.get(key) for key in ("phase", "reason", "attempt", "retries", "message") if key in status}
         lines.append(f"  {found['metadata']['name']}: {shown}")
