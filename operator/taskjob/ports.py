@@ -61,10 +61,14 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No definite answer within the time allowed; it may or may not have been done. Ask again."""
+    """No definite answer within the time allowed; it may or may not have been done. Ask again.
+
+    `absent`: of a pod to be created: the API server failed (500), and there is no such pod.
+    """
 
     message: str
     retry_after_seconds: float | None = None
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import pytest
 
 from applier_world import World, story
 from builders import a_job
+from taskjob.control.apply import FAILED_CREATES
 from taskjob.core.phases import Phase, Reason
 from taskjob.ports import Deposed, DeposedError, Gone, Refused, Unreachable
 
@@ -111,6 +112,33 @@ def test_a_pod_that_is_refused_for_its_epoch_ends_the_operator() -> None:
         with pytest.raises(DeposedError, match="the Lease is at 2"):
             await world.shell.applier.deposed
         assert world.job(job).status.reason is not Reason.POD_REFUSED
+
+    story(tell)
+
+
+FAILED = Unreachable("resource name may not be empty", absent=True)
+
+
+def test_a_pod_over_which_the_api_server_fails_again_and_again_is_told_of_and_gives_its_quota_back() -> None:
+    async def tell(world: World) -> None:
+        job = world.fake.create_job(a_job("odd").build())
+        world.fake.answer_next("launch", *[FAILED] * FAILED_CREATES)
+        await world.until(lambda: world.job(job).status.reason is Reason.POD_REFUSED)
+        assert "resource name may not be empty" in world.job(job).status.message
+        assert world.calls("launch") == FAILED_CREATES
+        assert world.shell.mirror.state.jobs[job.uid].launching is None
+        await world.until(lambda: len(world.fake.created) == 1)
+
+    story(tell)
+
+
+def test_while_one_create_was_not_answered_it_is_asked_for_again_whatever_fails() -> None:
+    async def tell(world: World) -> None:
+        job = world.fake.create_job(a_job("odd").build())
+        world.fake.answer_next("launch", Unreachable("lost"), *[FAILED] * FAILED_CREATES)
+        await world.until(lambda: len(world.fake.created) == 1)
+        assert world.shell.mirror.state.jobs[job.uid].refusals == 0
+        assert world.calls("launch") == FAILED_CREATES + 2
 
     story(tell)
 

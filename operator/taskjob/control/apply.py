@@ -57,6 +57,8 @@ NOTICES_PER_SECOND, NOTICES_AT_ONCE = 10.0, 50
 
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 REFUSED_STATUS_SECONDS = 30.0
+FAILED_CREATES = 6
+"""So many failures (500) in a row over one pod that is not there count as a refusal: some ten seconds of them."""
 
 
 class Applier:
@@ -209,8 +211,13 @@ class Applier:
             self._wake()
             return
         failures = 0
+        doubt = False  # whether some create was not answered: it may be carried out late
         while True:
             answer = await self._kube.launch(launch, self.epoch)
+            if isinstance(answer, Unreachable):
+                doubt = doubt or not answer.absent
+                if failures + 1 >= FAILED_CREATES and not doubt:
+                    answer = Refused(500, answer.message)
             match answer:
                 case Launched(pod):
                     self._mirror.observe_pod(pod)

@@ -92,11 +92,21 @@ class KubeClient:
                 return Launched(parse_pod(reply.body))
             if reply.code == 409 and reply.status().reason == "AlreadyExists":
                 return await self._found(launch)
+            if reply.code == 500:
+                return await self._failed(launch, reply)
         except (NoAnswerError, UnusableObjectError) as error:
             return Unreachable(str(error))
         if _deposed(reply):
             return Deposed(reply.message)
         return _no(reply)
+
+    async def _failed(self, launch: Launch, said: Reply) -> Launched | Refused | Unreachable:
+        """The API server failed over it, as over some manifests it always does: whether there is a pod nonetheless."""
+        namespace, name = launch.job.namespace, pod_name(launch.job.name, launch.attempt)
+        reply = await self.http.request("GET", pod_path(namespace, name), verb="get", resource="pods")
+        if reply.ok:
+            return await self._found(launch)
+        return Unreachable(said.message, said.retry_after_seconds, absent=reply.code == 404)
 
     async def _found(self, launch: Launch) -> Launched | Refused | Unreachable:
         namespace, name = launch.job.namespace, pod_name(launch.job.name, launch.attempt)
