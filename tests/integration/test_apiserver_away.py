@@ -85,6 +85,11 @@ def test_an_api_server_that_is_killed_under_load_costs_no_job_and_doubles_no_pod
                 done = JOBS * outage // (OUTAGES + 2)
                 wait_ended(jobs, done)
                 frail_cluster.restart_component("kube-apiserver", kill=True)
+            for other in (
+                "kube-scheduler",
+                "kwok",
+            ):  # after outages their clients wait for up to a minute, ours need not
+                frail_cluster.restart_component(other)
             jobs.wait_until(lambda found: len(found) == JOBS and all(map(ended, found.values())), 90, "all jobs end")
             told = wait_history(
                 database_url,
