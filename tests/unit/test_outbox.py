@@ -132,6 +132,17 @@ def test_progress_goes_out_at_the_speed_at_which_the_server_answers() -> None:
     assert outbox.pop(14.02) == writing(third, Urgency.PROGRESS)
 
 
+def test_an_answer_that_was_late_for_an_outage_holds_progress_back_for_seconds_only() -> None:
+    outbox = an_outbox(progress=1)
+    first, second = (a_job(name).build() for name in "ab")
+    outbox.push(writing(first, Urgency.PROGRESS))
+    outbox.push(writing(second, Urgency.PROGRESS))
+    assert outbox.pop(0) is not None
+    outbox.written(first.uid, 17)
+    assert outbox.pop(21.9) is None
+    assert outbox.pop(22) == writing(second, Urgency.PROGRESS)
+
+
 def test_the_end_of_a_job_overtakes_its_progress_that_is_held_back() -> None:
     outbox = an_outbox(progress=1)
     first, second = (a_job(name).build() for name in "ab")

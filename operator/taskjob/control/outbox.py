@@ -107,8 +107,9 @@ class Courtesy:
     own latency is the measure, so that nothing has to be configured.
     """
 
-    def __init__(self, at_once: int, pauses: float) -> None:
+    def __init__(self, at_once: int, pauses: float, longest_pause: float = 5.0) -> None:
         self._pauses = pauses
+        self._longest_pause = longest_pause
         self._free_at = [0.0] * at_once  # a heap: when each of the places that are not under way may be used again
 
     def take(self, now: float) -> bool:
@@ -124,7 +125,7 @@ class Courtesy:
 
     def answered(self, began: float, now: float) -> None:
         """One that was sent at `began` has its answer."""
-        heappush(self._free_at, now + self._pauses * (now - began))
+        heappush(self._free_at, now + min(self._pauses * (now - began), self._longest_pause))
 
 
 class Outbox:
