@@ -176,8 +176,11 @@ class OperatorProcess:
     def _give_up(self) -> None:
         """Let one that does not end say where it is, and end it: it would outlive the tests, which wait for it."""
         for number in (signal.SIGUSR1, signal.SIGUSR2) if not self._fresh else ():
+            written, give_up_at = self.log_path.stat().st_size, time.monotonic() + 2
             self.signal(number)
-            time.sleep(1)  # it may be stuck where nothing would tell that it has written
+            # The second signal is not heard where no Python runs: then it has said what it could.
+            while self.log_path.stat().st_size == written and time.monotonic() < give_up_at:
+                time.sleep(0.02)
         self.signal(signal.SIGKILL)
 
     def __enter__(self) -> Self:

@@ -1,7 +1,6 @@
 """A process is named by its pid and the instant of its start, so that nobody else's is ever signalled."""
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from taskjob_cluster import processes
 from taskjob_cluster.errors import ClusterError
 from taskjob_cluster.processes import ProcessId, mark_from_stat
+from waiting import until
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 DEAF = [
@@ -49,10 +49,7 @@ def test_a_recycled_pid_is_neither_alive_nor_signalled(tmp_path: Path) -> None:
 def test_a_process_that_ignores_sigterm_is_killed_after_its_time(tmp_path: Path) -> None:
     log = tmp_path / "log"
     running = processes.start(DEAF, log=log)
-    give_up_at = time.monotonic() + 20
-    while "deaf" not in processes.tail(log):
-        assert time.monotonic() < give_up_at, "the process did not start"
-        time.sleep(0.02)
+    until(lambda: "deaf" in processes.tail(log), "the process starts")
     assert not processes.stop(running, within=0.2)
     assert not processes.alive(running)
 
@@ -60,10 +57,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_its_time(tmp_path: Path)
 def test_a_process_lives_until_its_last_thread_has_ended_and_its_ports_are_free(tmp_path: Path) -> None:
     running = processes.start(HEADLESS, log=tmp_path / "log")
     state = Path(f"/proc/{running.pid}/stat")
-    give_up_at = time.monotonic() + 20
-    while state.read_text().rpartition(")")[2].split()[0] != "Z":
-        assert time.monotonic() < give_up_at, processes.tail(tmp_path / "log")
-        time.sleep(0.02)
+    until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z", "its first thread ends")
     assert processes.alive(running)
     assert processes.stop(running)
     assert not processes.alive(running)
@@ -72,10 +66,7 @@ def test_a_process_lives_until_its_last_thread_has_ended_and_its_ports_are_free(
 def test_output_goes_to_the_log_and_its_end_can_be_shown(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "x.log"
     running = processes.start([sys.executable, "-c", "print('first'); print('last'); input()"], log=log)
-    give_up_at = time.monotonic() + 20
-    while processes.alive(running):  # input() ends at once: its standard input is empty
-        assert time.monotonic() < give_up_at, processes.tail(log)
-        time.sleep(0.02)
+    until(lambda: not processes.alive(running), "input() ends at once: its standard input is empty")
     assert "last" in processes.tail(log)
     assert "EOFError" in processes.tail(log, lines=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -19,7 +19,7 @@ class Expired:
     """A server's answer to a watch of a version that it does not know any more."""
 
     status = 410
-    headers: dict[str, str] = {}  # noqa: RUF012  # never changed
+    headers: ClassVar[dict[str, str]] = {}
 
     async def read(self) -> bytes:
         return b'{"kind": "Status", "message": "too old resource version"}'
