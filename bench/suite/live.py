@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -14,8 +15,8 @@ from taskjob_cluster import Cluster, postgres
 
 from .apiserver import ApiServer
 from .flood import flood
-from .peers import NAMESPACE, PEERS, PODS, operator_environment, queue_manifests, start_operator
-from .run import Result, create, watching
+from .peers import NAMESPACE, PEERS, PODS, Peer, operator_environment, queue_manifests, start_operator
+from .run import Result, Watching, create, watching
 from .work import Quota, Shape, Work
 
 AT_ONCE = 100
@@ -50,32 +51,41 @@ class _Operator:
         return float(psutil.Process(self.running.pid).memory_info().rss / 1e6)
 
 
-async def restart(cluster: Cluster, server: ApiServer, count: int) -> Result:
-    """`count` live jobs, a few of them running: SIGKILL, start again, and how long until it admits what now fits."""
-    peer = PEERS["taskjobs"]
-    shape = Shape("restart", "", [], (Quota("bench", AT_ONCE),))
-    works = [Work(f"live-{number}", seconds=7200) for number in range(count)]
+@asynccontextmanager
+async def _staged(
+    cluster: Cluster, server: ApiServer, peer: Peer, room: int
+) -> AsyncIterator[tuple[_Operator, Watching]]:
+    """An operator, a queue with that room, and a look at what becomes of the jobs. In the end nothing is left of it."""
+    shape = Shape("live", "", [], (Quota("bench", room),))
     cluster.kubectl("apply", "-f", "-", input=queue_manifests(shape))
     with tempfile.TemporaryDirectory() as folder, postgres.start(die_with_parent=True) as database:
         operator = _Operator(cluster, database.url, Path(folder) / "operator.log")
         try:
             async with watching(server, peer) as found:
-                seen = found.seen
-                await create(server, peer, works, seen)
-                await found.until(seen.until_true(lambda: len(seen.launched) >= AT_ONCE and len(seen.objects) >= count))
-                rss = await _settled(operator)
-                killed_at = time.monotonic()
-                operator.kill()
-                await server.patch(_QUEUE, {"spec": {"quota": {"cpu": str(AT_ONCE + 1)}}})
-                operator.start()
-                await found.until(seen.until_true(lambda: len(seen.launched) > AT_ONCE))
-                seconds = max(seen.launched.values()) - killed_at
-                again = await _settled(operator)
+                yield operator, found
         finally:
             operator.stop()
     await server.remove_all(peer.path)
     await server.remove_all(PODS)
     cluster.kubectl("delete", "taskqueue", "bench")
+
+
+async def restart(cluster: Cluster, server: ApiServer, count: int) -> Result:
+    """`count` live jobs, a few of them running: SIGKILL, start again, and how long until it admits what now fits."""
+    peer = PEERS["taskjobs"]
+    works = [Work(f"live-{number}", seconds=7200) for number in range(count)]
+    async with _staged(cluster, server, peer, AT_ONCE) as (operator, found):
+        seen = found.seen
+        await create(server, peer, works, seen)
+        await found.until(seen.until_true(lambda: len(seen.launched) >= AT_ONCE and len(seen.objects) >= count))
+        rss = await _settled(operator)
+        killed_at = time.monotonic()
+        operator.kill()
+        await server.patch(_QUEUE, {"spec": {"quota": {"cpu": str(AT_ONCE + 1)}}})
+        operator.start()
+        await found.until(seen.until_true(lambda: len(seen.launched) > AT_ONCE))
+        seconds = max(seen.launched.values()) - killed_at
+        again = await _settled(operator)
     return {
         "shape": "restart",
         "peer": peer.name,
@@ -98,27 +108,18 @@ async def _settled(operator: _Operator) -> float:
 async def pending(cluster: Cluster, server: ApiServer, count: int) -> Result:
     """`count` jobs wait in one queue that has no room; then it gets some: how fast they are admitted and finish."""
     peer = PEERS["taskjobs"]
-    cluster.kubectl("apply", "-f", "-", input=queue_manifests(Shape("pending", "", [], (Quota("bench", 0),))))
     works = [Work(f"pending-{number}") for number in range(count)]
-    with tempfile.TemporaryDirectory() as folder, postgres.start(die_with_parent=True) as database:
-        operator = _Operator(cluster, database.url, Path(folder) / "operator.log")
-        try:
-            async with watching(server, peer) as found:
-                seen = found.seen
-                await create(server, peer, works, seen)
-                await found.until(seen.until_true(lambda: len(seen.objects) >= count))
-                rss = await _settled(operator)
-                opened_at = time.monotonic()
-                await server.patch(_QUEUE, {"spec": {"quota": {"cpu": str(AT_ONCE)}}})
-                wanted = min(ADMITTED, count)
-                await found.until(seen.until_true(lambda: len(seen.finished) >= wanted))
-                first = min(seen.launched.values()) - opened_at
-                rate = wanted / (max(seen.finished.values()) - opened_at)
-        finally:
-            operator.stop()
-    await server.remove_all(peer.path)
-    await server.remove_all(PODS)
-    cluster.kubectl("delete", "taskqueue", "bench")
+    async with _staged(cluster, server, peer, 0) as (operator, found):
+        seen = found.seen
+        await create(server, peer, works, seen)
+        await found.until(seen.until_true(lambda: len(seen.objects) >= count))
+        rss = await _settled(operator)
+        opened_at = time.monotonic()
+        await server.patch(_QUEUE, {"spec": {"quota": {"cpu": str(AT_ONCE)}}})
+        wanted = min(ADMITTED, count)
+        await found.until(seen.until_true(lambda: len(seen.finished) >= wanted))
+        first = min(seen.launched.values()) - opened_at
+        rate = wanted / (max(seen.finished.values()) - opened_at)
     return {
         "shape": "pending",
         "peer": peer.name,
@@ -133,23 +134,15 @@ async def churn(cluster: Cluster, server: ApiServer, count: int) -> Result:
     """`count` short jobs in waves, each removed at once: the memory after all of them over that after the first wave,
     and how many TaskJobs, pods and Events of ours the API server still has."""
     peer = PEERS["taskjobs-default"]
-    shape = Shape("churn", "", [], (Quota("bench", 1_000_000),))
-    cluster.kubectl("apply", "-f", "-", input=queue_manifests(shape))
     memory = []
-    with tempfile.TemporaryDirectory() as folder, postgres.start(die_with_parent=True) as database:
-        operator = _Operator(cluster, database.url, Path(folder) / "operator.log")
-        try:
-            async with watching(server, peer) as found:
-                for begin in range(0, count, WAVE):
-                    works = [Work(f"churn-{number}") for number in range(begin, min(begin + WAVE, count))]
-                    await create(server, peer, works, found.seen)
-                    await found.until(found.seen.until([work.name for work in works], nothing_left=True))
-                    memory.append(await _settled(operator))
-            ours = f"{PODS}?labelSelector={peer.job_label}"
-            left = {path.partition("?")[0]: await server.count(path) for path in (peer.path, ours, _EVENTS)}
-        finally:
-            operator.stop()
-    cluster.kubectl("delete", "taskqueue", "bench")
+    async with _staged(cluster, server, peer, 1_000_000) as (operator, found):
+        for begin in range(0, count, WAVE):
+            works = [Work(f"churn-{number}") for number in range(begin, min(begin + WAVE, count))]
+            await create(server, peer, works, found.seen)
+            await found.until(found.seen.until([work.name for work in works], nothing_left=True))
+            memory.append(await _settled(operator))
+        ours = f"{PODS}?labelSelector={peer.job_label}"
+        left = {path.partition("?")[0]: await server.count(path) for path in (peer.path, ours, _EVENTS)}
     return {
         "shape": "churn",
         "peer": peer.name,
