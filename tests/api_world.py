@@ -223,6 +223,28 @@ async def a_world(
             listening.close()
 
 
+def an_explanation(uid: str, **fields: Any) -> dict[str, Any]:
+    """What the leading operator says of a job that waits for nothing but its turn."""
+    return {
+        "id": uid,
+        "namespace": "team-a",
+        "name": "train",
+        "queue": "default",
+        "phase": "Pending",
+        "reason": "Queued",
+        "message": "",
+        "place": None,
+        "lacking": None,
+        "behind": None,
+        "holders": [],
+        "holdersTotal": 0,
+        "dependencies": [],
+        "dependenciesTotal": 0,
+        "until": None,
+        **fields,
+    }
+
+
 @contextlib.asynccontextmanager
 async def a_leader(said: Callable[[str], dict[str, Any] | None]) -> AsyncIterator[str]:
     """A stand-in for the leading operator, which says this of a UID; its URL."""

@@ -28,6 +28,7 @@ def a_job(name: str, **fields: Any) -> dict[str, Any]:
         "message": "needs cpu 4",
         "queue": "gpu",
         "priority": "Normal",
+        "attempt": 0,
         "dependsOn": [],
         "createdAt": "2026-01-01T12:00:00Z",
         "startedAt": None,

@@ -17,7 +17,18 @@ import msgspec
 
 from taskjob.core.model import Job
 from taskjob.kube.client import job_path, pod_path
-from taskjob.kube.http import JSON, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, ServerStatus, encode
+from taskjob.kube.fields import UNREADABLE
+from taskjob.kube.http import (
+    JSON,
+    MERGE_PATCH,
+    KubeHttp,
+    NoAnswerError,
+    Reply,
+    ServerStatus,
+    encode,
+    read_at_most,
+)
+from taskjob.kube.lists import Page
 from taskjob.kube.pods import GROUP_LABEL
 from taskjob.kube.schema import UnusableObjectError, parse_job
 from taskjob_api.bodies import Submission
@@ -31,6 +42,7 @@ _STRICT_ERROR: Final = re.compile(r'(unknown|duplicate) field "([^"]{1,512})"')
 _RETRY_SECONDS: Final = 2.0
 _LOG_SILENCE_SECONDS: Final = 3600.0
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_page = msgspec.json.Decoder(Page[dict[str, Any]]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +144,12 @@ class CallersCluster:
             raise Problem(Kind.BAD_CURSOR, f"cursor: {message}", [FieldError(field="cursor", message=message)])
         if not reply.ok:
             raise self._refusal(reply)
-        page = _decode(reply.body)
         try:
-            jobs = [parse_job(item) for item in page["items"]]
-        except UnusableObjectError as error:
-            raise unavailable(f"the API server answered what is no TaskJob: {error}") from error
-        return jobs, page["metadata"].get("continue") or None
+            page = _decode_page(reply.body)
+            jobs = [parse_job(item) for item in page.items or ()]
+        except (UnusableObjectError, *UNREADABLE) as error:
+            raise unavailable(f"the API server answered what is no list of TaskJobs: {error}") from error
+        return jobs, page.metadata.continue_ or None
 
     @asynccontextmanager
     async def log(
@@ -157,7 +169,7 @@ class CallersCluster:
                 if response.status == 200:
                     yield response.content.iter_any()
                     return
-                reply = Reply(response.status, await response.content.read(65_536))
+                reply = Reply(response.status, await read_at_most(response.content, 65_536))
         except NoAnswerError as error:
             raise unavailable(f"the API server does not answer: {error}", _RETRY_SECONDS) from error
         if reply.code == 204:
@@ -249,5 +261,5 @@ def _errors(status: ServerStatus) -> list[FieldError]:
 def _job(reply: Reply) -> Job:
     try:
         return parse_job(_decode(reply.body))
-    except (msgspec.DecodeError, UnusableObjectError) as error:
+    except (UnusableObjectError, *UNREADABLE) as error:
         raise unavailable(f"the API server answered what is no TaskJob: {error}") from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from taskjob_api.auth import Rights
 from taskjob_api.jobs import Found, is_terminal
@@ -85,7 +85,11 @@ async def explain(found: Found, leader: Leader, rights: Rights) -> dict[str, Any
     said = await leader.explain(recorded["id"])
     if said is None:
         raise unavailable("the leading operator has not seen this job yet", 1)
-    return {**said, **await _seen(said, rights)}
+    try:
+        told = ExplanationView.model_validate(said, extra="ignore").model_dump(mode="json", by_alias=True)
+    except ValidationError as error:
+        raise unavailable(f"the leading operator's answer is not understood: {error}") from error
+    return {**told, **await _seen(told, rights)}
 
 
 async def _seen(said: Mapping[str, Any], rights: Rights) -> dict[str, Any]:

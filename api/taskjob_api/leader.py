@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from taskjob.kube.fields import UNREADABLE
+from taskjob.kube.http import read_at_most
 from taskjob_api.problems import Problem, unavailable
 
 _SECONDS: Final = 5.0
@@ -52,7 +54,7 @@ class Leader:
             if code == 200:
                 try:
                     return dict(msgspec.json.decode(body, type=dict[str, Any]))
-                except msgspec.DecodeError as error:
+                except UNREADABLE as error:
                     raise _nobody(f"the leader's answer cannot be read: {error}") from error
             if code == 404:
                 return None
@@ -69,7 +71,7 @@ class Leader:
             async with self._session.get(
                 f"http://{host}:{self._port}/explain", params={"uid": uid}, headers=headers, allow_redirects=False
             ) as response:
-                return response.status, await response.content.read(_LONGEST)
+                return response.status, await read_at_most(response.content, _LONGEST)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return 0, (str(error) or "an operator does not answer").encode()
 

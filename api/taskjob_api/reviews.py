@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from taskjob.kube.fields import UNREADABLE
 from taskjob.kube.http import KubeHttp, NoAnswerError, encode
 from taskjob.resources.words import GROUP, TASKJOBS
 from taskjob_api.problems import Kind, Problem, unavailable
@@ -198,5 +199,5 @@ class Reviews:
 def _read(body: bytes, kind: type[_Review]) -> _Review:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unavailable("the API server's answer about who may do what cannot be read") from error

@@ -18,7 +18,7 @@ import pytest
 from kubernetes import client
 from websockets.exceptions import InvalidStatus
 
-from api_world import NOBODY, Judged, Refusal, Stream, World, a_leader, a_world, eventually, known_as
+from api_world import NOBODY, Judged, Refusal, Stream, World, a_leader, a_world, an_explanation, eventually, known_as
 from builders import a_job, at
 from history_stories import FULL, a_story, an_entry
 from taskjob.core.model import AttemptId, Uid
@@ -54,7 +54,7 @@ def stranger(cluster: Cluster, kubernetes_client: client.ApiClient, namespace: s
 @pytest.fixture
 async def world(cluster: Cluster, database_url: str) -> AsyncIterator[World]:
     async with (
-        a_leader(lambda uid: {"id": uid, "name": SECRET, "holders": [], "behind": None}) as operator,
+        a_leader(lambda uid: an_explanation(uid, name=SECRET)) as operator,
         a_world(cluster.kubeconfig, database_url, judged=Judged(), operator_url=operator) as world,
     ):
         yield world

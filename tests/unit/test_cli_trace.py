@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from taskjob.cli.answers import Job
 from taskjob.cli.command import run
 from taskjob.cli.trace import trace
 from taskjob.core.phases import Phase, Reason
@@ -18,14 +20,17 @@ def at(seconds: float) -> str:
     return f"2026-01-01T12:{int(seconds) // 60:02}:{seconds % 60:06.3f}Z"
 
 
-def a_job(name: str, created: float, started: float | None, finished: float | None, **fields: Any) -> dict[str, Any]:
-    return {
+def a_job(name: str, created: float, started: float | None, finished: float | None, **fields: Any) -> Job:
+    shown = {
         "id": f"{name}-{created}",
         "namespace": "team-a",
         "name": name,
         "queue": "default",
         "priority": "Normal",
         "phase": "Succeeded" if finished is not None else "Running",
+        "reason": "",
+        "message": "",
+        "attempt": 1,
         "dependsOn": [],
         "requests": None,
         "createdAt": at(created),
@@ -33,6 +38,7 @@ def a_job(name: str, created: float, started: float | None, finished: float | No
         "finishedAt": at(finished) if finished is not None else None,
         **fields,
     }
+    return msgspec.convert(shown, Job)
 
 
 PAST = [

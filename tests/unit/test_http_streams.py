@@ -1,4 +1,4 @@
-"""Streams of `KubeHttp`, against a server that speaks TLS and then says nothing more."""
+"""Answers that do not come at once: from a server that speaks TLS and then says nothing more, and in pieces."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
-from taskjob.kube.http import KubeHttp
+import aiohttp
+import pytest
+
+from taskjob.kube.http import KubeHttp, read_at_most
 from taskjob_cluster.credentials import ensure_certificate, write_kubeconfig
 
 
@@ -62,3 +66,22 @@ def test_a_stream_that_is_left_before_its_end_leaves_no_connection_to_a_server_t
         assert asyncio.run(look(kubeconfig)) == b"{}\n"
         gc.collect()
     assert [str(each.message) for each in seen] == []
+
+
+class Arriving:
+    """A body of which each read finds one piece more, as `aiohttp.StreamReader` has it."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
+
+    async def read(self, number: int) -> bytes:
+        piece = self._pieces.pop(0) if number and self._pieces else b""
+        if len(piece) > number:
+            self._pieces.insert(0, piece[number:])
+        return piece[:number]
+
+
+@pytest.mark.parametrize(("limit", "read"), [(100, b"{}, of which half came later"), (10, b"{}, of whi"), (2, b"{}")])
+async def test_a_body_that_comes_in_pieces_is_read_whole_and_no_further_than_its_limit(limit: int, read: bytes) -> None:
+    content = cast(aiohttp.StreamReader, Arriving(b"{}", b", of which ", b"half came later"))
+    assert await read_at_most(content, limit) == read

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 
-from taskjob.cli.errors import CommandError, NotFoundError
+from taskjob.cli.answers import Answer, Job, Page, Refusal
+from taskjob.cli.errors import CommandError, NotFoundError, OddAnswerError
 from taskjob.kube.credentials import ConfigurationError, Credentials
+from taskjob.kube.fields import UNREADABLE
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _KUBECONFIG: Final = Path("~/.kube/config")
 _ANSWER_SECONDS: Final = 30
-_ANSWER_LONGEST: Final = 64 * 2**20
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -105,20 +106,30 @@ class ApiClient:
         """Where names are looked up."""
         return self.place.namespace
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """An answer of the API, decoded. Raises `CommandError` with what it said."""
-        return await self._answer("GET", path, query)
+    async def get(self, path: str, kind: type[Answer], query: Mapping[str, str] | None = None) -> Answer:
+        """An answer of the API, of that kind. Raises `CommandError` with what it said."""
+        return await self._answer("GET", path, kind, query)
 
-    async def patch(self, path: str, query: Mapping[str, str | list[str]] | None = None) -> Any:
-        """Have something changed; the answer, decoded. Raises `CommandError` with what it said."""
-        return await self._answer("PATCH", path, query)
+    async def patch(self, path: str, kind: type[Answer], query: Mapping[str, str | list[str]] | None = None) -> Answer:
+        """Have something changed; the answer. Raises `CommandError` with what it said."""
+        return await self._answer("PATCH", path, kind, query)
 
-    async def _answer(self, method: str, path: str, query: Mapping[str, str | list[str]] | None) -> Any:
+    async def _answer(
+        self, method: str, path: str, kind: type[Answer], query: Mapping[str, str | list[str]] | None
+    ) -> Answer:
         async with self.stream(path, query, method=method, seconds=_ANSWER_SECONDS) as response:
-            try:
-                return json.loads(await response.read())
-            except ValueError as error:
-                raise CommandError(f"{self.place.url} does not answer as the API of Taskjobs would: {error}") from error
+            return self.read(await response.read(), kind)
+
+    def read(self, body: bytes | str, kind: type[Answer]) -> Answer:
+        """A part of an answer, of that kind. Raises `OddAnswerError`."""
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except UNREADABLE as error:
+            raise self.odd(error) from error
+
+    def odd(self, why: object) -> OddAnswerError:
+        """That what came is no answer of the API."""
+        return OddAnswerError(f"{self.place.url} does not answer as the API of Taskjobs would: {why}")
 
     @asynccontextmanager
     async def stream(
@@ -142,7 +153,7 @@ class ApiClient:
             ) as response:
                 if response.status != 200:
                     kind = NotFoundError if response.status == 404 else CommandError
-                    raise kind(self._refusal(response.status, await response.content.read(_ANSWER_LONGEST)))
+                    raise kind(self._refusal(response.status, await response.read()))
                 yield response
         except TimeoutError as error:
             raise CommandError(f"the API at {self.place.url} did not answer in time") from error
@@ -153,9 +164,8 @@ class ApiClient:
 
     def _refusal(self, code: int, body: bytes) -> str:
         try:
-            problem = json.loads(body)
-            said = str(problem["detail"])
-        except (ValueError, KeyError, TypeError):
+            said = msgspec.json.decode(body, type=Refusal).detail
+        except UNREADABLE:
             return f"{self.place.url} answered {code}, and not as the API of Taskjobs would"
         if code == 401 and self.place.token is None:
             said += (
@@ -164,16 +174,16 @@ class ApiClient:
             )
         return said
 
-    async def find(self, name: str) -> dict[str, Any]:
+    async def find(self, name: str) -> Job:
         """The newest job of that name, as `GET /jobs/` shows it. Raises `CommandError` if there is none."""
         cursor: str | None = None
         while True:
             query = {"namespace": self.namespace, "name": name, "limit": "500"}
-            page = await self.get("/jobs/", query | ({"cursor": cursor} if cursor else {}))
-            for job in page["items"]:
-                if job["name"] == name:
-                    return dict(job)
-            cursor = page["next"]
+            page = await self.get("/jobs/", Page, query | ({"cursor": cursor} if cursor else {}))
+            for job in page.items:
+                if job.name == name:
+                    return job
+            cursor = page.next
             if cursor is None:
                 raise CommandError(f'there is no job "{name}" in namespace "{self.namespace}" that you may read')
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 from typing import Any
 
+from taskjob.cli.answers import Behind, Explanation, Holder
 from taskjob.cli.connection import add_options, connect
 
 
@@ -25,39 +26,37 @@ def register(commands: Any) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-    told = asyncio.run(_ask(given))
-    print(json.dumps(told, indent=2) if given.json else text(told))
+    print(asyncio.run(_ask(given)))
     return 0
 
 
-async def _ask(given: argparse.Namespace) -> dict[str, Any]:
+async def _ask(given: argparse.Namespace) -> str:
     async with connect(given) as api:
-        job = await api.find(given.name)
-        return dict(await api.get(f"/jobs/{job['id']}/explain"))
+        path = f"/jobs/{(await api.find(given.name)).id}/explain"
+        if given.json:
+            return json.dumps(await api.get(path, dict[str, Any]), indent=2)
+        return text(await api.get(path, Explanation))
 
 
-def text(told: dict[str, Any]) -> str:
+def text(told: Explanation) -> str:
     """An explanation for people."""
-    lines = [f"{told['namespace']}/{told['name']} is {told['phase']}: {told['reason']}"]
-    if told["message"]:
-        lines.append(f"  {told['message']}")
-    if (place := told["place"]) is not None:
-        lines.append(f'  number {place["position"]} of {place["of"]} that wait in queue "{told["queue"]}"')
-    if told["until"] is not None:
-        lines.append(f"  not before {told['until']}")
-    if (behind := told["behind"]) is not None:
+    lines = [f"{told.namespace}/{told.name} is {told.phase}: {told.reason}"]
+    if told.message:
+        lines.append(f"  {told.message}")
+    if (place := told.place) is not None:
+        lines.append(f'  number {place.position} of {place.of} that wait in queue "{told.queue}"')
+    if told.until is not None:
+        lines.append(f"  not before {told.until}")
+    if (behind := told.behind) is not None:
         lines.append(f"  that job is {_who(behind)}")
-    if told["holders"]:
-        what = told["lacking"]["resource"] if told["lacking"] is not None else "the key"
-        lines += ["", f"{what} is held by {_counted(told['holdersTotal'], len(told['holders']))}:"]
-        lines += _columns([[holder["amount"], _who(holder), _where(holder)] for holder in told["holders"]])
-    if told["dependencies"]:
-        lines += ["", f"it waits for {_counted(told['dependenciesTotal'], len(told['dependencies']))}:"]
+    if told.holders:
+        what = told.lacking.resource if told.lacking is not None else "the key"
+        lines += ["", f"{what} is held by {_counted(told.holders_total, len(told.holders))}:"]
+        lines += _columns([[holder.amount, _who(holder), _where(holder)] for holder in told.holders])
+    if told.dependencies:
+        lines += ["", f"it waits for {_counted(told.dependencies_total, len(told.dependencies))}:"]
         lines += _columns(
-            [
-                [each["name"], each["phase"] or "not created yet", f"{each['condition']} is asked"]
-                for each in told["dependencies"]
-            ]
+            [[each.name, each.phase or "not created yet", f"{each.condition} is asked"] for each in told.dependencies]
         )
     return "\n".join(lines)
 
@@ -67,12 +66,12 @@ def _counted(total: int, named: int) -> str:
     return jobs if total == named else f"{jobs}, among them"
 
 
-def _who(holder: dict[str, Any]) -> str:
-    return f"{holder['namespace']}/{holder['name']}" if holder["name"] is not None else "a job that you may not read"
+def _who(holder: Behind) -> str:
+    return f"{holder.namespace}/{holder.name}" if holder.name is not None else "a job that you may not read"
 
 
-def _where(holder: dict[str, Any]) -> str:
-    return f'queue "{holder["queue"]}"' if holder["queue"] is not None else ""
+def _where(holder: Holder) -> str:
+    return f'queue "{holder.queue}"' if holder.queue is not None else ""
 
 
 def _columns(rows: list[list[str]]) -> list[str]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import binascii
-import json
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ from typing import Any, Final
 
 import aiohttp
 
+from taskjob.cli.answers import End, Job, Mark, Refusal
 from taskjob.cli.connection import ApiClient, add_options, connect
-from taskjob.cli.errors import CommandError, NotFoundError
+from taskjob.cli.errors import CommandError, NotFoundError, OddAnswerError
 
 ENDED: Final = ("Succeeded", "Failed", "Cancelled", "Skipped")
 _AGAIN_SECONDS: Final = 1.0
@@ -55,7 +54,7 @@ async def _logs(given: argparse.Namespace) -> None:
         query["timestamps"] = "true"
     async with connect(given) as api:
         job = await api.find(given.name)
-        path = f"/jobs/{job['id']}/logs"
+        path = f"/jobs/{job.id}/logs"
         if given.follow:
             await _follow(api, job, path, query, given.attempt)
             return
@@ -66,28 +65,28 @@ async def _logs(given: argparse.Namespace) -> None:
                 _write(chunk)
 
 
-async def _follow(api: ApiClient, job: dict[str, Any], path: str, query: dict[str, str], only: int | None) -> None:
+async def _follow(api: ApiClient, job: Job, path: str, query: dict[str, str], only: int | None) -> None:
     """One attempt after the other, until the job has ended."""
-    attempt, said = only or job["attempt"] or 0, ""
+    attempt, said = only or job.attempt, ""
     while True:
-        job = await api.get(f"/jobs/{job['id']}")
-        if attempt == 0 or (attempt > job["attempt"] and job["phase"] not in ENDED):
-            attempt = max(job["attempt"], attempt)
-            waits = f"waits: {job['reason']}" + (f", {job['message']}" if job["message"] else "")
-            if job["phase"] == "Pending" and waits != said:
+        job = await api.get(f"/jobs/{job.id}", Job)
+        if attempt == 0 or (attempt > job.attempt and job.phase not in ENDED):
+            attempt = max(job.attempt, attempt)
+            waits = f"waits: {job.reason}" + (f", {job.message}" if job.message else "")
+            if job.phase == "Pending" and waits != said:
                 said = waits
-                _say(f"{job['name']} {waits}")
-            if job["phase"] in ENDED:
-                raise CommandError(f"{job['name']} never started: {job['phase']}, {job['reason']}")
-        if 0 < attempt <= job["attempt"]:
+                _say(f"{job.name} {waits}")
+            if job.phase in ENDED:
+                raise CommandError(f"{job.name} never started: {job.phase}, {job.reason}")
+        if 0 < attempt <= job.attempt:
             try:
                 end = await _follow_attempt(api, path, query | {"attempt": str(attempt)})
             except NotFoundError:  # its container has not started yet, or never will
-                job = await api.get(f"/jobs/{job['id']}")
-                if job["phase"] in ENDED or job["attempt"] > attempt:
+                job = await api.get(f"/jobs/{job.id}", Job)
+                if job.phase in ENDED or job.attempt > attempt:
                     raise
             else:
-                if only is not None or end["jobPhase"] in ENDED:
+                if only is not None or end.job_phase in ENDED:
                     return
                 attempt += 1
                 query.pop("tail", None)
@@ -95,7 +94,7 @@ async def _follow(api: ApiClient, job: dict[str, Any], path: str, query: dict[st
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _follow_attempt(api: ApiClient, path: str, query: dict[str, str]) -> dict[str, Any]:
+async def _follow_attempt(api: ApiClient, path: str, query: dict[str, str]) -> End:
     """The log of one attempt, through broken connections; what the API says at its end."""
     last, failures = "", 0
     wanted = query | {"follow": "true", "encoding": "base64"}
@@ -108,14 +107,14 @@ async def _follow_attempt(api: ApiClient, path: str, query: dict[str, str]) -> d
                     if event.kind == "message":
                         _write(base64.b64decode(event.content))
                     elif event.kind == "mark":
-                        _say(str(json.loads(event.content)["message"]))
+                        _say(api.read(event.content, Mark).message)
                     elif event.kind == "end":
-                        return dict(json.loads(event.content))
+                        return api.read(event.content, End)
                     elif event.kind == "problem":
-                        raise CommandError(str(json.loads(event.content)["detail"]))
-        except (ValueError, KeyError, binascii.Error) as error:
-            raise CommandError(f"{api.place.url} does not answer as the API of Taskjobs would: {error}") from error
-        except NotFoundError:
+                        raise CommandError(api.read(event.content, Refusal).detail)
+        except ValueError as error:  # no base64, no UTF-8
+            raise api.odd(error) from error
+        except (NotFoundError, OddAnswerError):
             raise
         except CommandError:
             failures += 1

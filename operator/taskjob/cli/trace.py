@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import yaml
 
+from taskjob.cli.answers import Job, Page
 from taskjob.cli.connection import ApiClient, add_options, connect
 from taskjob.cli.errors import CommandError
 
@@ -80,12 +81,12 @@ def _run(given: argparse.Namespace) -> int:
     return 0
 
 
-async def _ask(given: argparse.Namespace) -> list[dict[str, Any]]:
+async def _ask(given: argparse.Namespace) -> list[Job]:
     async with connect(given) as api:
         return [job async for job in _pages(api, given)]
 
 
-async def _pages(api: ApiClient, given: argparse.Namespace) -> AsyncIterator[dict[str, Any]]:
+async def _pages(api: ApiClient, given: argparse.Namespace) -> AsyncIterator[Job]:
     since = datetime.now(UTC) - given.since
     query = {"limit": str(_PAGE), "createdAfter": since.strftime("%Y-%m-%dT%H:%M:%SZ")}
     for name, value in (("namespace", given.namespace), ("queue", given.queue)):
@@ -93,66 +94,61 @@ async def _pages(api: ApiClient, given: argparse.Namespace) -> AsyncIterator[dic
             query[name] = value
     cursor: str | None = None
     while True:
-        page = await api.get("/jobs/", query | ({"cursor": cursor} if cursor else {}))
-        for job in page["items"]:
+        page = await api.get("/jobs/", Page, query | ({"cursor": cursor} if cursor else {}))
+        for job in page.items:
             yield job
-        cursor = page["next"]
+        cursor = page.next
         if cursor is None:
             return
 
 
-def trace(jobs: Iterable[dict[str, Any]], asks: dict[str, str], where: str) -> tuple[str, int]:
+def trace(jobs: Iterable[Job], asks: dict[str, str], where: str) -> tuple[str, int]:
     """The trace of these jobs, as `GET /jobs/` shows them, and how many were left out since they have not ended.
 
     Of several jobs of one name the later ones get a number: dependents mean the first.
     """
-    seen = sorted(jobs, key=lambda job: (job["createdAt"], job["namespace"], job["name"], job["id"]))
-    ended = [job for job in seen if job["finishedAt"] is not None]
-    begin = _instant(ended[0]["createdAt"]) if ended else datetime.now(UTC)
+    seen = sorted(jobs, key=lambda job: (job.created_at, job.namespace, job.name, job.id))
+    ended = [job for job in seen if job.finished_at is not None]
+    begin = ended[0].created_at if ended else datetime.now(UTC)
     names: dict[tuple[str, str], int] = {}
     items = []
     for job in ended:
-        key = (job["namespace"], job["name"])
+        key = (job.namespace, job.name)
         names[key] = names.get(key, 0) + 1
         items.append(_item(job, begin, names[key], asks))
     head = _HEAD.format(count=len(items), where=where, begin=begin.isoformat())
-    if unknown := sum(job.get("requests") is None for job in ended):
+    if unknown := sum(job.requests is None for job in ended):
         taken = " ".join(f"{resource}={amount}" for resource, amount in asks.items())
         head += _UNKNOWN.format(count=unknown, asks=taken or "nothing (say --asks cpu=1)")
-    queues = [{"name": name, "spec": {}} for name in sorted({job["queue"] for job in ended})]
+    queues = [{"name": name, "spec": {}} for name in sorted({job.queue for job in ended})]
     return head + _listed("queues", queues) + _listed("jobs", items), len(seen) - len(ended)
 
 
-def _item(job: dict[str, Any], begin: datetime, number: int, asks: dict[str, str]) -> dict[str, Any]:
-    spec: dict[str, Any] = {"queue": job["queue"]}
-    if job["priority"] != "Normal":
-        named = re.fullmatch(r"-?[0-9]+", job["priority"]) is None
-        spec["priority"] = job["priority"] if named else int(job["priority"])
-    if job["dependsOn"]:
-        spec["dependsOn"] = job["dependsOn"]
+def _item(job: Job, begin: datetime, number: int, asks: dict[str, str]) -> dict[str, Any]:
+    spec: dict[str, Any] = {"queue": job.queue}
+    if job.priority != "Normal":
+        named = re.fullmatch(r"-?[0-9]{1,9}", job.priority) is None
+        spec["priority"] = job.priority if named else int(job.priority)
+    if job.depends_on:
+        spec["dependsOn"] = [{"name": each.name, "condition": each.condition} for each in job.depends_on]
     item: dict[str, Any] = {
-        "metadata": {"namespace": job["namespace"], "name": job["name"] + (f"-again-{number}" if number > 1 else "")},
-        "at": round((_instant(job["createdAt"]) - begin).total_seconds(), 3),
+        "metadata": {"namespace": job.namespace, "name": job.name + (f"-again-{number}" if number > 1 else "")},
+        "at": round((job.created_at - begin).total_seconds(), 3),
         "runs": _ran(job),
         "spec": spec,
     }
-    if job["phase"] == "Failed":
+    if job.phase == "Failed":
         item["ends"] = "Failed"
-    asked = job.get("requests")  # an older API does not tell
-    requests = asks if asked is None else asked
+    requests = asks if job.requests is None else job.requests
     if requests:
         item["asks"] = requests
     return item
 
 
-def _ran(job: dict[str, Any]) -> float:
-    if job["startedAt"] is None:
+def _ran(job: Job) -> float:
+    if job.started_at is None or job.finished_at is None:
         return 0.0
-    return max(round((_instant(job["finishedAt"]) - _instant(job["startedAt"])).total_seconds(), 3), 0.0)
-
-
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return max(round((job.finished_at - job.started_at).total_seconds(), 3), 0.0)
 
 
 def _listed(name: str, items: list[dict[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from taskjob.cli.answers import Job, ToldPage
 from taskjob.cli.connection import ApiClient, add_options, connect
 from taskjob.cli.errors import CommandError
 from taskjob.core.phases import Phase
@@ -80,7 +81,7 @@ async def _jobs(api: ApiClient, wish: Wish, names: list[str]) -> AsyncIterator[t
     for name in dict.fromkeys(names):
         try:
             job = await api.find(name)
-            await api.patch(f"/jobs/{job['id']}/{wish.name}")
+            await api.patch(f"/jobs/{job.id}/{wish.name}", Job)
         except CommandError as error:
             yield name, str(error)
         else:
@@ -95,12 +96,11 @@ async def _group(
     others, cursor = 0, None
     while True:
         path = f"/jobs/group/{quote(group, safe='')}/{wish.name}"
-        page = await api.patch(path, query | ({"cursor": cursor} if cursor is not None else {}))
-        others += page["unchanged"]
-        for item in page["items"]:
-            problem = item["problem"]
-            yield item["name"], problem and f"{item['namespace']}/{item['name']}: {problem}"
-        cursor = page["next"]
+        page = await api.patch(path, ToldPage, query | ({"cursor": cursor} if cursor is not None else {}))
+        others += page.unchanged
+        for item in page.items:
+            yield item.name, item.problem and f"{item.namespace}/{item.name}: {item.problem}"
+        cursor = page.next
         if cursor is None:
             break
     if others:

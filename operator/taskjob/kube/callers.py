@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from taskjob.kube.fields import UNREADABLE
 from taskjob.kube.http import KubeHttp, NoAnswerError, encode
 
 AUDIENCE: Final = "taskjobs-operator"
@@ -89,7 +90,7 @@ class Callers:
             raise NoAnswerError(f"the API server does not let us ask who calls: {reply.code}")
         try:
             status = _decode(reply.body).status
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise NoAnswerError(f"an answer that cannot be read: {error}") from error
         # An authenticator that does not know of audiences names none: then the token was not meant for us.
         return status.authenticated and AUDIENCE in (status.audiences or ()) and status.user.username in self._accounts

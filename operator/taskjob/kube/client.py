@@ -16,6 +16,7 @@ from taskjob.core.decisions import EndBy, EndPod, Launch, RemoveJob, RemovePod, 
 from taskjob.core.model import Job, Pod
 from taskjob.core.notices import Notice
 from taskjob.kube.events import event
+from taskjob.kube.fields import UNREADABLE
 from taskjob.kube.http import JSON_PATCH, MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 from taskjob.kube.logs import open_log
 from taskjob.kube.patches import queue_status_patch, status_update
@@ -117,7 +118,7 @@ class KubeClient:
             found = _decode_pod(reply.body)
             pod = parse_pod(found)
             ours = owned_by(found, launch.attempt.uid) and pod.attempt == launch.attempt
-        except (UnusableObjectError, msgspec.DecodeError):
+        except (UnusableObjectError, *UNREADABLE):
             ours = False
         if ours:
             return Launched(pod)
@@ -211,7 +212,7 @@ class KubeClient:
                         f"epoch {fresh.status.epoch} has written {job.namespace}/{job.name}, ours is {epoch}"
                     )
                 return fresh if isinstance(fresh, Unreachable) else Stale(fresh if isinstance(fresh, Job) else None)
-        except (NoAnswerError, UnusableObjectError, msgspec.DecodeError) as error:
+        except (NoAnswerError, UnusableObjectError, *UNREADABLE) as error:
             return Unreachable(str(error))
         if _deposed(reply):
             return Deposed(reply.message)
@@ -241,7 +242,7 @@ class KubeClient:
             if reply.ok:
                 fresh = parse_job(_decode_object(reply.body))
                 return fresh if fresh.uid == job.uid else Gone()
-        except (NoAnswerError, UnusableObjectError, msgspec.DecodeError) as error:
+        except (NoAnswerError, UnusableObjectError, *UNREADABLE) as error:
             return Unreachable(str(error))
         return Gone() if reply.code == 404 else Unreachable(reply.message, reply.retry_after_seconds)
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from taskjob.kube.fields import whole
+from taskjob.kube.fields import UNREADABLE, whole
 from taskjob.kube.http import MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 from taskjob.kube.pods import EPOCH
 from taskjob.ports import DeposedError
@@ -79,7 +79,7 @@ async def announce(http: KubeHttp, namespace: str, account: str, epoch: int) -> 
                 http.list_floor.raise_to(whole(changed.metadata.resource_version))
                 return
             why = "it was changed at the same time"
-        except (NoAnswerError, msgspec.DecodeError) as error:
+        except (NoAnswerError, *UNREADABLE) as error:
             why = str(error)
         log.warning("service account %s/%s cannot be given epoch %d: %s; trying again", namespace, account, epoch, why)
         await asyncio.sleep(_RETRY_SECONDS * random.uniform(0.5, 1))  # noqa: S311  # only jitter

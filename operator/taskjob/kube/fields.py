@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from taskjob.core.values import shown
 
 Object = Mapping[str, Any]
@@ -16,6 +18,10 @@ LONGEST_MESSAGE: Final = 1024
 """Characters of `status.message` and of a condition's message; longer ones are cut."""
 
 LARGEST_INT: Final = 2**31 - 1
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises of bytes that are no JSON, or not of the shape that is asked for."""
+
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 

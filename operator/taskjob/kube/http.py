@@ -24,6 +24,7 @@ import msgspec
 from taskjob import metrics
 from taskjob.kube.clock import ClusterClock
 from taskjob.kube.credentials import Credentials
+from taskjob.kube.fields import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Reply:
         """The `Status` in the body; one made of the text if there is none."""
         try:
             return _decode_status(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             text = self.body[:300].decode(errors="replace").strip()
             return ServerStatus(message=text or f"HTTP {self.code}", code=self.code)
 
@@ -342,6 +343,14 @@ def encode(body: object) -> bytes:
 async def read_reply(response: aiohttp.ClientResponse) -> Reply:
     """The whole answer."""
     return Reply(response.status, await response.read(), _retry_after(response.headers.get("Retry-After")))
+
+
+async def read_at_most(content: aiohttp.StreamReader, limit: int) -> bytes:
+    """The whole body, or so much of it: `StreamReader.read(limit)` alone gives what has arrived by now."""
+    body = bytearray()
+    while piece := await content.read(limit - len(body)):
+        body += piece
+    return bytes(body)
 
 
 def _retry_after(header: str | None) -> float | None:

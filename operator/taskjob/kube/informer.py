@@ -21,7 +21,7 @@ import msgspec
 
 from taskjob import metrics
 from taskjob.core.model import Pod
-from taskjob.kube.fields import whole
+from taskjob.kube.fields import UNREADABLE, whole
 from taskjob.kube.http import KubeHttp, NoAnswerError, ServerStatus, read_reply
 from taskjob.kube.lists import ListError, pages, tell_unusable
 from taskjob.kube.pod_shape import PodObject
@@ -292,12 +292,12 @@ class _Watch(Generic[_Shape, _Value]):
         """One event. Raises `ExpiredError`, `BrokenError`."""
         try:
             event = self._decode_event(line)
-            kind, version = event.type, event.object.metadata.resource_version
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
+            event = None
+        if event is None or event.type == "ERROR":
             self._take_odd(line)
             return
-        if kind == "ERROR":
-            self._fail(line)
+        kind, version = event.type, event.object.metadata.resource_version
         if kind not in self._counted:
             raise BrokenError(f"an event of the unknown type {kind}")
         self._counted[kind].inc()
@@ -310,16 +310,16 @@ class _Watch(Generic[_Shape, _Value]):
         try:
             event = _decode_raw_event(line)
             if event.type == "ERROR":
-                self._fail(line)
+                self._fail(event.object)
             version = whole(_decode_version(event.object).metadata.resource_version)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise BrokenError(f"an event that cannot be read: {error}") from None
         self._tell(event.type, bytes(event.object))
         self.version = version or self.version
 
-    def _fail(self, line: bytes) -> NoReturn:
+    def _fail(self, raw: msgspec.Raw) -> NoReturn:
         self._counted["ERROR"].inc()
-        status = _decode_status(_decode_raw_event(line).object)
+        status = _decode_status(raw)
         if status.code == 410:
             raise ExpiredError(status.message)
         raise BrokenError(status.message or "an ERROR event without a message")

@@ -23,6 +23,7 @@ import msgspec
 
 from taskjob.kube.clock import boottime
 from taskjob.kube.election import Candidacy, Kind, Look, Record, Stop, Timing, Wait, Write
+from taskjob.kube.fields import UNREADABLE
 from taskjob.kube.http import MERGE_PATCH, KubeHttp, NoAnswerError, Reply, encode
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ class LeaseRecord:
             raise LeaseRefusedError(f"Lease {self._namespace}/{self._name} cannot be {done}: {reply.message}")
         try:
             found = _decode_lease(reply.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise NoAnswerError(f"an answer that cannot be read: {error}") from error
         spec = found.spec
         return Record(

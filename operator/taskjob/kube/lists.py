@@ -10,7 +10,7 @@ import msgspec
 
 from taskjob import metrics
 from taskjob.core.model import Job, Queue, Uid
-from taskjob.kube.fields import whole
+from taskjob.kube.fields import UNREADABLE, whole
 from taskjob.kube.http import KubeHttp, NoAnswerError
 from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError, parse_job, parse_queue
 
@@ -77,7 +77,7 @@ async def pages(
                 hint = "; are the CRDs installed?" if reply.code == 404 else ""
                 raise ListError(f"{resource} cannot be listed: {reply.message}{hint}", reply.code)
             page = _decode_page(reply.body)
-        except (NoAnswerError, msgspec.DecodeError) as error:
+        except (NoAnswerError, *UNREADABLE) as error:
             raise ListError(f"{resource} cannot be listed: {error}") from error
         version = whole(page.metadata.resource_version)
         if http.list_floor.refuses(version):
@@ -126,7 +126,7 @@ async def _all(
         for item in items:
             try:
                 parsed.append(parse(item))
-            except (UnusableObjectError, msgspec.DecodeError) as error:
+            except (UnusableObjectError, *UNREADABLE) as error:
                 tell_unusable(resource, error)
     return version, parsed
 

@@ -14,6 +14,7 @@ import msgspec
 
 from taskjob.core.model import Namespace
 from taskjob.core.namespaces import LabelledNamespace, Unknown
+from taskjob.kube.fields import UNREADABLE
 from taskjob.kube.http import KubeHttp
 from taskjob.kube.informer import Informer, Kind, Told
 from taskjob.kube.lists import ListError
@@ -36,7 +37,7 @@ def parse_namespace(raw: bytes | NamespaceObject) -> LabelledNamespace:
     """A namespace as the core sees it. Raises `UnusableObjectError`."""
     try:
         found = raw if isinstance(raw, NamespaceObject) else _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise UnusableObjectError(f"a namespace that cannot be read: {error}") from None
     labels = tuple(sorted((found.metadata.labels or {}).items()))
     return LabelledNamespace(Namespace(found.metadata.name), labels)

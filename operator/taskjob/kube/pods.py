@@ -29,7 +29,7 @@ from taskjob.core.model import (
     Uid,
 )
 from taskjob.core.phases import ConcurrencyScope, PodPhase
-from taskjob.kube.fields import cut, whole
+from taskjob.kube.fields import UNREADABLE, cut, whole
 from taskjob.kube.pod_ends import failure_of, state_of, trouble_of
 from taskjob.kube.pod_shape import (
     ContainerState,
@@ -172,10 +172,10 @@ def parse_pod(raw: bytes | PodObject) -> Pod:
         return _read(raw)
     try:
         return _read(_decode_pod(raw))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         try:
             meta = _decode_meta(raw).metadata
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise UnusableObjectError(f"a pod that cannot be read: {error}") from None
         return _read(PodObject(meta, status=PodStatus(phase="Running", message=f"cannot be read: {error}")))
 

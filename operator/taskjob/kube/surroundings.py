@@ -16,6 +16,7 @@ import msgspec
 from taskjob.core.amounts import QuantityError, parse
 from taskjob.core.capacity import Node, Occupant, Unknown
 from taskjob.core.model import PodUid
+from taskjob.kube.fields import UNREADABLE
 from taskjob.kube.http import KubeHttp
 from taskjob.kube.informer import Informer, Kind, Told
 from taskjob.kube.lists import ListError
@@ -90,7 +91,7 @@ def parse_node(raw: bytes | NodeObject) -> Node:
     """A node as the core sees it. Raises `UnusableObjectError`; an amount that cannot be read is left out."""
     try:
         node = raw if isinstance(raw, NodeObject) else _decode_node(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise UnusableObjectError(f"a node that cannot be read: {error}") from None
     allocatable: dict[str, int] = {}
     for resource, quantity in (node.status.allocatable or {}).items():
@@ -124,7 +125,7 @@ def parse_occupant(raw: bytes | OtherPod) -> Occupant:
 def _read_pod(raw: bytes | OtherPod) -> OtherPod:
     try:
         return raw if isinstance(raw, OtherPod) else _decode_pod(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise UnusableObjectError(f"a pod that cannot be read: {error}") from None
 
 
