@@ -41,7 +41,7 @@ SAMPLE_SECONDS: Final = 2.0
 BETWEEN_STRIKES: Final = (8.0, 20.0)
 END_SECONDS: Final = 300
 _LIVED_THROUGH: Final = {"way to the API server", "watches", "PostgreSQL", "nodes"}
-_ENDS_A_PROCESS: Final = {"watches-told-an-error"}
+_ENDS_A_PROCESS: Final = {"watches-told-an-error", "lists-stale"}
 
 
 def lived_through() -> list[Fault]:
@@ -64,7 +64,8 @@ class Sample:
 
 @dataclass(slots=True)
 class Course:
-    """What was seen: of the jobs when they were made and seen to end, of each process its samples."""
+    """What was seen: of the jobs when they were made and seen to end, of each process its samples; `restarts`: which
+    operators ended and how."""
 
     seconds: float
     begun: float = field(default_factory=time.monotonic)
@@ -72,6 +73,7 @@ class Course:
     strikes: list[str] = field(default_factory=list)
     seen: Seen = field(default_factory=Seen)
     left_behind: int = 0
+    restarts: list[tuple[str, int]] = field(default_factory=list)
 
     def look(self, name: str, pid: int) -> None:
         """At a process; one that is being started again is passed over."""
@@ -158,8 +160,8 @@ async def load(site: Site, rate: float, course: Course, look: Callable[[], None]
         )
 
 
-def play(house: House, minutes: float, rate: float, seed: int) -> tuple[Course, list[tuple[str, int]]]:
-    """The whole course, and which operators ended meanwhile and how."""
+def play(house: House, minutes: float, rate: float, seed: int) -> Course:
+    """The whole course."""
     course = Course(minutes * 60)
     draw = random.Random(seed)
     shape = Shape("soak", "", [], (Quota("bench", 1_000_000),))
@@ -178,7 +180,8 @@ def play(house: House, minutes: float, rate: float, seed: int) -> tuple[Course, 
             stage = Stage(site, replicas, house.postgres, house.disk, house.wires, [], draw)
             with struck(stage, draw, course):
                 asyncio.run(load(site, rate, course, look))
-        return course, replicas.exits
+            course.restarts = list(replicas.exits)
+        return course
 
 
 def judged(course: Course, rate: float, out: Callable[[str], None] = print) -> list[str]:
@@ -191,6 +194,7 @@ def judged(course: Course, rate: float, out: Callable[[str], None] = print) -> l
         if not met:
             missed.append(f"{name} is {value:.3g} {unit}, {'at least' if at_least else 'at most'} {target:g} it may be")
 
+    tell("soak_restarts", len(course.restarts), "count", 0)  # what grew began anew: the rest would prove nothing
     made, ended = len(course.seen.created), len(course.seen.finished)
     tell("soak_rate", made / (max(course.seen.created.values()) - course.begun), "jobs/s", 0.98 * rate, at_least=True)
     tell("soak_unfinished", made - ended, "count", 0)
@@ -217,10 +221,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = options.seed or random.SystemRandom().randrange(1, 10**6)
     print(f"{options.minutes:g} minutes at {options.rate:g} jobs/s; seed {seed} repeats the faults", flush=True)
     with House(f"soak-{os.getpid()}") as house:
-        course, exits = play(house, options.minutes, options.rate, seed)
+        course = play(house, options.minutes, options.rate, seed)
     print(f"{len(course.strikes)} faults: {', '.join(course.strikes)}")
-    if exits:
-        print(f"the operator was started again: {exits}")
+    if course.restarts:
+        print(f"the operator was started again: {course.restarts}")
     missed = judged(course, options.rate)
     print("flat: nothing grew" if not missed else "NOT FLAT: " + "; ".join(missed))
     return 1 if missed else 0

@@ -14,16 +14,28 @@ SECONDS = 400.0
 
 
 def a_course(
-    *, megabytes: float = 0, descriptors: int = 0, lag: float = 0, unfinished: int = 0, left: int = 0
+    *,
+    megabytes: float = 0,
+    leaks: float = 0,
+    descriptors: int = 0,
+    lag: float = 0,
+    unfinished: int = 0,
+    left: int = 0,
+    restarts: int = 0,
 ) -> Course:
-    """A flat course, but for what it grew by over its second half, and for jobs that did not end."""
+    """A flat course, but for what it grew by over its second half, or all the time (`leaks`), and for jobs that did not
+    end."""
     course = Course(SECONDS, begun=0.0)
     for name in ("operator", "api"):
         course.samples[name] = [
-            Sample(at, 100 + megabytes * (at > SECONDS / 2), 50 + descriptors * (at > SECONDS / 2))
+            Sample(
+                at,
+                100 + leaks * at / SECONDS + megabytes * (at > SECONDS / 2),
+                50 + descriptors * (at > SECONDS / 2),
+            )
             for at in range(0, int(SECONDS), 2)
         ]
-    course.left_behind = left
+    course.left_behind, course.restarts = left, [("replica-0", 1)] * restarts
     for number in range(int(RATE * SECONDS)):
         at = number / RATE
         course.seen.created[f"j{number}"] = at
@@ -43,18 +55,20 @@ def test_a_flat_course_meets_every_figure() -> None:
     said, met = missed(a_course())
     assert said == []
     assert all(met.values())
-    assert len(met) == 8
+    assert len(met) == 9
 
 
 @pytest.mark.parametrize(
     ("course", "figures"),
     [
         (a_course(megabytes=11), {"soak_operator_rss_ratio", "soak_api_rss_ratio"}),
+        (a_course(leaks=25), {"soak_operator_rss_ratio", "soak_api_rss_ratio"}),
         (a_course(descriptors=6), {"soak_operator_descriptors_growth", "soak_api_descriptors_growth"}),
         (a_course(lag=0.3), {"soak_lag_ratio"}),
         (a_course(unfinished=1), {"soak_unfinished"}),
         (a_course(unfinished=int(RATE * SECONDS)), {"soak_unfinished"}),
         (a_course(left=1), {"soak_left_behind"}),
+        (a_course(restarts=1), {"soak_restarts"}),
     ],
 )
 def test_what_grows_or_stays_is_named(course: Course, figures: set[str]) -> None:
