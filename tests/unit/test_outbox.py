@@ -13,10 +13,8 @@ from taskjob.core.phases import Phase, Reason
 PLENTY = 1000
 
 
-def an_outbox(holds: Pace | None = None, progress: int = PLENTY) -> Outbox:
-    return Outbox(
-        holds or Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY), Courtesy(progress, pauses=1)
-    )
+def an_outbox(holds: int = PLENTY, progress: int = PLENTY) -> Outbox:
+    return Outbox(Courtesy(holds, pauses=1), Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY), Courtesy(progress, pauses=1))
 
 
 def writing(job: Job, urgency: Urgency, phase: Phase = Phase.PENDING, reason: Reason = Reason.SUSPENDED) -> SetStatus:
@@ -75,22 +73,23 @@ def test_a_job_has_one_status_write_under_way_at_most() -> None:
     assert outbox.pop(0) is second
 
 
-def test_explanations_are_paced_and_do_not_hold_up_what_is_more_urgent() -> None:
-    outbox = an_outbox(holds=Pace(per_second=2, burst=1))
+def test_explanations_wait_for_the_server_and_do_not_hold_up_what_is_more_urgent() -> None:
+    outbox = an_outbox(holds=1)
     first, second, third = (a_job(name).build() for name in "abc")
     outbox.push(writing(first, Urgency.HOLD))
     outbox.push(writing(second, Urgency.HOLD))
     assert outbox.pop(0) == writing(first, Urgency.HOLD)
-    assert outbox.pop(0.1) is None
-    assert outbox.due_in(0.1) == 0.4
+    assert outbox.pop(1) is None
+    outbox.written(first.uid, 2)
+    assert outbox.pop(3) is None
+    assert outbox.due_in(3) == 1
     outbox.push(urgent := writing(third, Urgency.TERMINAL, Phase.FAILED))
-    assert outbox.pop(0.1) is urgent
-    assert outbox.pop(0.51) == writing(second, Urgency.HOLD)
-    assert outbox.due_in(0.51) is None
+    assert outbox.pop(3) is urgent
+    assert outbox.pop(4) == writing(second, Urgency.HOLD)
 
 
-def test_a_superseded_explanation_costs_no_pace() -> None:
-    outbox = an_outbox(holds=Pace(per_second=1, burst=1))
+def test_a_superseded_explanation_takes_no_place() -> None:
+    outbox = an_outbox(holds=1)
     job, other = a_job("a").build(), a_job("b").build()
     outbox.push(writing(job, Urgency.HOLD, reason=Reason.WAITING_FOR_QUOTA))
     outbox.push(latest := writing(job, Urgency.TERMINAL, Phase.FAILED))
@@ -98,8 +97,26 @@ def test_a_superseded_explanation_costs_no_pace() -> None:
     assert [outbox.pop(0), outbox.pop(0)] == [latest, explanation]
 
 
+def test_the_explanation_of_a_tenants_one_job_does_not_wait_for_another_tenants_thousand() -> None:
+    outbox = an_outbox()
+    flood = [writing(a_job(f"flood-{number}").in_queue("flooded").build(), Urgency.HOLD) for number in range(1000)]
+    for request in flood:
+        outbox.push(request)
+    few = [writing(a_job(name).in_queue("other").build(), Urgency.HOLD) for name in ("x", "y")]
+    for request in few:
+        outbox.push(request)
+    for request in flood[:3]:
+        outbox.push(replace(request, status=replace(request.status, phase=Phase.FAILED), urgency=Urgency.TERMINAL))
+    assert [outbox.pop(0) for _ in range(3)] == [
+        replace(request, status=replace(request.status, phase=Phase.FAILED), urgency=Urgency.TERMINAL)
+        for request in flood[:3]
+    ]
+    assert [outbox.pop(0) for _ in range(5)] == [flood[3], few[0], flood[4], few[1], flood[5]]
+    assert len(outbox) == 994
+
+
 def test_what_is_held_back_does_not_hold_up_what_is_less_urgent() -> None:
-    outbox = an_outbox(holds=Pace(per_second=1, burst=1), progress=1)
+    outbox = an_outbox(holds=1, progress=1)
     first, second, third, fourth = (a_job(name).build() for name in "abcd")
     pod = a_pod(first).build()
     for request in (

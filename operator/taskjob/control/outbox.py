@@ -128,23 +128,57 @@ class Courtesy:
         heappush(self._free_at, now + min(self._pauses * (now - began), self._longest_pause))
 
 
+class Turns:
+    """Requests of one rank, in their order; those of several tenants in turn, one of each."""
+
+    def __init__(self) -> None:
+        self._of: dict[object, deque[Request]] = {}  # the first is the tenant whose turn it is
+
+    def __len__(self) -> int:
+        return sum(map(len, self._of.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
+    def add(self, request: Request, tenant: object = None) -> None:
+        """Put it behind those of the same tenant."""
+        self._of.setdefault(tenant, deque()).append(request)
+
+    @property
+    def first(self) -> Request:
+        """The next; there is one."""
+        return next(iter(self._of.values()))[0]
+
+    def take(self) -> Request:
+        """Take the next out, and pass the turn on."""
+        tenant, waiting = next(iter(self._of.items()))
+        request = waiting.popleft()
+        del self._of[tenant]
+        if waiting:
+            self._of[tenant] = waiting
+        return request
+
+    def drop(self) -> None:
+        """Throw the next away: that was no turn."""
+        tenant, waiting = next(iter(self._of.items()))
+        waiting.popleft()
+        if not waiting:
+            del self._of[tenant]
+
+
 class Outbox:
     """Requests that wait. `pop` gives the most urgent one that may be sent now.
 
-    Each rank is a queue of its own: one whose brake is on does not hold up those behind it.
+    Each rank is a queue of its own: one whose brake is on does not hold up those behind it. Of what is sent out of
+    courtesy, and so may wait for long, no tenant's ten thousand come before another's one.
     """
 
-    def __init__(self, holds: Pace, removals: Pace, notices: Pace, progress: Courtesy) -> None:
-        self._queues: dict[Rank, deque[Request]] = {rank: deque() for rank in Rank}
+    def __init__(self, holds: Courtesy, removals: Pace, notices: Pace, progress: Courtesy) -> None:
+        self._queues: dict[Rank, Turns] = {rank: Turns() for rank in Rank}
         self._latest: dict[Uid, SetStatus] = {}  # of the status writes in the queues, those that still count
         self._writing: dict[Uid, tuple[SetStatus, float]] = {}  # what is under way, and since when
-        self._progress = progress
-        self._brakes: dict[Rank, Brake] = {
-            Rank.HOLD: holds,
-            Rank.NOTICE: notices,
-            Rank.REMOVE: removals,
-            Rank.PROGRESS: progress,
-        }
+        self._courtesies = {Rank.HOLD: holds, Rank.PROGRESS: progress}
+        self._brakes: dict[Rank, Brake] = {Rank.NOTICE: notices, Rank.REMOVE: removals, **self._courtesies}
         self.launches = 0  # how many launches wait
 
     @property
@@ -164,7 +198,14 @@ class Outbox:
                 return  # comes into its queue when the one under way is done
         elif isinstance(request, Launch):
             self.launches += 1
-        self._queues[rank(request)].append(request)
+        self._add(request)
+
+    def _add(self, request: Request) -> None:
+        of = rank(request)
+        if isinstance(request, SetStatus) and of in self._courtesies:
+            self._queues[of].add(request, (request.job.namespace, request.job.queue))
+        else:
+            self._queues[of].add(request)
 
     def pop(self, now: float) -> Request | None:
         """The next request to send, or None if there is none that may be sent at `now`."""
@@ -175,7 +216,7 @@ class Outbox:
             brake = self._brakes.get(each)
             if brake is not None and not brake.take(now):
                 continue
-            request = waiting.popleft()
+            request = waiting.take()
             if isinstance(request, SetStatus):
                 del self._latest[request.job.uid]
                 self._writing[request.job.uid] = (request, now)
@@ -184,24 +225,25 @@ class Outbox:
             return request
         return None
 
-    def _drop_superseded(self, waiting: deque[Request]) -> None:
+    def _drop_superseded(self, waiting: Turns) -> None:
         while waiting:
-            first = waiting[0]
+            first = waiting.first
             if not isinstance(first, SetStatus):
                 return
             uid = first.job.uid
             if self._latest.get(uid) is first and uid not in self._writing:
                 return
-            waiting.popleft()
+            waiting.drop()
 
     def written(self, uid: Uid, now: float) -> None:
         """The status write of this job that was under way is done at `now`, one way or the other."""
         decision, began = self._writing.pop(uid)
-        if rank(decision) is Rank.PROGRESS:
-            self._progress.answered(began, now)
+        courtesy = self._courtesies.get(rank(decision))
+        if courtesy is not None:
+            courtesy.answered(began, now)
         waiting = self._latest.get(uid)
         if waiting is not None:
-            self._queues[rank(waiting)].append(waiting)
+            self._add(waiting)
 
     def due_in(self, now: float) -> float | None:
         """In how many seconds a request that is held back may be sent; None if none is, or only an answer can tell."""

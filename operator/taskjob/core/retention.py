@@ -2,8 +2,8 @@
 
 A pod goes only when status and history both hold its outcome and its log; a TaskJob only after history holds its
 final row, its time to live is over, and no live TaskJob names it. Its pods go before it, unless they are kept as long
-as it: else the cluster's garbage collector would look for them and delete them a second time. Nothing is removed on a guess: history says so
-by `State.recorded` and `State.log_kept`, and while PostgreSQL is away, everything stays.
+as it: else the cluster's garbage collector would look for them and delete them a second time. Nothing is removed on a
+guess: history says so by `State.recorded` and `State.log_kept`, and while PostgreSQL is away, everything stays.
 """
 
 from __future__ import annotations
