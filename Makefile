@@ -60,9 +60,12 @@ demo: install go ## Bring up a cluster, PostgreSQL, the operator and the API, an
 demo-down: install ## Take down what `make demo KEEP=1` left running
 	@$(BIN)/python -m demo --down
 
+# How many processes share the tests: much of a run waits for the cluster. Each has control planes of its own.
+WORKERS ?= 2
+
 .PHONY: test
-test: binaries ## Run every test: unit, properties, contracts, integration, end to end
-	@$(BIN)/python -m pytest $(ARGS)
+test: binaries ## Run every test: unit, properties, contracts, integration, end to end (WORKERS=0: one after another)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-fast
 test-fast: install ## Run the tests that need no cluster; an answer within a minute

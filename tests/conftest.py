@@ -5,10 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
 
 from clusters import cluster, kubernetes_client, namespace
 from database import database_server, database_url, own_postgres
 from operators import kwok_api, kwok_cluster, site
+from side_by_side import FilesAndOneRealCluster
 from tenants import tenant
 
 # How long an example takes is the machine's affair: a busy one is no failure.
@@ -29,6 +31,11 @@ __all__ = [
     "site",
     "tenant",
 ]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesAndOneRealCluster:
+    """Asked only where processes share the tests."""
+    return FilesAndOneRealCluster(config, log)
 
 
 @pytest.fixture(autouse=True)
