@@ -129,7 +129,7 @@ class Killer:
                 dead.set()
 
         self.pods.listeners.append(look)
-        killed = dead.wait(6)
+        killed = dead.wait(20)  # an operator that starts on a busy machine takes some of it
         self.pods.listeners.remove(look)
         return killed
 
