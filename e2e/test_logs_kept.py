@@ -228,7 +228,9 @@ def test_hundreds_of_megabytes_as_fast_as_it_goes_leave_no_wrong_byte_and_little
     verdict = told(text, written, f"{megabytes} MB")
     print(
         f"{megabytes} MB: cut {verdict.cut}, gaps {verdict.gap}, {len(text)} bytes kept, "
-        f"RSS {before:.0f} -> {highest:.0f} MiB"
+        f"RSS {before:.0f} -> {highest:.0f} MiB",
+        *verdict.said,
+        sep="\n  ",
     )
     tell(f"log_rss_mib ({megabytes} MB)", round(highest - before, 1), "MiB", 80)
     assert verdict.wrong == 0

@@ -150,6 +150,7 @@ class FakeCluster:
         key = (pod.uid, container)
         self.files.lines[key] = []
         self.files.turns[key] = self.files.turns.get(key, 0) + 1
+        self.files.tell()
 
     def succeed(self, pod: Pod) -> Pod:
         """All its containers exited with 0."""

@@ -9,6 +9,8 @@ from typing import Protocol
 from taskjob.core.model import Pod, PodUid
 from taskjob.ports import LogBrokenError
 
+LINES_AT_ONCE = 2000
+
 
 class Kubelet(Protocol):
     """What a log stream needs of the fake cluster."""
@@ -44,16 +46,17 @@ class LogFiles:
 
 
 class FakeLogStream:
-    """From the second `since` on; followed until its container ends. A file that is begun anew is gone on with."""
+    """From the second `since` on; followed until its container ends. Like the kubelet's it reads the file that it began
+    with to the end, and takes notice of new ones from then on; of each it goes to the newest file there is."""
 
     def __init__(self, kubelet: Kubelet, uid: PodUid, container: str, since: str, *, follow: bool) -> None:
         self._kubelet = kubelet
         self._key = (uid, container)
         self._follow = follow
         self._breaks = kubelet.files.breaks
-        self._turn = kubelet.files.turns.get(self._key, 0)
-        lines = kubelet.files.lines.get(self._key, [])
-        self._next = next((n for n, line in enumerate(lines) if line[:19].decode() >= since[:19]), len(lines))
+        self._turn: int | None = None  # so many new files were noticed; None: it does not look yet
+        self._file = kubelet.files.lines.setdefault(self._key, [])
+        self._next = next((n for n, line in enumerate(self._file) if line[:19].decode() >= since[:19]), len(self._file))
 
     async def read(self) -> bytes:
         files = self._kubelet.files
@@ -63,14 +66,19 @@ class FakeLogStream:
             if self._follow and files.mute:
                 await files.news.wait()
                 continue
-            if files.turns.get(self._key, 0) > self._turn:
-                self._turn, self._next = files.turns[self._key], 0
-            lines = files.lines.get(self._key, [])[self._next :]
+            lines = self._file[self._next : self._next + LINES_AT_ONCE]
             if lines:
                 self._next += len(lines)
                 return b"".join(lines)
             if not self._follow or self._over():
                 return b""
+            turns = files.turns.get(self._key, 0)
+            if self._turn is None:
+                self._turn = turns
+            elif turns > self._turn:
+                self._turn, self._next = self._turn + 1, 0
+                self._file = files.lines[self._key]
+                continue
             await files.news.wait()
 
     def _over(self) -> bool:

@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
-import applier_world
 from applier_world import story_of
 from builders import a_job
+from log_world import World, story
 from shell import FlakyKube, Shell
 from taskjob.control.capture import HANDOVER_SECONDS
-from taskjob.core.model import Pod
 from taskjob.core.phases import Phase
-from taskjob.ports import Log, Unreachable
-
-
-class World(applier_world.World):
-    """With a pod that runs, and the logs that history holds."""
-
-    async def a_running_pod(self, name: str = "a") -> Pod:
-        self.fake.create_job(a_job(name).build())
-        await self.until(lambda: any(pod.job_name == name for pod in self.fake.pods.values()))
-        return self.fake.start(self.fake.pod_of(name))
-
-    def log(self, container: str = "main") -> Log:
-        """As history holds it."""
-        (found,) = (log for (_, name), log in self.history.logs.items() if name == container)
-        return found
-
-    def body(self, container: str = "main") -> bytes:
-        found = [log for (_, name), log in self.history.logs.items() if name == container]
-        return b"".join(chunk.body for chunk in found[0].chunks) + found[0].body if found else b""
-
-    def opened(self) -> int:
-        return sum(1 for called, _ in self.fake.calls if called == "open_log")
-
-
-def story(tell: Callable[[World], Awaitable[None]]) -> None:
-    story_of(World, tell)
+from taskjob.ports import Unreachable
 
 
 def test_a_short_job_costs_one_request_for_its_log() -> None:
@@ -61,11 +34,7 @@ def test_a_short_job_costs_one_request_for_its_log() -> None:
 class Uninterested(World):
     """Whose operator is told to keep nothing of a log."""
 
-    def start(self) -> None:
-        self.epoch += 1
-        kube = FlakyKube(self.fake, Random(0), latency=0.001)
-        self.shell = Shell(self.fake, kube, self.history, epoch=self.epoch, log_bytes=0)
-        self.shell.start()
+    LOG_BYTES = 0
 
 
 def test_where_no_log_is_to_be_kept_none_is_read_or_followed_and_no_pod_waits_for_it() -> None:

@@ -167,10 +167,11 @@ class Capture:
             if not broken and answer is End.CLEAN:
                 await self._news(reading)
             if self._is_gone(reading.pod) or isinstance(answer, Gone):
-                if not broken:
+                if not broken and not reading.behind:
                     return ""
                 since = f" after {reading.last_line_at} UTC" if reading.last_line_at else ""
-                why = f"node {reading.pod.node} did not answer any more, and the pod is gone"
+                silent = f"node {reading.pod.node} did not answer any more, and the pod is gone"
+                why = silent if broken else "the pod is gone, and its log was not read to its end"
                 reading.gap(f"{why}: what the container wrote{since} is lost")
                 return why
             if self._has_ended(reading):

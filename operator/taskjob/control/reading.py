@@ -9,7 +9,6 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
 from typing import Final
 
@@ -17,7 +16,8 @@ from taskjob import metrics
 from taskjob.control.logbook import LogBook
 from taskjob.control.recorder import Recorder
 from taskjob.control.redact import Redactor
-from taskjob.control.stamped import Cursor, Piece, Stamped
+from taskjob.control.rotation import Beginning, Sequence
+from taskjob.control.stamped import Cursor, Piece, Stamped, first_time
 from taskjob.core.model import ContainerRun, Pod
 from taskjob.ports import Clock, Gone, KeptLog, KubePort, Log, LogBrokenError, LogStream, NoLog, Unreachable
 
@@ -28,10 +28,12 @@ FLUSH_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 10.0
 """A container that wrote nothing for so long gives its place to one that waits for it."""
 
-ROTATED_BYTES: Final = 5 * 2**20
-"""The kubelet begins a new file after 10 MiB: half of that, written before reading began, may have been lost."""
+PAUSE_SECONDS: Final = 1.0
+"""After so long a silence one can look whether a stream that has not kept up is still in the newest file."""
 
-_JUDGED_BYTES: Final = 2**20
+_MISSED: Final = (
+    "the kubelet began a new file before the one before it was read to its end: how much is missing is not known"
+)
 _MASKED: Final = -1
 
 
@@ -39,7 +41,7 @@ class End(Enum):
     """How a stream ended."""
 
     CLEAN = "clean"  # the container ended, or the connection did: both look the same
-    BROKEN = "broken"
+    BROKEN = "broken"  # or left, since it may have passed over something
     YIELDED = "yielded"  # nothing came, and others wait
 
 
@@ -68,12 +70,12 @@ class Reading:
             self._book = LogBook(pod.attempt, run.name, care.limit_bytes, main=run.main)
         else:
             self._book = LogBook.of(kept, care.limit_bytes)
-        self._opened_at: datetime | None = None
-        self._begun: tuple[bytes, int] | None = None  # the first line's time; None once it was judged
-        self._judge = kept is None
+        self._beginning = Beginning(run.started_at) if kept is None else None
+        self._sequence = Sequence(0 if kept is None else kept.log.size)
         self._flushed = care.clock.elapsed()
         self.complete = kept is not None and kept.log.complete
         self.note = ""
+        self.behind = False  # the container may have written more than was read when the last stream ended
 
     async def stream(
         self, *, follow: bool, yields: Callable[[], bool] = lambda: False
@@ -84,23 +86,30 @@ class Reading:
         answer = await self._care.kube.open_log(self.pod, self.run.name, since=since, follow=follow)
         if isinstance(answer, NoLog | Gone | Unreachable):
             return answer
-        self._opened_at = self._opened_at or opened_at
+        if self._beginning is not None:
+            self._beginning.opened(opened_at)
+        self._sequence.opened(opened_at)
+        self.behind = False
         self._stamped.restart()
         try:
-            end = await self._read(answer, yields)
+            end = await self._read(answer, follow, yields)
         finally:
             await answer.close()
         self._take_in(self._stamped.finish(broken=end is not End.CLEAN))
-        return end
+        self.behind = follow and self._sequence.behind(self._stamped.cursor.time, self._care.clock.now())
+        return End.BROKEN if self._stamped.leapt else end
 
-    async def _read(self, stream: LogStream, yields: Callable[[], bool]) -> End:
+    async def _read(self, stream: LogStream, follow: bool, yields: Callable[[], bool]) -> End:
         idle_since = self._care.clock.elapsed()
         waiting: asyncio.Task[bytes] | None = None
         try:
             while True:
                 waiting = waiting or asyncio.ensure_future(stream.read())
-                await asyncio.wait([waiting], timeout=FLUSH_SECONDS)
+                doubt = follow and not self._sequence.sure
+                await asyncio.wait([waiting], timeout=PAUSE_SECONDS if doubt else FLUSH_SECONDS)
                 if not waiting.done():
+                    if doubt and not await self._is_current():
+                        return End.BROKEN
                     await self.flush()
                     if yields() and self._care.clock.elapsed() - idle_since >= IDLE_SECONDS:
                         return End.YIELDED
@@ -114,7 +123,12 @@ class Reading:
                 if not chunk:
                     return End.CLEAN
                 idle_since = self._care.clock.elapsed()
+                if follow:
+                    self._sequence.come(chunk, first_time(chunk), self._care.clock.now())
+                    self._stamped.doubtful_from = self._sequence.doubtful_from
                 self._take_in(self._stamped.feed(chunk))
+                if self._stamped.leapt:
+                    return End.BROKEN
                 await asyncio.sleep(0)  # a log that never pauses must not hold up the loop
                 late = idle_since - self._flushed >= FLUSH_SECONDS
                 if self._book.pending_bytes >= FLUSH_BYTES or (late and self._book.fed):
@@ -124,19 +138,48 @@ class Reading:
                 waiting.cancel()
                 await asyncio.gather(waiting, return_exceptions=True)
 
+    async def _is_current(self) -> bool:
+        """A stream that is followed has paused: whether the line that was read last stands in the newest file."""
+        if not self._sequence.small:
+            cursor = self._stamped.cursor
+            answer = await self._care.kube.open_log(self.pod, self.run.name, since=cursor.since, follow=False)
+            if isinstance(answer, NoLog | Gone | Unreachable):
+                return True  # it may be; the stream will end soon, or the next pause tell
+            look = Stamped(cursor)
+            try:
+                while look.seeking and (chunk := await answer.read()):
+                    for _ in look.feed(chunk):
+                        pass
+            except LogBrokenError:
+                return True
+            finally:
+                await answer.close()
+            if look.seeking or look.missed:
+                return False
+        self._sequence.at_end()
+        self._stamped.doubtful_from = None
+        self._take_in(self._stamped.feed(b""))  # what was held back
+        return True
+
     def _take_in(self, pieces: Iterable[Piece]) -> None:
         for body, times, line_ends in pieces:
-            if self._stamped.missed:
-                self._stamped.missed = False
-                self.gap("the kubelet began a new file while nobody read: how much is missing is not known")
+            self._tell_missed()
             metrics.log_bytes.inc(len(body))
             kept = self._redactor.feed(body, line_ends=line_ends)
             self._book.feed(kept, times, line_ends=line_ends)
-            if self._judge:
-                self._judge_beginning(times)
+            if self._beginning is not None:
+                self._tell_beginning(self._beginning.feed(len(body), times))
+        self._tell_missed()
+
+    def _tell_missed(self) -> None:
         if self._stamped.missed:
             self._stamped.missed = False
-            self.gap("the kubelet began a new file while nobody read: how much is missing is not known")
+            self.gap(_MISSED)
+
+    def _tell_beginning(self, why: str) -> None:
+        if why:
+            self._book.gap_before_all(why)
+            metrics.log_gaps.inc()
 
     def gap(self, why: str) -> None:
         """Something may be missing here."""
@@ -144,27 +187,6 @@ class Reading:
             self._book.feed(rest, (), line_ends=False)
         self._book.gap(why)
         metrics.log_gaps.inc()
-
-    def _judge_beginning(self, times: tuple[bytes, ...], *, last: bool = False) -> None:
-        """Whether the container may have written more before our first line than the kubelet keeps."""
-        if self._begun is None:
-            if not times:
-                return
-            self._begun = (times[0], 0)
-        if self._book.size < _JUDGED_BYTES and not last:
-            return
-        self._judge = False
-        first, now = _instant(self._begun[0]), _instant(self._stamped.cursor.time)
-        if first is None or now is None or self.run.started_at is None or self._opened_at is None:
-            return
-        rate = self._book.size / max((now - first).total_seconds(), 0.001)
-        # The start is cut to the second.
-        unseen = (min(first, self._opened_at) - self.run.started_at).total_seconds() - 1
-        if unseen > 0 and rate * unseen >= ROTATED_BYTES:
-            self._book.gap_before_all(
-                f"reading began {unseen:.1f} s after the container did: at its pace the kubelet had begun a new file"
-            )
-            metrics.log_gaps.inc()
 
     async def flush(self) -> None:
         """Tell history what has come since."""
@@ -176,8 +198,8 @@ class Reading:
         """The log is over: the last that history is to hold."""
         if rest := self._redactor.finish():
             self._book.feed(rest, (), line_ends=False)
-        if self._judge:
-            self._judge_beginning((), last=True)
+        if self._beginning is not None:
+            self._tell_beginning(self._beginning.finish())
         self.complete = True
         metrics.log_cut_bytes.inc(self._book.cut_bytes)
         return self._book.take(self._cursor(), complete=True, note=note or self._stamped.said)
@@ -198,10 +220,3 @@ class Reading:
         if self._redactor.masking:
             return Cursor(cursor.time, cursor.nth, _MASKED)
         return Cursor(cursor.time, cursor.nth, cursor.taken - self._redactor.held)
-
-
-def _instant(stamp: bytes) -> datetime | None:
-    try:
-        return datetime.fromisoformat(stamp.decode())
-    except ValueError:
-        return None

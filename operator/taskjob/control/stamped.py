@@ -12,10 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 LONG_LINE_BYTES: Final = 65_536
 """A line that is longer is passed on in pieces, before its end was seen."""
+
+LEAP: Final = timedelta(seconds=1)
+"""The kubelet begins files further apart than that."""
 
 _STAMP: Final = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)"
 _STAMPS: Final = re.compile(rb"(?m)^(" + _STAMP + rb") ")
@@ -52,6 +56,20 @@ def _zone(time: bytes) -> str:
     return time[-6:].decode() if time[-6:-5] in (b"+", b"-") else "Z"
 
 
+def instant(time: bytes) -> datetime | None:
+    """The time of a line; None for what is none."""
+    try:
+        return datetime.fromisoformat(time.decode())
+    except ValueError:
+        return None
+
+
+def first_time(chunk: bytes) -> bytes:
+    """Of the first line that begins in it; empty if none does."""
+    found = _STAMPS.search(chunk)
+    return found[1] if found else b""
+
+
 class Piece(NamedTuple):
     """What a container wrote: whole lines, or a part of a long one. `times` are of the lines that begin in it."""
 
@@ -82,6 +100,14 @@ class Stamped:
         self._skip = 0  # so many bytes of the line were read before
         self._seeking = bool(self._time)  # the line that was read last has not been met yet
         self._seen = 0
+        self.doubtful_from: datetime | None = None
+        """Of lines from then on, one that comes long after the line before it may not be the next: `leapt`."""
+        self.leapt = False  # there was such a line: nothing from the one before it on is given out
+
+    @property
+    def seeking(self) -> bool:
+        """The line that was read last has not been met yet."""
+        return self._seeking
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
         """What a chunk brings."""
@@ -93,15 +119,18 @@ class Stamped:
             if not end:
                 return
             buffer = buffer[end:]
-        while self._seeking and buffer:
-            end = buffer.find(b"\n") + 1
-            if not end:
-                break
-            yield from self._seek(buffer[:end], ends=True)
-            buffer = buffer[end:]
+        at = 0
+        while self._seeking and (end := buffer.find(b"\n", at) + 1):
+            yield from self._seek(buffer[at:end], ends=True)
+            at = end
+        buffer = buffer[at:]
         end = buffer.rfind(b"\n") + 1
+        if end and self.doubtful_from is not None:
+            end = self._trusted(buffer, end, self.doubtful_from)
         if end:
             yield from self._lines(buffer[:end])
+        if self.leapt:
+            return
         self._rest = buffer[end:]
         if len(self._rest) > LONG_LINE_BYTES:
             yield from self._begin()
@@ -109,9 +138,29 @@ class Stamped:
     def finish(self, *, broken: bool = False) -> Iterator[Piece]:
         """The stream has ended: a line without an end counts. One that ended by itself without showing the line that
         was read last has missed it."""
-        if self._rest:
+        if end := self._rest.rfind(b"\n") + 1:
+            lines, self._rest = self._rest[:end], self._rest[end:]
+            yield from self._lines(lines)
+        if self._rest and not self.leapt:
             yield from self._begin()
         self.missed = self.missed or (self._seeking and not broken)
+
+    def _trusted(self, buffer: bytes, end: int, since: datetime) -> int:
+        """How many bytes of the whole lines up to `end` can be given out. The kubelet makes one line of the last of a
+        file, if that has no end, and the first of another: each waits until the one after it is seen not to leap."""
+        last = buffer.rfind(b"\n", 0, end - 1) + 1
+        stamped = _STAMPED.match(buffer, last)
+        time = None if stamped is None else instant(stamped[1])
+        if time is not None and time >= since:
+            before = instant(self._time)
+            lines = list(_STAMPS.finditer(buffer, 0, end)) if before is None or _leaps(before, time) else []
+            for n, line in enumerate(lines):
+                at = instant(line[1])
+                if at is not None and at >= since and _leaps(before, at):
+                    self.leapt = True
+                    return lines[max(n - 1, 0)].start()
+                before = at
+        return last if len(buffer) - last <= LONG_LINE_BYTES else end
 
     def _begin(self) -> Iterator[Piece]:
         """The beginning of a line whose end is not here yet."""
@@ -186,6 +235,11 @@ class Stamped:
 
     def _told(self, line: bytes) -> None:
         self.said = line.strip().decode(errors="replace")[:300]
+
+
+def _leaps(before: datetime | None, time: datetime) -> bool:
+    """Whether there may be a file between two lines that follow each other in a stream."""
+    return before is not None and time - before >= LEAP
 
 
 def _split(block: bytes) -> Iterator[bytes]:
