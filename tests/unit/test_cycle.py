@@ -247,7 +247,7 @@ def test_a_raised_quota_starts_what_waited_and_a_lowered_one_takes_nothing_back(
     world.run()
     assert world.status("big").reason is Reason.EXCEEDS_QUOTA
     world.start("a", "b")
-    world.let_pass(2)
+    world.let_pass(3)
     assert world.phases() == {"a": "Running", "b": "Running", "big": "Pending"}
 
 
@@ -281,7 +281,7 @@ def test_a_deleted_queue_leaves_what_runs_and_tells_what_waits() -> None:
     world.run()
     world.start("a")
     world.delete_queue("default")
-    world.let_pass(2)
+    world.let_pass(3)
     assert world.phase("a") is Phase.RUNNING
     assert world.status("b").reason is Reason.QUEUE_NOT_FOUND
     world.put_queue(a_queue(quota={"cpu": 1}))

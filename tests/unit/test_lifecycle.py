@@ -286,8 +286,21 @@ def test_a_pod_that_does_not_start_says_why_in_the_status(world: World) -> None:
     world.let_pass(60)
     assert world.job("a").version == version, "kubelets alternate between the two: that is no news"
     world.start("a")
-    world.let_pass(2)
+    world.let_pass(3)
     assert (world.phase("a"), world.status("a").message) == (Phase.RUNNING, "")
+
+
+def test_a_container_is_written_to_run_only_once_it_ran_for_two_seconds_whatever_was_cut_of_its_start(
+    world: World,
+) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.now += timedelta(seconds=0.9)
+    world.start("a")  # 0.9 s of that second are not in its `started_at`
+    world.let_pass(2)
+    assert world.status("a").phase is Phase.PENDING, "it would have been written after 1.1 s"
+    world.let_pass(0.1)
+    assert world.status("a").phase is Phase.RUNNING
 
 
 def test_what_is_known_against_a_pod_later_is_said_once_more(world: World) -> None:

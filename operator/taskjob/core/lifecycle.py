@@ -35,6 +35,9 @@ from taskjob.core.values import replace
 STARTING_PATIENCE = timedelta(seconds=10)
 """A pod that starts sooner costs no status write for having been created; one that does not has something to tell."""
 
+CUT = timedelta(seconds=1)
+"""Instants of the cluster are cut to the second: it was up to one later."""
+
 RUNNING_PATIENCE = timedelta(seconds=2)
 """A container that ends sooner costs no status write for having run; history and the stream tell it at once."""
 
@@ -110,7 +113,7 @@ def _attempt_lives(facts: Facts, pod: Pod, now: datetime) -> Step:
             return Step(view, view, Urgency.STOP, wake_at=again_at)
         why = f"{status.stopping}: {status.message}"
         return Step(status, view, end=by, why=why, wake_at=earliest(wake_at, again_at))
-    write_at = pod.created_at + STARTING_PATIENCE if pod.started_at is None else pod.started_at + RUNNING_PATIENCE
+    write_at = pod.created_at + STARTING_PATIENCE if pod.started_at is None else pod.started_at + CUT + RUNNING_PATIENCE
     if now < write_at:
         return Step(status, view, wake_at=earliest(wake_at, write_at))
     hangs = view.message != "" and status.message == ""
@@ -253,8 +256,7 @@ def _after_failure(facts: Facts, ended: Status, ended_at: datetime, shown: Statu
     retries += 0 if free else 1
     attempt = AttemptId(facts.job.uid, ended.run, 0, number)
     seconds = backoff_seconds(retry, uncharged + 1 if free else retries, jitter_fraction(attempt))
-    # Instants of the cluster are cut to the second: it ended up to one later, and the backoff is a promise.
-    cut = timedelta(seconds=1 if seconds else 0)
+    cut = CUT if seconds else timedelta()  # the backoff is a promise
     not_before = _whole_second_up(ended_at + cut + timedelta(seconds=seconds))
     count = "not charged; the next" if free else f"retry {retries} of {retry.limit}"
     waits = replace(
