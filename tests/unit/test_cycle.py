@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from builders import a_job, a_queue, amounts, at
 from taskjob.core.decisions import Launch
+from taskjob.core.model import CohortName
 from taskjob.core.phases import Phase, Reason
 from world import World
 
@@ -120,6 +123,33 @@ def test_with_little_room_priority_decides_over_all_queues_and_cycles() -> None:
     for _ in range(3):
         launches += [d.job.name for d in world.cycle().decisions if isinstance(d, Launch)]
     assert launches == ["3", "1", "urgent", "2"]
+
+
+def test_with_little_room_a_flood_of_one_queue_does_not_come_before_a_later_job_of_another() -> None:
+    world = World(room=1)
+    world.put_queue(a_queue("flooded"))
+    world.put_queue(a_queue("other"))
+    world.submit(*(a_job(f"flood-{number}").in_queue("flooded") for number in range(100)))
+    for _ in range(10):
+        world.cycle()
+    world.now += timedelta(seconds=5)
+    world.submit(*(a_job(f"few-{number}").in_queue("other") for number in range(2)))
+    for _ in range(5):
+        world.cycle()
+    assert [name.split("-")[0] for name in world.names_launched()[10:]] == ["few", "flood", "few", "flood", "flood"]
+
+
+def test_with_little_room_the_queues_of_a_cohort_share_one_turn() -> None:
+    world = World(room=1)
+    world.put_queue(a_queue("left", cohort=CohortName("both")))
+    world.put_queue(a_queue("right", cohort=CohortName("both")))
+    world.put_queue(a_queue("alone"))
+    for name in ("left", "right", "alone"):
+        world.submit(*(a_job(f"{name}-{number}").in_queue(name) for number in range(4)))
+    for _ in range(8):
+        world.cycle()
+    queues = [name.split("-")[0] for name in world.names_launched()]
+    assert queues == ["alone", "left"] * 4
 
 
 def test_without_room_nothing_starts_and_nobody_is_told_a_wrong_reason() -> None:

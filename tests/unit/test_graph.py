@@ -327,7 +327,7 @@ def test_a_cycle_closed_by_a_retry_is_found(world: World) -> None:
     world.run()
     world.finish("a")
     world.start("b")
-    world.let_pass(2)
+    world.let_pass(3)
     world.delete("a")
     world.submit(a_job("a").with_uid("uid-a2").after("b"))
     world.run()

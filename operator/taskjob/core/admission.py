@@ -22,40 +22,45 @@ from taskjob.core.offers import Offer, Round
 from taskjob.core.pending import hold, is_told, reject
 from taskjob.core.phases import Reason
 from taskjob.core.state import State
-from taskjob.core.tracked import TrackedJob, TrackedQueue
+from taskjob.core.tracked import TrackedCohort, TrackedJob, TrackedQueue
 from taskjob.core.why import why
 
 
 def admit(draft: Draft, room: int) -> None:
     """Admit what fits, at most `room`; then explain what was not.
 
-    Cohorts do not concern each other, but for the room: while there is less than there is to admit, it goes to the
-    offers by priority and creation.
+    Cohorts, and queues without one, do not concern each other, but for the room. While there is less than there is to
+    admit, it goes to the offers by priority; of the same priority to each cohort in turn, so that ten thousand jobs of
+    one do not come before a later one of another.
     """
     state = draft.state
     state.keys.settle()
-    groups: dict[str, Mapping[QueueName, TrackedQueue]] = {}
+    groups: dict[str, tuple[TrackedQueue | TrackedCohort, Mapping[QueueName, TrackedQueue]]] = {}
     for name in state.queues.take_dirty():
         tracked = state.queues.by_name.get(name)
         if tracked is not None:
             cohort = tracked.cohort
             if cohort is None:
-                groups[f"queue {name}"] = {name: tracked}
+                groups[f"queue {name}"] = (tracked, {name: tracked})
             else:
-                groups[f"cohort {cohort.name}"] = cohort.queues
+                groups[f"cohort {cohort.name}"] = (cohort, cohort.queues)
     rounds: list[tuple[Round, Mapping[QueueName, TrackedQueue]]] = [
-        (Round(state.jobs, queues, draft.now, expected(state, queues, draft.now)), queues) for queues in groups.values()
+        (Round(state.jobs, queues, draft.now, expected(state, queues, draft.now)), queues)
+        for _, queues in groups.values()
     ]
-    bids = [(offer.order[2:], at) for at, (each, _) in enumerate(rounds) if (offer := each.best()) is not None]
+    owners = [owner for owner, _ in groups.values()]
+    bids = [_bid(offer, owners[at], at) for at, (each, _) in enumerate(rounds) if (offer := each.best()) is not None]
     heapify(bids)
     while bids and room > 0:
-        at = bids[0][1]
+        at = bids[0][-1]
         current = rounds[at][0]
         offer = current.best()
         if offer is not None:
             if state.keys.has_room(state.jobs[Uid(offer.key[-1])].job):
                 draft.decisions.append(_launch(state, offer, draft.now))
                 room -= 1
+                state.queues.turn += 1
+                owners[at].turn = state.queues.turn
             else:  # those before it took what was left of its concurrency key
                 state.keys.settle()
             current.taken(offer)
@@ -63,8 +68,8 @@ def admit(draft: Draft, room: int) -> None:
         if offer is None:
             heappop(bids)
         else:
-            heapreplace(bids, (offer.order[2:], at))
-    unfinished = {at for _, at in bids}
+            heapreplace(bids, _bid(offer, owners[at], at))
+    unfinished = {bid[-1] for bid in bids}
     for at, (current, queues) in enumerate(rounds):
         for name, tracked in queues.items():
             tracked.claim = current.claims.get(name)
@@ -79,6 +84,15 @@ def admit(draft: Draft, room: int) -> None:
             preempt(draft, queues)
     state.keys.settle()
     _explain_keys(draft)
+
+
+_Bid = tuple[float, int, float, str, str, str, int]
+
+
+def _bid(offer: Offer, owner: TrackedQueue | TrackedCohort, at: int) -> _Bid:
+    """Where an offer stands among those of other cohorts: the least first; the last, `at`, is whose it is."""
+    _, _, priority, created, namespace, name, uid = offer.order
+    return (priority, owner.turn, created, namespace, name, uid, at)
 
 
 def _launch(state: State, offer: Offer, now: datetime) -> Launch:

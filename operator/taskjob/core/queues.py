@@ -55,6 +55,7 @@ class Queues:
         "dirty",
         "following",
         "namespaces",
+        "turn",
         "wakes",
     )
 
@@ -73,6 +74,7 @@ class Queues:
         self.namespaces = Namespaces()
         self.choosing: dict[QueueName, Queue] = {}  # those that choose by namespaces, as they were put
         self.wakes: Wakes[QueueName] = Wakes()
+        self.turn = 0  # how many starts there were
 
     def take_dirty(self) -> dict[QueueName, None]:
         """The queues that something happened to since the last call, in that order."""

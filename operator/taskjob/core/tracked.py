@@ -171,6 +171,7 @@ class TrackedQueue:
     holders: dict[AttemptId, None] = field(default_factory=dict)  # the attempts that are charged
     standing: Standing = field(default_factory=Standing)  # the same, in the order of those who preempt
     starts: list[datetime] = field(default_factory=list)  # the last starts, while their number is limited; sorted
+    turn: int = 0  # when, in the order of all starts, it had its last; of a queue without a cohort
 
     def claims_at(self, waiter: TrackedJob) -> datetime | None:
         """When this first in line will have waited long enough for a claim, if it waits in vain."""
@@ -209,3 +210,4 @@ class TrackedCohort:
     name: CohortName
     pool: Pool = field(default_factory=Pool)
     queues: dict[QueueName, TrackedQueue] = field(default_factory=dict)
+    turn: int = 0  # as of a queue
