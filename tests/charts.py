@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,13 @@ def helm(*arguments: str, kubeconfig: Path | None = None, timeout: float = 300) 
 
 def rendered(namespace: str, *arguments: str, release: str = RELEASE) -> list[Object]:
     """The objects of the chart, hooks included, in Helm's order."""
-    text = helm("template", release, str(CHART), f"--namespace={namespace}", "--kube-version=1.36.3", *arguments)
-    return [found for found in yaml.safe_load_all(text) if found]
+    # The loader in C: the one in Python takes a second for the CRDs in it.
+    return [found for found in yaml.load_all(_template(release, namespace, *arguments), yaml.CSafeLoader) if found]
+
+
+@cache
+def _template(release: str, namespace: str, *arguments: str) -> str:
+    return helm("template", release, str(CHART), f"--namespace={namespace}", "--kube-version=1.36.3", *arguments)
 
 
 def of_kind(objects: Iterable[Object], *kinds: str) -> list[Object]:
@@ -103,7 +109,7 @@ def apply(cluster: Cluster, objects: Iterable[Object], *arguments: str) -> str:
             "-f",
             "-",
         ],
-        input=yaml.safe_dump_all(objects),
+        input=yaml.dump_all(objects, Dumper=yaml.CSafeDumper),
         capture_output=True,
         text=True,
         check=False,

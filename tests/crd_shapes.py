@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import yaml
@@ -19,9 +20,10 @@ WORDS = st.sampled_from(
 )
 
 
+@cache
 def schema_of(kind: str) -> dict[str, Any]:
     """The schema of a generated CRD."""
-    crd = yaml.safe_load((CHECKOUT / "crds" / f"taskjobs.dev_{kind}.yaml").read_text())
+    crd = yaml.load((CHECKOUT / "crds" / f"taskjobs.dev_{kind}.yaml").read_text(), yaml.CSafeLoader)
     found: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return found
 
