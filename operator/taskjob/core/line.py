@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from taskjob.core.model import Amounts
 from taskjob.core.ordering import AdmissionKey
@@ -18,6 +19,8 @@ BLOCK = 128
 """Heads in a block, at most twice as many: passing over a block costs about what looking at one head does."""
 
 Found = tuple[AdmissionKey, Amounts]
+
+NO_LIMITS: Final[Mapping[str, int]] = {}
 
 
 def fits(request: Amounts, limits: Mapping[str, int]) -> bool:
@@ -142,12 +145,12 @@ class Line:
                 self._hide(head)
                 del self._rows[request]
 
-    def first(self, limits: Mapping[str, int]) -> Found | None:
+    def first(self, limits: Mapping[str, int] = NO_LIMITS) -> Found | None:
         """The first whose request fits the limits, none of which is negative."""
         blocks = self._blocks
         if blocks:  # mostly it is the very first
             key, row = blocks[0].heads[0]
-            if fits(row.request, limits):
+            if not limits or fits(row.request, limits):
                 return key, row.request
         for block in blocks:
             if fits(block.least, limits):

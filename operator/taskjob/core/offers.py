@@ -55,11 +55,17 @@ def is_open(tracked: TrackedQueue) -> bool:
 
 def order_of(tracked: TrackedQueue, key: AdmissionKey, request: Amounts, now: datetime, *, counted: bool) -> Order:
     """Where a job stands between the queues of its cohort; its share with what it asks for, if that is `counted`."""
-    ledger, queue = tracked.ledger, tracked.queue
-    borrows = ledger.pool is not None and not ledger.within_quota(request)
-    share = ledger.share(request if counted else ()) if borrows else 0.0
-    aging = queue.aging_seconds if queue is not None else 0
-    return (borrows, share, -aged_priority(key, aging, now), *key[1:])
+    ledger = tracked.ledger
+    if ledger.pool is None or ledger.within_quota(request):
+        return _order_of_own(tracked, key, now)
+    own = _order_of_own(tracked, key, now)
+    return (True, ledger.share(request if counted else ()), *own[2:])
+
+
+def _order_of_own(tracked: TrackedQueue, key: AdmissionKey, now: datetime) -> Order:
+    """Of a job that borrows nothing."""
+    aging = tracked.queue.aging_seconds if tracked.queue is not None else 0
+    return (False, 0.0, -aged_priority(key, aging, now), *key[1:])
 
 
 def is_due(jobs: Mapping[Uid, TrackedJob], tracked: TrackedQueue, key: AdmissionKey, now: datetime) -> bool:
@@ -86,7 +92,7 @@ class Round:
     Whoever takes an offer has it charged and its job out of the line, then calls `taken`.
     """
 
-    __slots__ = ("_current", "_expected", "_heap", "_jobs", "_largest", "_now", "_queues", "claims")
+    __slots__ = ("_current", "_expected", "_heap", "_jobs", "_largest", "_now", "_queues", "_sure", "claims")
 
     def __init__(
         self,
@@ -103,6 +109,7 @@ class Round:
         self._current: dict[QueueName, Offer] = {}
         self._heap: list[Offer] = []
         self._largest: dict[str, int] = {}  # what an offer asks at most, while nobody has a claim
+        self._sure = 0  # after so many are taken there may first be an offer for which the pool no longer has enough
         self._refresh()
 
     # ------------------------------------------------------------------ offers
@@ -116,14 +123,15 @@ class Round:
     def taken(self, offer: Offer) -> None:
         """This offer was accepted. What is left may no longer do for others, or give a head that has waited a claim."""
         name = offer.name
-        if self.claims:
+        if self.claims or not self._offer(name):
             self._refresh()
             return
-        if not self._offer(name):
-            self._refresh()
-            return
+        self._sure -= 1
         pool = self._queues[name].ledger.pool
-        if pool is None or all(amount <= pool.left(resource) for resource, amount in self._largest.items()):
+        if pool is None or self._sure > 0:
+            return
+        self._sure = min((pool.left(resource) // amount for resource, amount in self._largest.items()), default=1)
+        if self._sure > 0:
             return
         for other, current in list(self._current.items()):
             if other != name and not self._queues[other].ledger.fits(current.request) and not self._offer(other):
@@ -133,7 +141,7 @@ class Round:
     def _refresh(self) -> None:
         known = False
         while not known:  # a claim that is found only now concerns those that were looked at before
-            self._current, self._heap, self._largest = {}, [], {}
+            self._current, self._heap, self._largest, self._sure = {}, [], {}, 0
             self._look_for_claims()
             known = all(self._offer(name) for name, tracked in self._queues.items() if tracked.line)
 
@@ -144,7 +152,14 @@ class Round:
         if tracked.starts_again_at(self._now) is not None:
             return True
         tracked.blocked = None
-        head = tracked.line.first(tracked.capacity) if is_open(tracked) else None
+        first = tracked.line.first() if is_open(tracked) else None
+        if first is None:
+            return True
+        borrows = tracked.ledger.borrows(first[1]) if not self.claims else None
+        if borrows is not None:  # mostly it is the very first, and fits
+            self._make(name, tracked, first, borrows)
+            return True
+        head = tracked.line.first(tracked.capacity)
         if head is None:
             return True
         found = self._head_or_other(name, tracked, head)
@@ -156,24 +171,30 @@ class Round:
             elif name not in self.claims and self._is_due(tracked, head):
                 return False
         if found is not None:
-            offer = Offer(order_of(tracked, *found, self._now, counted=not self._is_due(tracked, found)), name, *found)
-            self._current[name] = offer
-            heappush(self._heap, offer)
-            for resource, amount in offer.request:
-                if amount > self._largest.get(resource, 0) and resource in tracked.ledger.quota:
-                    self._largest[resource] = amount
+            self._make(name, tracked, found, not tracked.ledger.within_quota(found[1]))
         return True
+
+    def _make(self, name: QueueName, tracked: TrackedQueue, found: Found, borrows: bool) -> None:
+        key, request = found
+        order = self._order_of(tracked, found) if borrows else _order_of_own(tracked, key, self._now)
+        offer = self._current[name] = Offer(order, name, key, request)
+        heappush(self._heap, offer)
+        for resource, amount in request:
+            if amount > self._largest.get(resource, 0) and resource in tracked.ledger.quota:
+                self._largest[resource], self._sure = amount, 0
+
+    def _order_of(self, tracked: TrackedQueue, found: Found) -> Order:
+        return order_of(tracked, *found, self._now, counted=not self._is_due(tracked, found))
 
     def _head_or_other(self, name: QueueName, tracked: TrackedQueue, head: Found) -> Found | None:
         ledger = tracked.ledger
         claim = self.claims.get(name)
         strict = tracked.queue is not None and tracked.queue.strategy is Strategy.STRICT_FIFO
-        if not self.claims:
-            if ledger.fits(head[1]):
-                return head
-            return None if strict else tracked.line.first(ledger.available())
+        fitting = tracked.line.first(ledger.available())
+        if fitting is None or not self.claims:  # nobody fits, whatever is claimed; or nothing is
+            return None if strict and fitting != head else fitting
         if claim is None or claim.uid != head[0][-1]:
-            order = order_of(tracked, *head, self._now, counted=not self._is_due(tracked, head))
+            order = self._order_of(tracked, head)
             ahead = self._claimed(but=name, before=order) if order[0] else {}
             if fits(head[1], ledger.available(ahead)):
                 return head
@@ -197,7 +218,7 @@ class Round:
                 if head is not None and self._is_due(tracked, head):
                     due.append((order_of(tracked, *head, self._now, counted=False), name, tracked, head[1]))
         for order, name, tracked, request in sorted(due, key=lambda each: each[0]):
-            ahead = self._claimed(but=name, before=order) if order[0] else {}
+            ahead = self._claimed(but=name, before=order) if order[0] and tracked.ledger.fits(request) else {}
             if not fits(request, tracked.ledger.available(ahead)):
                 self.claims[name] = Claim(order, request, tracked.ledger.claim(request))
 

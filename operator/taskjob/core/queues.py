@@ -315,7 +315,8 @@ class Queues:
 
     def charge(self, attempt: AttemptId, name: QueueName, request: Amounts) -> None:
         """Charge an attempt; what it was charged before no longer counts."""
-        self.release(attempt)
+        if attempt in self.charges:
+            self.release(attempt)
         self.charges[attempt] = (name, request)
         tracked = self._at(name)
         tracked.ledger.charge(request)

@@ -79,28 +79,27 @@ class Ledger:
     def charge(self, request: Amounts) -> None:
         """Count an attempt's request."""
         self.charges += 1
-        for resource, amount in request:
-            self._use(resource, amount)
+        self._use(request, 1)
 
     def release(self, request: Amounts) -> None:
         """Take back what `charge` counted."""
         self.charges -= 1
-        for resource, amount in request:
-            self._use(resource, -amount)
+        self._use(request, -1)
 
-    def _use(self, resource: str, amount: int) -> None:
-        usage = self.usage
-        before = usage.get(resource, 0)
-        after = before + amount
-        if after:
-            usage[resource] = after
-        else:
-            usage.pop(resource, None)
-        if self.pool is not None and resource in self._kept:
-            kept = self._kept[resource]
-            more = (after - kept if after > kept else 0) - (before - kept if before > kept else 0)
-            if more:
-                _add(self.pool.used, resource, more)
+    def _use(self, request: Amounts, sign: int) -> None:
+        usage, pool = self.usage, self.pool
+        for resource, amount in request:
+            before = usage.get(resource, 0)
+            after = before + sign * amount
+            if after:
+                usage[resource] = after
+            else:
+                usage.pop(resource, None)
+            if pool is not None and resource in self._kept:
+                kept = self._kept[resource]
+                more = (after - kept if after > kept else 0) - (before - kept if before > kept else 0)
+                if more:
+                    _add(pool.used, resource, more)
 
     # ------------------------------------------------------------------ what fits
     def _available(self, resource: str, quota: int, claimed: int = 0) -> int:
@@ -145,17 +144,25 @@ class Ledger:
 
     def fits(self, request: Amounts) -> bool:
         """Whether all of it fits now, with what may be borrowed."""
-        quota, usage = self.quota, self.usage
-        for resource, amount in request:
+        return self.borrows(request) is not None
+
+    def borrows(self, request: Amounts) -> bool | None:
+        """Whether something of it would be borrowed; None if it does not fit now."""
+        quota, usage, pool = self.quota, self.usage, self.pool
+        borrows = False
+        for resource, amount in request:  # the innermost loop of admission
             limit = quota.get(resource)
             if limit is None or not amount:
                 continue
-            if self.pool is None:  # asked most often, so quick
-                if usage.get(resource, 0) + amount > limit:
-                    return False
-            elif amount > self._available(resource, limit):
-                return False
-        return True
+            if usage.get(resource, 0) + amount > limit:
+                borrows = True
+                if pool is None:
+                    return None
+            if pool is not None:
+                left = pool.lent.get(resource, 0) - pool.used.get(resource, 0)
+                if (amount > left or resource in self._borrowing) and amount > self._available(resource, limit):
+                    return None
+        return borrows
 
     def within_quota(self, request: Amounts) -> bool:
         """Whether, with it, the queue stays within its own quota in what is asked: nothing of it is borrowed."""
