@@ -126,6 +126,21 @@ def test_what_is_borrowed_is_not_over_the_quota_until_it_passes_the_limit() -> N
     assert told.borrowed == (("cpu", 2000),)
 
 
+def test_in_a_cohort_who_uses_more_than_is_lent_any_more_says_so_whosever_quota_was_lowered() -> None:
+    desk = Desk()
+    for name, cpu in (("lender", 4), ("figures", 1)):
+        desk.mirror.observe_queue(a_queue(name, {"cpu": cpu}, cohort="research"))
+    job = a_job("a").in_queue("figures").asking(cpu=5).build()
+    desk.mirror.observe_job(job)
+    desk.mirror.observe_pod(a_pod(job).running().build())
+    assert not any(conditions(told)["OverQuota"][0] for told in desk.report())
+    desk.mirror.observe_queue(a_queue("lender", {"cpu": 2}, cohort="research", version=2))
+    over = {str(told.queue.name): told.conditions[1] for told in desk.report()}
+    assert over["figures"].holds
+    assert over["figures"].message.startswith("in use: cpu 5 of 1; nothing more is admitted")
+    assert not over["lender"].holds, "it uses nothing"
+
+
 def test_a_queue_that_cannot_be_used_says_why() -> None:
     desk = Desk()
     desk.mirror.observe_queue(a_queue("figures", problem="spec.quota[cpu]: too odd"))

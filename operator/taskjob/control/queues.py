@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
@@ -65,10 +65,6 @@ class QueueReporter:
 
 def _figures(queue: Queue, tracked: TrackedQueue, unknown: tuple[StrEnum, str] | None) -> SetQueueStatus:
     ledger = tracked.ledger
-    above = dict(sorted(ledger.borrowed().items()))
-    in_cohort = queue.cohort is not None
-    limits = dict(queue.borrowing_limit or ()) if in_cohort else dict.fromkeys(above, 0)
-    over = {resource: amount for resource, amount in above.items() if amount > limits.get(resource, amount)}
     admitted = ledger.charges
     return SetQueueStatus(
         queue=queue,
@@ -76,8 +72,8 @@ def _figures(queue: Queue, tracked: TrackedQueue, unknown: tuple[StrEnum, str] |
         admitted=admitted,
         usage=tuple(sorted(ledger.usage.items())),
         quota=tuple(sorted(ledger.quota.items())),
-        borrowed=tuple(above.items()) if in_cohort else (),
-        conditions=(_active(queue, unknown), _over_quota(over, tracked)),
+        borrowed=tuple(sorted(ledger.borrowed().items())) if queue.cohort is not None else (),
+        conditions=(_active(queue, unknown), _over_quota(sorted(ledger.overused()), tracked)),
     )
 
 
@@ -92,8 +88,8 @@ def _active(queue: Queue, unknown: tuple[StrEnum, str] | None) -> QueueCondition
     return QueueCondition("Active", False, reason.value, queue.problem)
 
 
-def _over_quota(over: Mapping[str, int], tracked: TrackedQueue) -> QueueCondition:
-    """Whether more is in use than may be: the quota was lowered, or admission made a pod larger."""
+def _over_quota(over: Sequence[str], tracked: TrackedQueue) -> QueueCondition:
+    """Whether more is in use of these than may be: the quota or a lender's was lowered, or a pod became larger."""
     if not over:
         return QueueCondition("OverQuota", False, "WithinQuota")
     ledger = tracked.ledger
