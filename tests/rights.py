@@ -214,10 +214,7 @@ TABLE: dict[Verb, tuple[Probe, str]] = {
     ("pods", "list"): (list_of_pods, "the operator never knows its pods: it does not start to decide"),
     ("pods", "watch"): (watch_of_pods, "the end of a pod is not seen"),
     ("pods", "patch"): (a_pods_deadline, "cancel and timeouts do not stop a running pod with grace"),
-    ("pods", "delete"): (
-        a_pod_that_ended,
-        "ended pods stay, their finished TaskJobs too, and pods without a node cannot be stopped",
-    ),
+    ("pods", "delete"): (a_pod_that_ended, "ended pods stay, and those without a node cannot be stopped"),
     ("events", "create"): (a_notice, "kubectl describe shows no Events of a TaskJob: failed attempts, refused pods"),
     ("pods/log", "get"): (a_log, "no log is kept in history"),
     ("tokenreviews", "create"): (a_caller, "the API cannot ask why a job waits: explain answers 503"),

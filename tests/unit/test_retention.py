@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builders import a_job, a_queue
-from taskjob.core.decisions import KeepLog, RemoveJob, RemovePod
+from taskjob.core.decisions import KeepLog
 from taskjob.core.phases import Phase, PodRetention
 from world import World
 
@@ -138,34 +138,6 @@ def test_a_finished_job_waits_for_its_logs(world: World) -> None:
     assert world.phases() == {"a": "Succeeded"}
     world.logs_return()
     assert world.phases() == {}
-
-
-def test_a_finished_job_goes_after_its_pods_so_that_the_garbage_collector_finds_none(world: World) -> None:
-    world.submit(a_job("a").kept_for(0))
-    world.run()
-    world.holding = True
-    world.finish("a")
-    while not any(isinstance(decision, RemovePod) for decision in world.pending):
-        held, world.pending = world.pending, []
-        for decision in held:
-            world.carry_out(decision)
-        world.cycle()
-    assert not any(isinstance(decision, RemoveJob) for decision in world.pending)
-    world.holding = False
-    for decision in world.pending:
-        world.carry_out(decision)
-    world.run()
-    assert world.removed == ["a-1", "a"]
-
-
-def test_a_pod_that_somebody_keeps_from_going_does_not_keep_its_job(world: World) -> None:
-    world.history_away = True
-    world.submit(a_job("a").kept_for(0))
-    world.run()
-    world.finish("a")
-    world.put_pod(world.pod("a"), deleting=True)  # with a finalizer of somebody else
-    world.history_returns()
-    assert world.removed == ["a"]
 
 
 def test_a_finished_job_waits_for_those_alive_that_name_it(world: World) -> None:

@@ -1,9 +1,8 @@
 """What becomes of ended pods and finished jobs: captured, recorded, then removed.
 
 A pod goes only when status and history both hold its outcome and its log; a TaskJob only after history holds its
-final row, its time to live is over, and no live TaskJob names it. Its pods go before it, unless they are kept as long
-as it: else the cluster's garbage collector would look for them and delete them a second time. Nothing is removed on a
-guess: history says so by `State.recorded` and `State.log_kept`, and while PostgreSQL is away, everything stays.
+final row, its time to live is over, and no live TaskJob names it. Nothing is removed on a guess: history says so
+by `State.recorded` and `State.log_kept`, and while PostgreSQL is away, everything stays.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ def care(state: State, tracked: TrackedJob, now: datetime) -> tuple[list[Decisio
     if job.uid not in state.attempts_of and not job.status.phase.terminal:  # most that wait
         return decisions, None
     recorded = tracked.recorded >= job.status.transition
-    pods_leave = False
     for pod in state.pods_of(job.uid):
         if pod.gone:
             continue
@@ -40,7 +38,6 @@ def care(state: State, tracked: TrackedJob, now: datetime) -> tuple[list[Decisio
             decisions.append(KeepLog(pod.pod))
         if over and recorded and pod.log is LogCare.KEPT and not _stays(job, pod):
             decisions.extend(_remove(pod))
-            pods_leave = pods_leave or not pod.pod.deleting
     if not job.status.phase.terminal or job.wants_rerun or job.deleting or tracked.removal_asked:
         return decisions, None
     ttl = job.ttl_seconds if job.ttl_seconds is not None else state.default_ttl_seconds
@@ -48,7 +45,7 @@ def care(state: State, tracked: TrackedJob, now: datetime) -> tuple[list[Decisio
     if now < expires_at:
         return decisions, expires_at
     waits_for_logs = any(not p.gone and p.log is not LogCare.KEPT for p in state.pods_of(job.uid))
-    if recorded and not waits_for_logs and not pods_leave and job.key not in state.graph.live_dependents:
+    if recorded and not waits_for_logs and job.key not in state.graph.live_dependents:
         tracked.removal_asked = True
         decisions.append(RemoveJob(tracked.job))
     return decisions, None
