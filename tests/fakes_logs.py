@@ -9,8 +9,6 @@ from typing import Protocol
 from taskjob.core.model import Pod, PodUid
 from taskjob.ports import LogBrokenError
 
-LINES_AT_ONCE = 2000
-
 
 class Kubelet(Protocol):
     """What a log stream needs of the fake cluster."""
@@ -27,6 +25,8 @@ class LogFiles:
     turns: dict[tuple[PodUid, str], int] = field(default_factory=dict)  # how often the kubelet began a new file
     breaks: int = 0
     mute: bool = False  # no stream that is followed tells any more: neither lines nor its end
+    lines_at_once: int = 2000
+    seconds_each: float = 0.0  # so long it takes to bring them
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self) -> None:
@@ -66,8 +66,9 @@ class FakeLogStream:
             if self._follow and files.mute:
                 await files.news.wait()
                 continue
-            lines = self._file[self._next : self._next + LINES_AT_ONCE]
+            lines = self._file[self._next : self._next + files.lines_at_once]
             if lines:
+                await asyncio.sleep(files.seconds_each)
                 self._next += len(lines)
                 return b"".join(lines)
             if not self._follow or self._over():

@@ -63,7 +63,7 @@ def test_a_stream_that_stays_in_an_old_file_is_left_for_the_newest() -> None:
         world.fake.write(pod, *second)
         world.fake.files.mute = False
         world.fake.files.tell()
-        await world.pass_time(4)
+        await world.pass_time(5)
         world.fake.rotate(pod)
         world.fake.write(pod, *third)
         await world.pass_time(4)
@@ -164,6 +164,26 @@ def test_a_container_that_writes_much_and_pauses_often_has_no_gap_and_costs_no_r
         await world.until(lambda: not world.fake.pods)
         assert world.body() == b"".join(line for burst in bursts for line in burst)
         assert world.log().gaps == ()
+
+    story(tell)
+
+
+def test_a_stream_that_still_brings_something_is_not_cut_off_when_its_pod_ends() -> None:
+    first, second = text("first", LARGE), text("second", 50)
+
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        world.fake.files.mute = True
+        await write_for(world, pod, first, 4)
+        world.fake.rotate(pod)
+        world.fake.write(pod, *second)
+        world.fake.files.lines_at_once, world.fake.files.seconds_each = 100, 1.0
+        world.fake.files.mute = False
+        world.fake.succeed(pod)
+        await world.until(lambda: not world.fake.pods)
+        assert world.body() == b"".join(first + second)
+        (gap,) = world.log().gaps
+        assert "new file" in gap.why
 
     story(tell)
 

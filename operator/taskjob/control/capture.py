@@ -225,14 +225,21 @@ class Capture:
         those of a node that does not answer any more."""
         while True:
             pod = await self._ended.get()
-            streams = [each.task for each in map(self._followed.get, _keys(pod)) if each is not None and each.streams]
+            streams = [each for each in map(self._followed.get, _keys(pod)) if each is not None and each.streams]
             if streams:
                 group.create_task(self._hand_over(pod, streams))
             else:
                 self._due.put_nowait((pod, None))
 
-    async def _hand_over(self, pod: Pod, streams: list[asyncio.Task[None]]) -> None:
-        await asyncio.wait(streams, timeout=HANDOVER_SECONDS)
+    async def _hand_over(self, pod: Pod, streams: list[Followed]) -> None:
+        """As long as they bring something: the file that one is still in nobody can open again."""
+        tasks, before = [each.task for each in streams], -1
+        while not all(task.done() for task in tasks):
+            brought = sum(each.reading.volume for each in streams if each.reading is not None)
+            if brought == before:
+                break
+            before = brought
+            await asyncio.wait(tasks, timeout=HANDOVER_SECONDS)
         self._due.put_nowait((pod, None))
 
     async def _work(self) -> None:

@@ -17,7 +17,7 @@ from taskjob.control.logbook import LogBook
 from taskjob.control.recorder import Recorder
 from taskjob.control.redact import Redactor
 from taskjob.control.rotation import Beginning, Sequence
-from taskjob.control.stamped import Cursor, Piece, Stamped, first_time
+from taskjob.control.stamped import LEAP, Cursor, Piece, Stamped, first_time
 from taskjob.core.model import ContainerRun, Pod
 from taskjob.ports import Clock, Gone, KeptLog, KubePort, Log, LogBrokenError, LogStream, NoLog, Unreachable
 
@@ -28,8 +28,8 @@ FLUSH_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 10.0
 """A container that wrote nothing for so long gives its place to one that waits for it."""
 
-PAUSE_SECONDS: Final = 1.0
-"""After so long a silence one can look whether a stream that has not kept up is still in the newest file."""
+PAUSE_SECONDS: Final = LEAP.total_seconds()
+"""After so long a silence it is looked whether a stream that has not kept up is still in the newest file."""
 
 _MISSED: Final = (
     "the kubelet began a new file before the one before it was read to its end: how much is missing is not known"
@@ -208,6 +208,11 @@ class Reading:
     def empty(self) -> bool:
         """Nothing was read so far."""
         return self._book.size == 0
+
+    @property
+    def volume(self) -> int:
+        """How many bytes streams that are followed have brought, times included."""
+        return self._sequence.volume
 
     @property
     def last_line_at(self) -> str:

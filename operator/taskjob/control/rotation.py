@@ -89,7 +89,7 @@ class Sequence:
     """
 
     def __init__(self, volume: int) -> None:
-        self._volume = volume  # bytes read of this log
+        self.volume = volume  # bytes read of this log
         self._opened_at: datetime | None = None
         self._ahead = timedelta(0)  # the node's clock, of ours
         self._sure = False
@@ -100,7 +100,7 @@ class Sequence:
 
     def come(self, chunk: bytes, time: bytes, now: datetime) -> None:
         """This has come; `time` is that of its first line."""
-        self._volume += len(chunk)
+        self.volume += len(chunk)
         written = instant(time)
         if written is None:
             return
@@ -116,7 +116,7 @@ class Sequence:
     @property
     def small(self) -> bool:
         """So little was read that the kubelet has not begun a new file yet."""
-        return self._volume < ROTATED_BYTES
+        return self.volume < ROTATED_BYTES
 
     def behind(self, last: bytes, now: datetime) -> bool:
         """Whether more may have been written than was read, `last` being the time of the last line of a stream that

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 LONG_LINE_BYTES: Final = 65_536
 """A line that is longer is passed on in pieces, before its end was seen."""
 
-LEAP: Final = timedelta(seconds=1)
+LEAP: Final = timedelta(seconds=2)
 """The kubelet begins files further apart than that."""
 
 _STAMP: Final = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)"
