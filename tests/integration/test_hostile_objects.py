@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from cluster_api import TASKQUEUES, Object, RefusedError, a_job, after, ended
+from cluster_api import TASKQUEUES, InNamespace, Object, RefusedError, a_job, after, ended
 from crd_shapes import conforming, schema_of
 from operator_process import OperatorProcess
 from operators import Site
-from recorded import Told
+from recorded import Told, wait_history
 from taskjob.resources.words import NAME_MAX
 from waiting import until
 
@@ -158,6 +158,29 @@ def test_names_at_their_limits_and_words_of_any_script_reach_the_pod_as_they_are
     assert all(len(pod["metadata"]["name"]) <= 63 for pod in pods.values())
     told = site.wait_history(lambda told: set(names) <= set(told), "history has them all")
     assert told[longest].phases[-1] == "Succeeded"
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_namespace_a_queue_a_cohort_a_group_and_a_container_with_the_longest_names_are_like_any_other(
+    site: Site,
+) -> None:
+    own = site.namespace[-8:]
+    namespace, queue, container = f"{'n' * 54}-{own}", f"{'q' * 54}-{own}", "c" * 63
+    assert len(namespace) == len(queue) == 63
+    site.api.create_namespace(namespace)
+    site.api.create_queue(queue, {"cohort": "h" * 63}, cpu=1, pods=1)
+    there, name = InNamespace(site.api, namespace), "x" * NAME_MAX
+    pod = {"containers": [{"name": container, "image": "busybox"}]}
+    with there.watch_jobs() as jobs:
+        there.create(a_job(name, queue=queue, labels={"taskjobs.dev/group": "g" * 63}, pod=pod))
+        jobs.wait_phase(name, "Succeeded", 30)
+        told = wait_history(
+            site.database_url, lambda told: name in told and bool(told[name].logs), 20, "history has it", namespace
+        )
+        assert (told[name].job["queue"], told[name].logs[0]["container"]) == (queue, container)
+        there.delete_all()
+        jobs.wait_until(lambda objects: not objects, 20, "the TaskJob is deleted")
+    site.api.call("DELETE", f"{TASKQUEUES}/{queue}")
 
 
 def of_size(name: str, size: int, **spec: Any) -> Object:
