@@ -14,8 +14,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
@@ -103,29 +103,27 @@ class Course:
         ]
 
 
-@contextmanager
-def struck(stage: Stage, draw: random.Random, course: Course) -> Iterator[None]:
-    """Faults, one after the other, in a thread, until the block ends; the last is mended by then."""
-    faults, stopping = lived_through(), threading.Event()
+def under_strikes(stage: Stage, draw: random.Random, course: Course, work: Callable[[], None]) -> None:
+    """Do that in another thread, while faults strike, one after the other. They are played here, since what a fault
+    starts anew ends with the thread that did it."""
     failed: list[BaseException] = []
 
     def run() -> None:
         try:
-            while not stopping.wait(draw.uniform(*BETWEEN_STRIKES)):
-                fault = draw.choice(faults)
-                with suppress(NotPlayedError), fault.play(stage):
-                    course.strikes.append(fault.name)
-                    hold(draw.uniform(*fault.holds))
+            work()
         except BaseException as error:
             failed.append(error)
 
-    thread = threading.Thread(target=run, name="strikes", daemon=True)
+    faults, thread = lived_through(), threading.Thread(target=run, name="load", daemon=True)
     thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join(60)
+    while True:
+        thread.join(draw.uniform(*BETWEEN_STRIKES))
+        if not thread.is_alive():
+            break
+        fault = draw.choice(faults)
+        with suppress(NotPlayedError), fault.play(stage):
+            course.strikes.append(fault.name)
+            hold(draw.uniform(*fault.holds))
     if failed:
         raise failed[0]
 
@@ -178,8 +176,7 @@ def play(house: House, minutes: float, rate: float, seed: int) -> Course:
                 course.look("api", listener.pid)
 
             stage = Stage(site, replicas, house.postgres, house.disk, house.wires, [], draw)
-            with struck(stage, draw, course):
-                asyncio.run(load(site, rate, course, look))
+            under_strikes(stage, draw, course, lambda: asyncio.run(load(site, rate, course, look)))
             course.restarts = list(replicas.exits)
         return course
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
 import pytest
 
+from chaos import soak
 from chaos.faults import TABLE
-from chaos.soak import Course, Sample, judged, lived_through
+from chaos.soak import Course, Sample, judged, lived_through, under_strikes
+from chaos.stage import Fault, Stage
 
 RATE = 10.0
 SECONDS = 400.0
@@ -81,3 +88,28 @@ def test_the_faults_of_a_soak_end_no_process_of_ours() -> None:
     played = {fault.name for fault in lived_through()}
     assert {"requests-lied-about", "watches-cut", "postgres-killed", "kubelets-frozen"} <= played
     assert not {fault.name for fault in TABLE if fault.part in ("operator", "control plane")} & played
+
+
+def test_faults_strike_in_the_thread_that_waits_since_what_they_start_anew_ends_with_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    struck, threads = threading.Event(), list[int]()
+
+    @contextmanager
+    def play(_: Stage) -> Iterator[None]:
+        threads.append(threading.get_ident())
+        yield
+        struck.set()
+
+    monkeypatch.setattr(soak, "BETWEEN_STRIKES", (0.0, 0.0))
+    monkeypatch.setattr(soak, "lived_through", lambda: [Fault("a", "b", (0.0, 0.0), play)])
+    course, stage = Course(1), cast(Stage, None)
+
+    def load() -> None:
+        assert struck.wait(10)
+        raise ValueError("the load fails")
+
+    with pytest.raises(ValueError, match="the load fails"):
+        under_strikes(stage, random.Random(1), course, load)
+    assert set(threads) == {threading.get_ident()}
+    assert course.strikes == ["a"] * len(threads)
