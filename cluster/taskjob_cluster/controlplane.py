@@ -147,7 +147,9 @@ def controller_manager(record: Record, binaries: Mapping[str, Path]) -> Program:
         f"--secure-port={record.ports['controller-manager']}",
         "--profiling=false",
     ]
-    if record.options.kwok_nodes:
+    if not record.options.kwok_nodes:
+        command.append("--node-monitor-grace-period=20s")  # as long as the lease of our kubelet: not 50 s
+    else:
         command.append("--node-monitor-grace-period=24h")  # simulated nodes send no leases
         command.append("--terminated-pod-gc-threshold=0")  # ended pods are removed by who made them, or not at all
     url = f"https://127.0.0.1:{record.ports['controller-manager']}/healthz"
