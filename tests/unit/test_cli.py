@@ -190,3 +190,12 @@ async def test_a_trace_is_made_of_all_pages(capsys: pytest.CaptureFixture[str], 
     assert capsys.readouterr().err == "taskjob: left out, since they have not ended: 1\n"
     (arrival,) = parse(target.read_text()).arrivals
     assert (arrival.job.name, arrival.runs) == ("done", 30)
+
+
+@pytest.mark.parametrize("following", ["", "itself"])
+async def test_a_page_that_names_itself_as_the_next_is_no_answer_of_the_api(
+    following: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (200, {"items": [a_job("train-2")], "next": following})
+    assert await taskjob(Api({"/jobs/": page}), "explain", "train") == 1
+    assert "a page names itself as the next one" in capsys.readouterr().err

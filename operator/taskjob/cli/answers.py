@@ -47,11 +47,19 @@ class Job(Answered, frozen=True):
     requests: dict[str, str] | None = None  # an older API does not tell
 
 
-class Page(Answered, frozen=True):
-    """Some of the jobs, and where the next ones are."""
+class Paged(Answered, frozen=True):
+    """Some of many, and where the next ones are."""
+
+    next: str | None
+
+
+SomePage = TypeVar("SomePage", bound=Paged)
+
+
+class Page(Paged, frozen=True):
+    """Some of the jobs."""
 
     items: list[Job]
-    next: str | None
 
 
 class Told(Answered, frozen=True):
@@ -62,12 +70,11 @@ class Told(Answered, frozen=True):
     problem: str | None
 
 
-class ToldPage(Answered, frozen=True):
+class ToldPage(Paged, frozen=True):
     """Some of the jobs of a group."""
 
     items: list[Told]
     unchanged: int
-    next: str | None
 
 
 class Place(Answered, frozen=True):

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from taskjob.cli.answers import Answer, Job, Page, Refusal
+from taskjob.cli.answers import Answer, Job, Page, Refusal, SomePage
 from taskjob.cli.errors import CommandError, NotFoundError, OddAnswerError
 from taskjob.kube.credentials import ConfigurationError, Credentials
 from taskjob.kube.fields import UNREADABLE
@@ -114,6 +114,20 @@ class ApiClient:
         """Have something changed; the answer. Raises `CommandError` with what it said."""
         return await self._answer("PATCH", path, kind, query)
 
+    async def pages(
+        self, path: str, kind: type[SomePage], query: Mapping[str, str | list[str]], *, method: str = "GET"
+    ) -> AsyncIterator[SomePage]:
+        """One page after the other. Raises `CommandError`, also where a page says that it follows itself."""
+        asked: Mapping[str, str | list[str]] = query
+        while True:
+            page = await self._answer(method, path, kind, asked)
+            yield page
+            if page.next is None:
+                return
+            if page.next in ("", asked.get("cursor")):
+                raise self.odd("a page names itself as the next one")
+            asked = {**query, "cursor": page.next}
+
     async def _answer(
         self, method: str, path: str, kind: type[Answer], query: Mapping[str, str | list[str]] | None
     ) -> Answer:
@@ -176,16 +190,12 @@ class ApiClient:
 
     async def find(self, name: str) -> Job:
         """The newest job of that name, as `GET /jobs/` shows it. Raises `CommandError` if there is none."""
-        cursor: str | None = None
-        while True:
-            query = {"namespace": self.namespace, "name": name, "limit": "500"}
-            page = await self.get("/jobs/", Page, query | ({"cursor": cursor} if cursor else {}))
+        query = {"namespace": self.namespace, "name": name, "limit": "500"}
+        async for page in self.pages("/jobs/", Page, query):
             for job in page.items:
                 if job.name == name:
                     return job
-            cursor = page.next
-            if cursor is None:
-                raise CommandError(f'there is no job "{name}" in namespace "{self.namespace}" that you may read')
+        raise CommandError(f'there is no job "{name}" in namespace "{self.namespace}" that you may read')
 
 
 @asynccontextmanager

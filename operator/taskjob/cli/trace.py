@@ -92,14 +92,9 @@ async def _pages(api: ApiClient, given: argparse.Namespace) -> AsyncIterator[Job
     for name, value in (("namespace", given.namespace), ("queue", given.queue)):
         if value is not None:
             query[name] = value
-    cursor: str | None = None
-    while True:
-        page = await api.get("/jobs/", Page, query | ({"cursor": cursor} if cursor else {}))
+    async for page in api.pages("/jobs/", Page, query):
         for job in page.items:
             yield job
-        cursor = page.next
-        if cursor is None:
-            return
 
 
 def trace(jobs: Iterable[Job], asks: dict[str, str], where: str) -> tuple[str, int]:

@@ -93,15 +93,10 @@ async def _group(
 ) -> AsyncIterator[tuple[str, str | None]]:
     """What came of each; what needed nothing is counted at the end."""
     query: dict[str, str | list[str]] = {"namespace": api.namespace, "limit": _PAGE, "phase": phases or []}
-    others, cursor = 0, None
-    while True:
-        path = f"/jobs/group/{quote(group, safe='')}/{wish.name}"
-        page = await api.patch(path, ToldPage, query | ({"cursor": cursor} if cursor is not None else {}))
+    others, path = 0, f"/jobs/group/{quote(group, safe='')}/{wish.name}"
+    async for page in api.pages(path, ToldPage, query, method="PATCH"):
         others += page.unchanged
         for item in page.items:
             yield item.name, item.problem and f"{item.namespace}/{item.name}: {item.problem}"
-        cursor = page.next
-        if cursor is None:
-            break
     if others:
         print(f"{others} other job{'s' if others != 1 else ''} of group {group}: nothing to do")
