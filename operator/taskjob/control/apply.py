@@ -44,9 +44,9 @@ from taskjob.ports import (
 
 logger = logging.getLogger(__name__)
 
-HOLDS_AT_ONCE, HOLDS_PAUSES = 2, 20.0
-"""Explanations of waiting: people read them; a flood of jobs must not double its own writes. Twenty a second on an idle
-server, hardly any on a busy one."""
+HOLDS_AT_ONCE, HOLDS_PAUSES, LONGEST_HOLDS_PAUSE = 100, 1000.0, 20.0
+"""Explanations of waiting. People read them, so the first hundred come at once; a flood of jobs must not double its own
+writes, so more come at twenty a second on an idle server, and at five on a busy one."""
 
 REMOVALS_PER_SECOND, REMOVALS_AT_ONCE = 200.0, 50
 
@@ -84,7 +84,7 @@ class Applier:
         self.epoch = epoch
         self._limit = in_flight
         self._outbox = Outbox(
-            Courtesy(HOLDS_AT_ONCE, HOLDS_PAUSES),
+            Courtesy(HOLDS_AT_ONCE, HOLDS_PAUSES, LONGEST_HOLDS_PAUSE),
             Pace(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE),
             Pace(NOTICES_PER_SECOND, NOTICES_AT_ONCE),
             Courtesy(PROGRESS_AT_ONCE, PROGRESS_PAUSES),
