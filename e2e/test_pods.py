@@ -61,7 +61,7 @@ def test_cancelling_ends_the_pod_with_sigterm_and_grace_and_keeps_its_log(bench:
 
 
 def test_a_timeout_holds_while_the_operator_is_down(bench: Bench, operator: OperatorProcess) -> None:
-    bench.apply(a_taskjob("slow", SLEEPS, timeoutSeconds=3))
+    bench.apply(a_taskjob("slow", SLEEPS, timeoutSeconds=8))  # time for its status to say Running, too
     pod = bench.wait("slow", "Running")["podName"]
     operator.kill()
     try:
