@@ -60,12 +60,13 @@ class Struck:
     def kill(self) -> float:
         """SIGKILL of the leader's process, with its pod gone from the API server, as when a node dies: else the kubelet
         starts the container again within a second or two, and that takes its own Lease back long before it runs out.
-        The process does nothing more from the first moment on (SIGSTOP). Seconds from there to the next admission, by a
-        standby, beyond the lease's duration."""
+        So the kubelet must know that the pod is gone, and the process does nothing more from the first moment on
+        (SIGSTOP). Seconds from there to the next admission, by a standby, beyond the lease's duration."""
         pod, pid = self._leader()
         epoch, holder, struck_at = self._lease.epoch, self._holder, time.monotonic()
         os.kill(pid, signal.SIGSTOP)
         self._installation.kubectl("delete", "pod", pod, "--force", "--grace-period=0", "--wait=false")
+        self._installation.patiently(lambda: told_to_end(pid), 10, "the kubelet's word to the process that it end")
         with suppress(ProcessLookupError):  # the kubelet may be first
             os.kill(pid, signal.SIGKILL)
         took = self._admissions.wait(epoch, LEASE_SECONDS + 30) - struck_at
@@ -142,6 +143,15 @@ def process_of(uid: str, program: str) -> int | None:
         except OSError:
             continue  # it ended meanwhile
     return None
+
+
+def told_to_end(pid: int) -> bool:
+    """Whether a stopped process was sent a SIGTERM, which waits for it to go on, or was killed."""
+    try:
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except OSError:
+        return True
+    return bool(int(fields["ShdPnd"], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 @contextmanager
