@@ -16,7 +16,7 @@ from taskjob.core.deadlines import active_deadline_seconds
 from taskjob.core.decisions import Launch
 from taskjob.core.defaults import settled
 from taskjob.core.draft import Draft
-from taskjob.core.model import AttemptId, QueueName, Uid
+from taskjob.core.model import AttemptId, QueueName
 from taskjob.core.nomination import expected, preempt
 from taskjob.core.offers import Offer, Round
 from taskjob.core.pending import hold, is_told, reject
@@ -52,24 +52,23 @@ def admit(draft: Draft, room: int) -> None:
     bids = [_bid(offer, owners[at], at) for at, (each, _) in enumerate(rounds) if (offer := each.best()) is not None]
     heapify(bids)
     while bids and room > 0:
-        at = bids[0][-1]
+        at, taken = bids[0][-2:]
+        waiter = state.jobs[taken.key[-1]]
+        if state.keys.has_room(waiter.job):
+            draft.decisions.append(_launch(state, waiter, draft.now))
+            room -= 1
+            state.queues.turn += 1
+            owners[at].turn = state.queues.turn
+        else:  # those before it took what was left of its concurrency key
+            state.keys.settle()
         current = rounds[at][0]
+        current.taken(taken)
         offer = current.best()
-        if offer is not None:
-            if state.keys.has_room(state.jobs[Uid(offer.key[-1])].job):
-                draft.decisions.append(_launch(state, offer, draft.now))
-                room -= 1
-                state.queues.turn += 1
-                owners[at].turn = state.queues.turn
-            else:  # those before it took what was left of its concurrency key
-                state.keys.settle()
-            current.taken(offer)
-            offer = current.best()
         if offer is None:
             heappop(bids)
         else:
             heapreplace(bids, _bid(offer, owners[at], at))
-    unfinished = {bid[-1] for bid in bids}
+    unfinished = {bid[-2] for bid in bids}
     for at, (current, queues) in enumerate(rounds):
         for name, tracked in queues.items():
             tracked.claim = current.claims.get(name)
@@ -86,22 +85,22 @@ def admit(draft: Draft, room: int) -> None:
     _explain_keys(draft)
 
 
-_Bid = tuple[float, int, float, str, str, str, int]
+_Bid = tuple[float, int, float, str, str, str, int, Offer]
 
 
 def _bid(offer: Offer, owner: TrackedQueue | TrackedCohort, at: int) -> _Bid:
-    """Where an offer stands among those of other cohorts: the least first; the last, `at`, is whose it is."""
+    """Where an offer stands among those of other cohorts: the least first. Then, not compared, since a uid is one
+    job's: at which place its owner stands, and the offer."""
     _, _, priority, created, namespace, name, uid = offer.order
-    return (priority, owner.turn, created, namespace, name, uid, at)
+    return (priority, owner.turn, created, namespace, name, uid, at, offer)
 
 
-def _launch(state: State, offer: Offer, now: datetime) -> Launch:
-    tracked = state.jobs[Uid(offer.key[-1])]
+def _launch(state: State, tracked: TrackedJob, now: datetime) -> Launch:
     job = tracked.job
     state.unqueue(tracked)
     attempt = AttemptId(job.uid, job.status.run, 0, job.status.attempt + 1)
     state.reserve(job, attempt)
-    state.queues.by_name[offer.name].started(now)
+    state.queues.by_name[job.queue].started(now)
     tracked.asked = None  # whatever explanation was on its way is out of date
     return Launch(job, attempt, active_deadline_seconds(settled(job, state.queues.defaults_of(job.queue)), now))
 

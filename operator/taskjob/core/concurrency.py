@@ -198,11 +198,11 @@ class Keys:
     def _line_up(self, row: Row, wanted: int) -> None:
         while row.lined > wanted:
             row.lined -= 1
-            uid = Uid(row.waiters[row.lined][-1])
+            uid = row.waiters[row.lined][-1]
             self._queues.unqueue(self._jobs[uid])
             self.unexplained[uid] = None
         while row.lined < wanted:
-            uid = Uid(row.waiters[row.lined][-1])
+            uid = row.waiters[row.lined][-1]
             row.lined += 1
             self.unexplained.pop(uid, None)
             self._queues.enqueue(self._jobs[uid])
@@ -214,6 +214,6 @@ class Keys:
             tracked = self.by_id.get(key, _NOBODY)
             for group, row in tracked.rows.items():
                 if group.rejects and not tracked.room(group.limit):
-                    self.unexplained.update((Uid(order[-1]), None) for order in row.waiters)
+                    self.unexplained.update((order[-1], None) for order in row.waiters)
         taken, self.unexplained = self.unexplained, {}
         return [self._jobs[uid] for uid in taken]

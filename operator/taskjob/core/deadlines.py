@@ -53,11 +53,13 @@ def timeout_at(job: Job, pod: Pod) -> datetime | None:
 
 def active_deadline_seconds(job: Job, now: datetime) -> int | None:
     """What an attempt launched now may use, in whole seconds, at least 1: its timeout or the rest of the deadline."""
+    if job.timeout_seconds is None and job.deadline_seconds is None:
+        return None
     limits = [job.timeout_seconds] if job.timeout_seconds is not None else []
     deadline = deadline_at(job)
     if deadline is not None:
         limits.append(int((deadline - now).total_seconds()))
-    return max(1, min(limits)) if limits else None
+    return max(1, min(limits))
 
 
 def earliest(*instants: datetime | None) -> datetime | None:

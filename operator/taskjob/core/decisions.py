@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from taskjob.core.model import Amounts, AttemptId, Entry, Job, Pod, Queue, Status, Uid
+from taskjob.core.values import value
 
 
 class Urgency(IntEnum):
@@ -26,6 +27,7 @@ class EndBy(StrEnum):
     DELETE = "Delete"  # it is not on a working node: nobody would lower anything
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Launch:
     """Create the pod of this attempt; its quota is already reserved in the state."""
@@ -35,6 +37,7 @@ class Launch:
     active_deadline_seconds: int | None  # the least of the attempt's timeout and what is left of the deadline
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class SetStatus:
     """Write this status over `job` (the observation it was decided from, with its version)."""
@@ -44,6 +47,7 @@ class SetStatus:
     urgency: Urgency
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class EndPod:
     """End a live pod; its reason already stands in the job's status (or its TaskJob is gone)."""
@@ -53,6 +57,7 @@ class EndPod:
     why: str  # for the log
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class KeepLog:
     """Capture the log of an attempt that ended into history."""
@@ -60,6 +65,7 @@ class KeepLog:
     pod: Pod
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class RemovePod:
     """Delete an ended pod: status and history hold its outcome and log."""
@@ -67,6 +73,7 @@ class RemovePod:
     pod: Pod
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class RemoveJob:
     """Delete a finished TaskJob whose time to live is over: history has its final row, nobody live names it."""
@@ -74,6 +81,7 @@ class RemoveJob:
     job: Job
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class QueueCondition:
     """A condition of a TaskQueue: its type, whether it holds, why in a word and in a sentence that may be empty."""
@@ -84,6 +92,7 @@ class QueueCondition:
     message: str = ""
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class SetQueueStatus:
     """Write a TaskQueue's figures."""
@@ -100,6 +109,7 @@ class SetQueueStatus:
 Decision = Launch | SetStatus | EndPod | KeepLog | RemovePod | RemoveJob
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Deciding about this job failed: a defect of ours. It is left alone; the others go on."""
@@ -108,6 +118,7 @@ class Fault:
     error: str
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The outcome of one cycle: what to do, what to tell history, and when to look again without an event."""

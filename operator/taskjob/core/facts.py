@@ -11,8 +11,10 @@ from datetime import datetime
 from taskjob.core.dependencies import Edge
 from taskjob.core.model import Job, Pod
 from taskjob.core.phases import Stopping
+from taskjob.core.values import value
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Block:
     """What dependencies have against a job: still waited for, or never to be met (a cycle is that too)."""
@@ -22,6 +24,7 @@ class Block:
     cycle: bool = False
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """The API server refused the job's pod."""
@@ -30,6 +33,7 @@ class Refusal:
     until: datetime
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Eviction:
     """The system wants the attempt under way to end, though neither the job nor its user asks for it."""
@@ -38,6 +42,7 @@ class Eviction:
     message: str  # for whom or why, as the status and history tell it
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All that decides about one job. `pod` is the latest attempt's, as last seen, be it gone or not."""

@@ -27,6 +27,7 @@ from taskjob.core.phases import (
     StopPolicy,
     Strategy,
 )
+from taskjob.core.values import value
 
 Uid = NewType("Uid", str)
 PodUid = NewType("PodUid", str)
@@ -64,6 +65,7 @@ class AttemptId(NamedTuple):
     attempt: int
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Dependency:
     """One edge: the job waits until the job of that name, in its namespace, satisfies the condition."""
@@ -72,6 +74,7 @@ class Dependency:
     condition: Condition = Condition.SUCCEEDED
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class RetryRule:
     """What follows a failure that this rule matches: by all that it names of class, exit code and container.
@@ -86,6 +89,7 @@ class RetryRule:
     container: str | None = None  # the one that failed
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Retry:
     """How often and how soon a failed attempt is followed by another; `limit` counts retries, not attempts."""
@@ -102,6 +106,7 @@ class Retry:
 NO_RETRY: Final = Retry()
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """What a TaskQueue says for jobs that do not say it; None: nothing. See `defaults.settled`."""
@@ -114,6 +119,7 @@ class Defaults:
     pod_retention: PodRetention | None = None
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Concurrency:
     """At most `limit` attempts at a time under that key, of a namespace or of a queue."""
@@ -132,6 +138,7 @@ class KeyId(NamedTuple):
     name: str
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Hold:
     """What an attempt holds: the key and limit that it was created with, and whose it is."""
@@ -141,6 +148,7 @@ class Hold:
     job: JobName
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Status:
     """`status` of a TaskJob, as observed or as it should become. `epoch` is stamped by the writer."""
@@ -167,6 +175,7 @@ class Status:
     observed_generation: int = 0
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Job:
     """A TaskJob as last observed. `problem` says in a sentence why it cannot be used, if it cannot.
@@ -230,6 +239,7 @@ class Job:
         return self.status.phase if self.status.phase.terminal and not self.wants_rerun else None
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class ContainerRun:
     """One container of a pod that has started, init containers and sidecars included."""
@@ -240,6 +250,7 @@ class ContainerRun:
     main: bool = False  # the one whose exit code is the attempt's
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Pod:
     """A pod of ours as last observed: what its labels say it is, and what became of it."""
@@ -271,6 +282,7 @@ class Pod:
     containers: tuple[ContainerRun, ...] = ()  # those that have started, init containers first
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """One requirement of a label selector; `values` is empty where the operator takes none."""
@@ -284,6 +296,7 @@ Selector = tuple[Requirement, ...]
 """A label selector: all requirements must hold, so that none matches everything. See `selectors.matches`."""
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class QuotaFromNodes:
     """A quota that follows the nodes: so much of what those with these labels can allocate to us."""
@@ -300,6 +313,7 @@ class ObservedCondition(NamedTuple):
     since: datetime
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Queue:
     """A TaskQueue. A resource that `quota` does not name is not limited.
@@ -334,6 +348,7 @@ class Queue:
     conditions: tuple[ObservedCondition, ...] = field(default=(), compare=False)
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Transition:
     """One row of history: the `n`-th transition of a job.
@@ -352,6 +367,7 @@ class Transition:
     pod: Pod | None = None
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What history is told of a job: the job as it now stands and what newly happened, oldest first.

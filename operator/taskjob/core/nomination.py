@@ -18,9 +18,9 @@ from taskjob.core.deadlines import STOP_SLACK, earliest
 from taskjob.core.draft import Draft
 from taskjob.core.facts import Eviction
 from taskjob.core.line import Found, fits
-from taskjob.core.model import Amounts, AttemptId, Job, Queue, QueueName, Uid
+from taskjob.core.model import Amounts, AttemptId, Job, Queue, QueueName
 from taskjob.core.offers import claimed, is_due, is_open, order_of
-from taskjob.core.ordering import admission_key
+from taskjob.core.ordering import AdmissionKey, admission_key
 from taskjob.core.phases import Preempt, Stopping
 from taskjob.core.preemption import Candidate, Contender, choose, choose_for_less
 from taskjob.core.standing import Standing
@@ -90,7 +90,7 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
                 outlook.admit(head)
                 state.queues.wakes.at(head.name, patience)
                 continue
-            waiter = state.jobs[Uid(head.key[-1])].job
+            waiter = state.jobs[head.key[-1]].job
             contender = _contender(waiter, head.name, queues[head.name].queue, head.request)
             candidates = running.of_interest_to(contender)
             changes_at = running.changes_at
@@ -262,7 +262,7 @@ def _may_preempt(by: Contender, priority: int, name: QueueName) -> bool:
 class _Head(NamedTuple):
     order: Order
     name: QueueName
-    key: tuple[float, float, str, str, str]
+    key: AdmissionKey
     request: Amounts
 
 

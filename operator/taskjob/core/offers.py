@@ -56,21 +56,23 @@ def is_open(tracked: TrackedQueue) -> bool:
 def order_of(tracked: TrackedQueue, key: AdmissionKey, request: Amounts, now: datetime, *, counted: bool) -> Order:
     """Where a job stands between the queues of its cohort; its share with what it asks for, if that is `counted`."""
     ledger = tracked.ledger
-    if ledger.pool is None or ledger.within_quota(request):
-        return _order_of_own(tracked, key, now)
     own = _order_of_own(tracked, key, now)
+    if ledger.pool is None or ledger.within_quota(request):
+        return own
     return (True, ledger.share(request if counted else ()), *own[2:])
 
 
 def _order_of_own(tracked: TrackedQueue, key: AdmissionKey, now: datetime) -> Order:
     """Of a job that borrows nothing."""
     aging = tracked.queue.aging_seconds if tracked.queue is not None else 0
+    if not aging:  # `aged_priority` would say so
+        return (False, 0.0, *key)
     return (False, 0.0, -aged_priority(key, aging, now), *key[1:])
 
 
 def is_due(jobs: Mapping[Uid, TrackedJob], tracked: TrackedQueue, key: AdmissionKey, now: datetime) -> bool:
     """Whether the first in a line has waited long enough for a claim."""
-    at = tracked.claims_at(jobs[Uid(key[-1])])
+    at = tracked.claims_at(jobs[key[-1]])
     return at is not None and at <= now
 
 
@@ -92,7 +94,7 @@ class Round:
     Whoever takes an offer has it charged and its job out of the line, then calls `taken`.
     """
 
-    __slots__ = ("_current", "_expected", "_heap", "_jobs", "_largest", "_now", "_queues", "_sure", "claims")
+    __slots__ = ("_current", "_expected", "_full", "_heap", "_jobs", "_largest", "_now", "_queues", "_sure", "claims")
 
     def __init__(
         self,
@@ -108,6 +110,7 @@ class Round:
         self.claims: dict[QueueName, Claim] = {}
         self._current: dict[QueueName, Offer] = {}
         self._heap: list[Offer] = []
+        self._full: set[QueueName] = set()  # nobody in them fits, whatever is claimed: that stays so, as all is taken
         self._largest: dict[str, int] = {}  # what an offer asks at most, while nobody has a claim
         self._sure = 0  # after so many are taken there may first be an offer for which the pool no longer has enough
         self._refresh()
@@ -143,7 +146,11 @@ class Round:
         while not known:  # a claim that is found only now concerns those that were looked at before
             self._current, self._heap, self._largest, self._sure = {}, [], {}, 0
             self._look_for_claims()
-            known = all(self._offer(name) for name, tracked in self._queues.items() if tracked.line)
+            offered = [self._offer(name) for name, tracked in self._queues.items() if self._may_offer(name, tracked)]
+            known = all(offered)  # of all: looking for claims one by one would take as many turns
+
+    def _may_offer(self, name: QueueName, tracked: TrackedQueue) -> bool:
+        return bool(tracked.line) and (name not in self._full or tracked.blocked is None)
 
     def _offer(self, name: QueueName) -> bool:
         """Renew a queue's offer; False if its head turns out to have a claim that was not known."""
@@ -164,7 +171,7 @@ class Round:
             return True
         found = self._head_or_other(name, tracked, head)
         if found is None or found[0] != head[0]:
-            waiter = self._jobs[Uid(head[0][-1])]
+            waiter = self._jobs[head[0][-1]]
             tracked.blocked = waiter.job.uid
             if waiter.blocked_since is None:
                 waiter.blocked_since = self._now
@@ -191,12 +198,15 @@ class Round:
         claim = self.claims.get(name)
         strict = tracked.queue is not None and tracked.queue.strategy is Strategy.STRICT_FIFO
         fitting = tracked.line.first(ledger.available())
-        if fitting is None or not self.claims:  # nobody fits, whatever is claimed; or nothing is
-            return None if strict and fitting != head else fitting
-        if claim is None or claim.uid != head[0][-1]:
+        if fitting is None:
+            self._full.add(name)
+            return None
+        if not self.claims:
+            return None if strict and fitting[0] != head[0] else fitting
+        if fitting[0] == head[0] and (claim is None or claim.uid != head[0][-1]):
             order = self._order_of(tracked, head)
             ahead = self._claimed(but=name, before=order) if order[0] else {}
-            if fits(head[1], ledger.available(ahead)):
+            if not ahead or fits(head[1], ledger.available(ahead)):
                 return head
         if strict:
             return None
@@ -210,7 +220,7 @@ class Round:
         """Heads that have waited long enough and do not fit, in their order; each respects those before it."""
         self.claims = {}
         for name, waiting in self._expected.items():
-            self._claim_for(name, [each for each in waiting if self._jobs[Uid(each[0][-1])].place == each[0]])
+            self._claim_for(name, [each for each in waiting if self._jobs[each[0][-1]].place == each[0]])
         due: list[tuple[Order, QueueName, TrackedQueue, Amounts]] = []
         for name, tracked in self._queues.items():
             if tracked.blocked is not None and name not in self.claims and is_open(tracked):

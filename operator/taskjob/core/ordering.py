@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from taskjob.core.model import Job
+from taskjob.core.model import Job, Namespace, Uid
 
-AdmissionKey = tuple[float, float, str, str, str]
+AdmissionKey = tuple[float, float, Namespace, str, Uid]
 
 LEVEL: Final = 100
 """One level of priority: as far as Low is from Normal, and Normal from High."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, assert_never
 
-from taskjob.core.model import Amounts, AttemptId, QueueName
+from taskjob.core.model import Amounts, AttemptId, Namespace, QueueName, Uid
 from taskjob.core.ordering import AdmissionKey
 from taskjob.core.phases import Preempt
 
@@ -147,7 +147,7 @@ def choose_for_less(
     """
     lacking = tuple(overused().items())
     useful = [each for each in in_order_of_preference(running, Preempt.ANY) if _use(each.held, lacking) > 0]
-    nobody = Contender(queue, lacking, 0, (0, 0, "", "", ""))
+    nobody = Contender(queue, lacking, 0, (0, 0, Namespace(""), "", Uid("")))
     trial = Trial(nobody, room, _ranks(useful), lambda: not overused())
     if trial.fill(useful):
         _spare(trial)

@@ -145,7 +145,7 @@ class Queues:
         kept = before is not None and _line_of(before) == _line_of(queue)
         if kept:  # the line stays as it is; only what it is told may be something else
             for row in tracked.line.rows.values():
-                tracked.unexplained.update((Uid(key[-1]), None) for key in row)
+                tracked.unexplained.update((key[-1], None) for key in row)
             self.dirty[queue.name] = None
         else:
             self._line_up_again(queue.name, tracked)
@@ -217,7 +217,7 @@ class Queues:
         if before != tracked.capacity:
             for request, row in tracked.line.rows.items():
                 if fits(request, before) != fits(request, tracked.capacity):
-                    tracked.unexplained.update((Uid(key[-1]), None) for key in row)
+                    tracked.unexplained.update((key[-1], None) for key in row)
 
     def _line_up_again(self, name: QueueName, tracked: TrackedQueue) -> None:
         tracked.line = Line()

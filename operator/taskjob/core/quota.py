@@ -87,7 +87,7 @@ class Ledger:
         self._use(request, -1)
 
     def _use(self, request: Amounts, sign: int) -> None:
-        usage, pool = self.usage, self.pool
+        usage, kept_of = self.usage, self._kept if self.pool is not None else NOTHING
         for resource, amount in request:
             before = usage.get(resource, 0)
             after = before + sign * amount
@@ -95,11 +95,9 @@ class Ledger:
                 usage[resource] = after
             else:
                 usage.pop(resource, None)
-            if pool is not None and resource in self._kept:
-                kept = self._kept[resource]
-                more = (after - kept if after > kept else 0) - (before - kept if before > kept else 0)
-                if more:
-                    _add(pool.used, resource, more)
+            kept = kept_of.get(resource)
+            if kept is not None and self.pool is not None and (after > kept or before > kept):
+                _add(self.pool.used, resource, max(after, kept) - max(before, kept))
 
     # ------------------------------------------------------------------ what fits
     def _available(self, resource: str, quota: int, claimed: int = 0) -> int:
@@ -149,6 +147,9 @@ class Ledger:
     def borrows(self, request: Amounts) -> bool | None:
         """Whether something of it would be borrowed; None if it does not fit now."""
         quota, usage, pool = self.quota, self.usage, self.pool
+        if pool is None:
+            return False if self.within_quota(request) else None
+        lent, used, limited = pool.lent, pool.used, self._borrowing
         borrows = False
         for resource, amount in request:  # the innermost loop of admission
             limit = quota.get(resource)
@@ -156,12 +157,9 @@ class Ledger:
                 continue
             if usage.get(resource, 0) + amount > limit:
                 borrows = True
-                if pool is None:
-                    return None
-            if pool is not None:
-                left = pool.lent.get(resource, 0) - pool.used.get(resource, 0)
-                if (amount > left or resource in self._borrowing) and amount > self._available(resource, limit):
-                    return None
+            left = lent.get(resource, 0) - used.get(resource, 0)
+            if (amount > left or resource in limited) and amount > self._available(resource, limit):
+                return None
         return borrows
 
     def within_quota(self, request: Amounts) -> bool:

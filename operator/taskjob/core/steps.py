@@ -8,9 +8,10 @@ from datetime import datetime
 from taskjob.core.decisions import EndBy, Urgency
 from taskjob.core.model import Status
 from taskjob.core.phases import Phase, Reason
-from taskjob.core.values import replace
+from taskjob.core.values import replace, value
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Step:
     """What should become of the job. `status` is what should be written; `shown` is what is already a fact and

@@ -32,6 +32,7 @@ from taskjob.core.ordering import AdmissionKey
 from taskjob.core.phases import Condition, FailureClass, Phase, Reason
 from taskjob.core.quota import Ledger, Pool
 from taskjob.core.standing import Standing
+from taskjob.core.values import value
 
 
 class LogCare(Enum):
@@ -73,6 +74,7 @@ class TrackedPod:
         return not self.gone and not self.pod.phase.ended
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Cycle:
     """A cycle of dependencies: its members, each once, in the order of waiting, and the sentence they are told.
@@ -131,10 +133,11 @@ class TrackedJob:
         return self.place is not None
 
 
-Order = tuple[bool, float, float, float, str, str, str]
+Order = tuple[bool, float, float, float, Namespace, str, Uid]
 """Of an offer (see `offers`): borrows, share, -priority, created, namespace, name, uid."""
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A first in line that waits with a reservation: what it asks, and what of the cohort's pool is kept for it."""
@@ -146,7 +149,7 @@ class Claim:
     @property
     def uid(self) -> Uid:
         """Whose it is."""
-        return Uid(self.order[-1])
+        return self.order[-1]
 
 
 STARTS = 1000

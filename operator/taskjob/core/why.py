@@ -12,11 +12,13 @@ from taskjob.core.phases import Reason, StopPolicy, Strategy
 from taskjob.core.queues import Queues
 from taskjob.core.quota import less
 from taskjob.core.tracked import TrackedJob, TrackedQueue
+from taskjob.core.values import value
 
 RUNNING = "running jobs"
 """What `max_running` limits, where a resource is named."""
 
 
+@value
 @dataclass(frozen=True, slots=True)
 class Why:
     """The reason, and of the figures those that belong to it.
