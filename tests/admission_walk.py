@@ -19,7 +19,7 @@ import pytest
 from builders import a_job, a_queue, limits
 from taskjob.core.cycle import plan
 from taskjob.core.decisions import Launch, SetStatus
-from taskjob.core.model import Amounts, AttemptId, CohortName, Job, Pod, Queue, QueueName
+from taskjob.core.model import Amounts, AttemptId, CohortName, Job, Namespace, Pod, Queue, QueueName, Uid
 from taskjob.core.nomination import sort_in
 from taskjob.core.phases import Phase, PodPhase, Preempt, Reason, Stopping, StopPolicy, Strategy
 from taskjob.core.state import State
@@ -121,7 +121,7 @@ def derived(state: State) -> dict[str, dict[str, Any]]:
     return found
 
 
-BEFORE_ALL = (float("-inf"), 0.0, "", "", "")
+BEFORE_ALL = (-float("inf"), 0.0, Namespace(""), "", Uid(""))
 
 
 class Walk:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from builders import NOON, at
-from taskjob.core.model import Amounts, AttemptId, QueueName, Uid
+from taskjob.core.model import Amounts, AttemptId, Namespace, QueueName, Uid
 from taskjob.core.phases import Preempt
 from taskjob.core.preemption import Candidate, Contender
 
@@ -62,7 +62,7 @@ def a_contender(
 ) -> Contender:
     """What a job asks for, in whole units of whatever resource."""
     name = f"{queue}-{next(_numbers):06}"
-    place = (-priority, at(created).timestamp(), "team", name, name)
+    place = (-priority, at(created).timestamp(), Namespace("team"), name, Uid(name))
     return Contender(QueueName(queue), tuple(sorted(request.items())), priority, place, within, reclaim)
 
 

@@ -20,19 +20,14 @@ class Phase(StrEnum):
     CANCELLED = "Cancelled"
     SKIPPED = "Skipped"
 
-    @property
-    def terminal(self) -> bool:
-        """The run is over."""
-        return self in TERMINAL
-
-    @property
-    def active(self) -> bool:
-        """An attempt is under way."""
-        return self in ACTIVE
+    def __init__(self, word: str) -> None:
+        # Attributes and not properties: a plan asks ten times for each job.
+        self.active: Final = word in {"Starting", "Running"}  # an attempt is under way
+        self.terminal: Final = word not in {"Pending", "Starting", "Running"}  # the run is over
 
 
-TERMINAL: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED})
-ACTIVE: Final = frozenset({Phase.STARTING, Phase.RUNNING})
+TERMINAL: Final = frozenset(phase for phase in Phase if phase.terminal)
+ACTIVE: Final = frozenset(phase for phase in Phase if phase.active)
 
 # A path is canonical: an attempt always goes through STARTING, and through RUNNING if its container ever
 # started, however late the operator looks. So a replay after a crash counts the same transitions.

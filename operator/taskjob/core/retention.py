@@ -20,10 +20,10 @@ from taskjob.core.tracked import LogCare, TrackedJob, TrackedPod
 
 def care(state: State, tracked: TrackedJob, now: datetime) -> tuple[list[Decision], datetime | None]:
     """What a job's ended pods and the job itself need now, and when to look again."""
-    job = settled(tracked.job, state.queues.defaults_of(tracked.job.queue))
     decisions: list[Decision] = []
-    if job.uid not in state.attempts_of and not job.status.phase.terminal:  # most that wait
+    if tracked.job.uid not in state.attempts_of and not tracked.job.status.phase.terminal:  # most that wait
         return decisions, None
+    job = settled(tracked.job, state.queues.defaults_of(tracked.job.queue))
     recorded = tracked.recorded >= job.status.transition
     for pod in state.pods_of(job.uid):
         if pod.gone:
