@@ -336,6 +336,54 @@ def test_a_cycle_closed_by_a_retry_is_found(world: World) -> None:
     assert world.phases() == {"b": "Failed", "a": "Failed"}
 
 
+@pytest.mark.parametrize("patience", [0, 3])
+def test_an_attempt_that_has_begun_waits_for_nobody_whatever_its_status_still_says(
+    world: World, patience: float
+) -> None:
+    world.submit(a_job("a"), a_job("b").after("a").retrying(1, initial_seconds=1))
+    world.run()
+    world.finish("a")
+    world.start("b")
+    world.let_pass(patience)
+    assert world.phase("b") is (Phase.RUNNING if patience else Phase.PENDING)
+    world.delete("a")
+    world.submit(a_job("a").with_uid("uid-a2").after("b"))
+    world.run()
+    assert world.status("a").reason is Reason.WAITING_FOR_DEPENDENCIES
+    world.finish("b")
+    assert world.names_launched() == ["a", "b", "a2"]
+
+
+def test_a_cycle_is_closed_by_the_end_of_an_attempt_that_no_status_told_of(world: World) -> None:
+    world.submit(a_job("a"), a_job("b").after("a").retrying(3, initial_seconds=1))
+    world.run()
+    world.finish("a")
+    world.start("b")
+    world.delete("a")
+    world.submit(a_job("a").with_uid("uid-a2").after("b"))
+    world.run()
+    world.fail("b")
+    assert {(job.status.phase, job.status.reason) for job in world.jobs.values()} == {
+        (Phase.FAILED, Reason.DEPENDENCY_CYCLE)
+    }
+
+
+def test_a_cycle_is_closed_by_an_attempt_whose_pod_is_refused(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.finish("a")
+    world.holding = True
+    world.refusing[JobName("b")] = "forbidden"
+    world.submit(a_job("b").after("a"))
+    world.cycle()
+    world.delete("a")
+    world.submit(a_job("a").with_uid("uid-a2").after("b"))
+    world.cycle()
+    assert world.state.jobs[world.job("b").uid].launching is not None
+    world.answer()
+    assert world.phases() == {"b": "Failed", "a": "Failed"}
+
+
 def test_a_cancelled_member_opens_the_cycle_the_same_for_a_restarted_operator() -> None:
     for crash in (False, True):
         world = World()

@@ -6,6 +6,8 @@ rest of the graph is not looked at. Cycles are looked for once a cycle of schedu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from taskjob.core import sentences
 from taskjob.core.dependencies import Edge, cycles_of, edge, knots, worst
 from taskjob.core.facts import Block
@@ -18,14 +20,23 @@ class Graph:
     """Edges by name: a dependency that does not exist yet is a reason to wait, not an error.
 
     Reads `jobs` and `by_key`; writes the edges of the tracked jobs, and marks in `dirty` whom a change concerns.
+    `under_way` says whether an attempt of a job has begun, and its status does not show the end: that one waits for
+    nobody, though its status may still say that it is pending.
     """
 
-    __slots__ = ("_by_key", "_dirty", "_jobs", "_unchecked", "dependents", "live_dependents")
+    __slots__ = ("_by_key", "_dirty", "_jobs", "_unchecked", "_under_way", "dependents", "live_dependents")
 
-    def __init__(self, jobs: dict[Uid, TrackedJob], by_key: dict[JobKey, Uid], dirty: dict[Uid, None]) -> None:
+    def __init__(
+        self,
+        jobs: dict[Uid, TrackedJob],
+        by_key: dict[JobKey, Uid],
+        dirty: dict[Uid, None],
+        under_way: Callable[[TrackedJob], bool],
+    ) -> None:
         self._jobs = jobs
         self._by_key = by_key
         self._dirty = dirty
+        self._under_way = under_way
         self._unchecked: dict[Uid, None] = {}  # jobs that may have closed a cycle
         self.dependents: dict[JobKey, dict[Uid, None]] = {}
         self.live_dependents: dict[JobKey, int] = {}  # of those, how many are not terminal
@@ -79,10 +90,14 @@ class Graph:
             self._count_live(tracked, 1 if outcome is None else -1)
         if before.outcome is not outcome:
             self.tell_dependents(tracked.job.key)
-        if before.status.phase.terminal or not _may_be_member(tracked.job.status):
+        if before.status.phase.terminal or not self._may_be_member(tracked):
             self._open(tracked)
-        if phase is Phase.PENDING:  # what an attempt under way waited for did not matter; now it does
-            self._unchecked[tracked.job.uid] = None
+        if phase is Phase.PENDING:
+            self.waits_again(tracked)
+
+    def waits_again(self, tracked: TrackedJob) -> None:
+        """Its attempt is over, or never began: what it waited for did not matter meanwhile, and now does."""
+        self._unchecked[tracked.job.uid] = None
 
     def _count_live(self, tracked: TrackedJob, step: int) -> None:
         """A job that names others became live (1) or came to an end for good (-1)."""
@@ -118,21 +133,22 @@ class Graph:
         unchecked, self._unchecked = self._unchecked, {}
         starts: list[JobKey] = []
         for uid in unchecked:
-            job = self._jobs[uid].job
-            if job.depends_on and job.key in self.dependents and _may_be_member(job.status):
+            tracked = self._jobs[uid]
+            job = tracked.job
+            if job.depends_on and job.key in self.dependents and self._may_be_member(tracked):
                 starts.append(job.key)
         if not starts:
             return
         for knot in map(tuple, knots(starts, self._waits_for)):
             cycles: dict[int, Cycle] = {}  # by the identity of the path that its members share
             for key, path in cycles_of(knot, self._waits_for).items():
-                tracked = self._at(key)
-                if tracked is None:
+                member = self._at(key)
+                if member is None:
                     continue
                 if id(path) not in cycles:
                     cycles[id(path)] = Cycle(knot, path, sentences.cycle(path))
-                tracked.cycle = cycles[id(path)]
-                self._dirty[tracked.job.uid] = None
+                member.cycle = cycles[id(path)]
+                self._dirty[member.job.uid] = None
 
     def _open(self, tracked: TrackedJob) -> None:
         """A job leaves its cycles: the others on them are looked at anew, they may wait in vain no longer."""
@@ -154,11 +170,9 @@ class Graph:
         after that end is none of them.)
         """
         tracked = self._at(key)
-        if tracked is None:
+        if tracked is None or not self._may_be_member(tracked):
             return []
         job = tracked.job
-        if not _may_be_member(job.status):
-            return []
         found = []
         for name, (_, value) in tracked.edges.items():
             other = self._at(JobKey(key.namespace, name))
@@ -171,6 +185,10 @@ class Graph:
             ):
                 found.append(other.job.key)
         return found
+
+    def _may_be_member(self, tracked: TrackedJob) -> bool:
+        status = tracked.job.status
+        return _ended_by_cycle(status) or (status.phase is Phase.PENDING and not self._under_way(tracked))
 
     # ------------------------------------------------------------------ what follows for one job
     def block_of(self, tracked: TrackedJob) -> Block | None:
@@ -196,10 +214,6 @@ class Graph:
 
 def _ended_by_cycle(status: Status) -> bool:
     return status.phase is Phase.FAILED and status.reason is Reason.DEPENDENCY_CYCLE
-
-
-def _may_be_member(status: Status) -> bool:
-    return status.phase is Phase.PENDING or _ended_by_cycle(status)
 
 
 def _said(tracked: TrackedJob) -> str | None:

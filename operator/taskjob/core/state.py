@@ -52,7 +52,7 @@ class State:
     entries: list[Entry] = field(default_factory=list)  # for history, of jobs that have left
 
     def __post_init__(self) -> None:
-        self.graph = Graph(self.jobs, self.by_key, self.dirty_jobs)
+        self.graph = Graph(self.jobs, self.by_key, self.dirty_jobs, self._under_way)
         self.queues = Queues(self.jobs, self.dirty_jobs, self.controller)
         self.keys = Keys(self.jobs, self.queues)
 
@@ -111,6 +111,8 @@ class State:
                 self.graph.tell_dependents(job.key)
         elif before.status.phase is not job.status.phase or before.outcome is not job.outcome:
             self.graph.phase_changed(tracked, before)
+        elif before.status.attempt != job.status.attempt:
+            self.graph.waits_again(tracked)
         tracked.removal_asked = False
         asked = tracked.asked
         if asked is not None and replace(job.status, epoch=0) == replace(asked.status, epoch=0):
@@ -215,6 +217,10 @@ class State:
             return None
         return self.pods[attempts[-1]]
 
+    def _under_way(self, tracked: TrackedJob) -> bool:
+        latest = self.current_pod(tracked.job)
+        return tracked.launching is not None or under_way(tracked.job, latest.pod if latest is not None else None)
+
     def pods_of(self, uid: Uid) -> Iterator[TrackedPod]:
         """All pods of a job, oldest attempt first."""
         return (self.pods[attempt] for attempt in self.attempts_of.get(uid, ()))
@@ -292,6 +298,7 @@ class State:
         if tracked is None or tracked.launching != attempt:
             return
         tracked.launching = None
+        self.graph.waits_again(tracked)
         if refusal is not None:
             tracked.refusals += 1
             seconds = backoff_of_refusals(tracked.refusals)
