@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskjob.cli.command import run
+from taskjob.core.model import QueueName
 from taskjob.core.phases import Phase, Reason
 from taskjob.simulate.chart import PANELS_MAX, draw
 from taskjob.simulate.report import Waits, report, table
@@ -83,12 +84,24 @@ def test_what_comes_before_another_item_does_not_change_its_numbers() -> None:
         ("jobs: [{name: a, asks: {cpu: lots}}]", "jobs[0].asks"),
         ("jobs: [{name: a, asks: {cpu: 1}, spec: {resources: {}}}]", "jobs[0]: asks: is short for"),
         ("queues: [{name: q, spec: {quota: {cpu: x}}}]", "queues[0].spec.quota"),
+        ("queues: [{name: q}, {name: q, at: -1}]", "queues[1].at: Input should be greater than or equal to 0"),
     ],
 )
 def test_what_is_wrong_with_a_trace_is_said_with_its_place(text: str, said: str) -> None:
     with pytest.raises(TraceError) as raised:
         parse(text)
     assert said in str(raised.value)
+
+
+def test_a_queue_is_what_its_last_item_says_and_a_change_that_is_still_to_come_is_waited_for() -> None:
+    outcome = simulated("""
+        queues:
+        - {name: q, at: 100000000, spec: {quota: {pods: 3}}}
+        - {name: q, spec: {quota: {pods: 1}, stopPolicy: Hold}}
+        jobs: [{name: a, runs: 10, spec: {queue: q}}]
+    """)
+    assert [record.starts for record in outcome.records] == [[100_000_000]]
+    assert dict(outcome.quotas[QueueName("q")]) == {"pods": 3}
 
 
 def test_waits_are_counted_from_when_the_dependencies_were_met() -> None:

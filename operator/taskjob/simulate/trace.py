@@ -113,16 +113,17 @@ class _Item(Part):
 
 
 class QueueItem(_Item):
-    """One TaskQueue, or one for each number of `for`."""
+    """One TaskQueue, or one for each number of `for`, as it is from that second on."""
 
     kind: TaskQueueKind = TASKQUEUE
+    at: NotNegative = 0
 
-    def queues(self) -> Iterator[Queue]:
+    def queues(self) -> Iterator[Change]:
         """They as the core knows them."""
         for numbers in _numbers(self.for_):
             manifest = self._manifest(TASKQUEUE, numbers, self.spec)
             TaskQueue.model_validate(manifest)
-            yield parse_queue(_created({**manifest}, f"queue-{manifest['metadata']['name']}"))
+            yield Change(self.at, parse_queue(_created({**manifest}, f"queue-{manifest['metadata']['name']}")))
 
 
 class NodeItem(Part):
@@ -210,13 +211,26 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """What is to happen; `arrivals` in the order in which they come."""
+class Change:
+    """From second `at` on the queue is this."""
 
-    queues: tuple[Queue, ...]
+    at: float
+    queue: Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What is to happen; `changes` and `arrivals` in the order in which they come."""
+
+    changes: tuple[Change, ...]
     arrivals: tuple[Arrival, ...]
     nodes: tuple[Node, ...] = ()
     namespaces: tuple[LabelledNamespace, ...] = ()
+
+    @property
+    def queues(self) -> tuple[Queue, ...]:
+        """Each queue as it is at the end."""
+        return tuple({change.queue.name: change.queue for change in self.changes}.values())
 
 
 def read(path: Path) -> Trace:
@@ -246,7 +260,7 @@ def parse(text: str) -> Trace:
         file = _File.model_validate(given)
     except ValidationError as error:
         raise TraceError(_said(error)) from error
-    queues = {queue.name: queue for queue in _each("queues", file.queues, QueueItem.queues)}
+    changes = sorted(_each("queues", file.queues, QueueItem.queues), key=lambda change: change.at)
     nodes = tuple(_each("nodes", file.nodes, NodeItem.nodes))
     arrivals: dict[Uid, Arrival] = {}
     for arrival in _each("jobs", file.jobs, lambda item: item.jobs(file.seed)):
@@ -263,7 +277,7 @@ def parse(text: str) -> Trace:
         for name in names
     )
     in_order = sorted(arrivals.values(), key=lambda arrival: arrival.at)
-    return Trace(tuple(queues.values()), tuple(in_order), nodes, namespaces)
+    return Trace(tuple(changes), tuple(in_order), nodes, namespaces)
 
 
 def _weight(value: Any, known: dict[int, int | None]) -> int:

@@ -108,20 +108,19 @@ class VirtualCluster:
         capacity.is_known()
         self._state.queues.replace_namespaces(self._trace.namespaces)
         for queue in self._trace.queues:
-            self._state.put_queue(queue)
             self._courses[queue.name] = Course()
-        coming = iter(self._trace.arrivals)
-        arrival = next(coming, None)
-        wake = self._settle()
+        changing, coming = iter(self._trace.changes), iter(self._trace.arrivals)
+        change, arrival = next(changing, None), next(coming, None)
+        wake = math.inf
         while self._left:
-            at = min(
-                arrival.at if arrival is not None else math.inf,
-                self._ends[0][0] if self._ends else math.inf,
-                wake,
-            )
-            if at == math.inf or (arrival is None and not self._running and at > self._now + _PATIENCE_SECONDS):
+            told = min(each.at if each is not None else math.inf for each in (change, arrival))
+            at = min(told, self._ends[0][0] if self._ends else math.inf, wake)
+            if at == math.inf or (told == math.inf and not self._running and at > self._now + _PATIENCE_SECONDS):
                 break
             self._now = max(at, self._now)
+            while change is not None and change.at <= self._now:
+                self._state.put_queue(change.queue)
+                change = next(changing, None)
             while arrival is not None and arrival.at <= self._now:
                 self._happened = self._now
                 self._state.put_job(arrival.job)
