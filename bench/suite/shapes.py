@@ -39,22 +39,24 @@ def steady(per_second: float = 10, seconds: float = 30) -> Shape:
     return Shape("steady", f"{per_second:g} jobs a second for {seconds:g} s", works, looks_at_history=True)
 
 
+# Of graphs whoever waits is made before whom it waits for: one that is removed as it finishes is gone for one that is
+# made after that.
 def chain(length: int = 200) -> Shape:
     """One after the other."""
     works = [Work(f"chain-{n}", depends_on=(f"chain-{n - 1}",) if n else ()) for n in range(length)]
-    return Shape("chain", f"a chain of {length}", works, needs=_GRAPHS)
+    return Shape("chain", f"a chain of {length}", works[::-1], needs=_GRAPHS)
 
 
 def fan(width: int = 1000) -> Shape:
     """One, then many, then one that waits for all of them."""
     middle = [Work(f"fan-{n}", depends_on=("fan-first",)) for n in range(width)]
     last = Work("fan-last", depends_on=tuple(each.name for each in middle))
-    return Shape("fan", f"1 -> {width} -> 1", [Work("fan-first"), *middle, last], needs=_GRAPHS)
+    return Shape("fan", f"1 -> {width} -> 1", [last, *middle, Work("fan-first")], needs=_GRAPHS)
 
 
 def diamonds(count: int = 100, width: int = 18) -> Shape:
     """Many small graphs of one, some, one."""
-    return Shape("diamonds", f"{count} diamonds of {width + 2}", list(_diamonds(count, width)), needs=_GRAPHS)
+    return Shape("diamonds", f"{count} diamonds of {width + 2}", list(_diamonds(count, width))[::-1], needs=_GRAPHS)
 
 
 def kueue_baseline(jobs_per_queue: int = 500) -> Shape:
