@@ -100,9 +100,11 @@ def _launch(state: State, tracked: TrackedJob, now: datetime) -> Launch:
     state.unqueue(tracked)
     attempt = AttemptId(job.uid, job.status.run, 0, job.status.attempt + 1)
     state.reserve(job, attempt)
-    state.queues.by_name[job.queue].started(now)
+    queue = state.queues.by_name[job.queue]
+    queue.started(now)
     tracked.asked = None  # whatever explanation was on its way is out of date
-    return Launch(job, attempt, active_deadline_seconds(settled(job, state.queues.defaults_of(job.queue)), now))
+    defaults = queue.queue.defaults if queue.queue is not None else None
+    return Launch(job, attempt, active_deadline_seconds(settled(job, defaults), now))
 
 
 # ------------------------------------------------------------------ explanation

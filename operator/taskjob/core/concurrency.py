@@ -171,10 +171,11 @@ class Keys:
 
     def leave(self, tracked: TrackedJob) -> None:
         """The job may not start (any more), or has."""
-        self.unexplained.pop(tracked.job.uid, None)
-        place, tracked.parked = tracked.parked, None
+        place = tracked.parked
         if place is None:
             return
+        tracked.parked = None
+        self.unexplained.pop(tracked.job.uid, None)
         waiting = self.by_id[place.key]
         row = waiting.rows[place.group]
         at = bisect_left(row.waiters, place.order)

@@ -185,10 +185,11 @@ class Line:
 
     def _move(self, before: AdmissionKey, row: Row) -> None:
         """The first of a row left: the next mostly belongs into the same block, whose least it does not change."""
-        at = bisect_right(self._firsts, before) - 1
+        first = self._blocks[0].heads[0][1] is row  # as mostly, since the first in line leave first
+        at = 0 if first else bisect_right(self._firsts, before) - 1
         if at + 1 == len(self._firsts) or row.head < self._firsts[at + 1]:
             heads = self._blocks[at].heads
-            del heads[bisect_left(heads, (before,))]
+            del heads[0 if first else bisect_left(heads, (before,))]
             insort(heads, (row.head, row))
         else:
             self._hide(before)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from typing import NamedTuple
 
 from taskjob.core.amounts import add
@@ -33,7 +33,7 @@ from taskjob.core.tracked import Claim, Order, TrackedJob, TrackedQueue
 
 
 class Offer(NamedTuple):
-    """A job that fits now. Offers compare by their order, which is total."""
+    """A job that fits now."""
 
     order: Order
     name: QueueName
@@ -94,7 +94,19 @@ class Round:
     Whoever takes an offer has it charged and its job out of the line, then calls `taken`.
     """
 
-    __slots__ = ("_current", "_expected", "_full", "_heap", "_jobs", "_largest", "_now", "_queues", "_sure", "claims")
+    __slots__ = (
+        "_current",
+        "_expected",
+        "_full",
+        "_heap",
+        "_jobs",
+        "_largest",
+        "_lasting",
+        "_now",
+        "_queues",
+        "_sure",
+        "claims",
+    )
 
     def __init__(
         self,
@@ -109,8 +121,9 @@ class Round:
         self._expected = expected
         self.claims: dict[QueueName, Claim] = {}
         self._current: dict[QueueName, Offer] = {}
-        self._heap: list[Offer] = []
+        self._heap: list[tuple[bool, float, float, float, str, str, str, Offer]] = []  # an order and whose it is
         self._full: set[QueueName] = set()  # nobody in them fits, whatever is claimed: that stays so, as all is taken
+        self._lasting: dict[QueueName, Claim] = {}  # of these the claims: what they were made from stays so, too
         self._largest: dict[str, int] = {}  # what an offer asks at most, while nobody has a claim
         self._sure = 0  # after so many are taken there may first be an offer for which the pool no longer has enough
         self._refresh()
@@ -119,9 +132,12 @@ class Round:
     def best(self) -> Offer | None:
         """The offer that goes first."""
         heap = self._heap
-        while heap and self._current.get(heap[0].name) is not heap[0]:
+        while heap and self._is_past(heap[0][-1]):
             heappop(heap)
-        return heap[0] if heap else None
+        return heap[0][-1] if heap else None
+
+    def _is_past(self, offer: Offer) -> bool:
+        return self._current.get(offer.name) is not offer
 
     def taken(self, offer: Offer) -> None:
         """This offer was accepted. What is left may no longer do for others, or give a head that has waited a claim."""
@@ -185,7 +201,10 @@ class Round:
         key, request = found
         order = self._order_of(tracked, found) if borrows else _order_of_own(tracked, key, self._now)
         offer = self._current[name] = Offer(order, name, key, request)
-        heappush(self._heap, offer)
+        if self._heap and self._is_past(self._heap[0][-1]):  # the one that was just taken
+            heapreplace(self._heap, (*order, offer))
+        else:
+            heappush(self._heap, (*order, offer))
         for resource, amount in request:
             if amount > self._largest.get(resource, 0) and resource in tracked.ledger.quota:
                 self._largest[resource], self._sure = amount, 0
@@ -223,14 +242,21 @@ class Round:
             self._claim_for(name, [each for each in waiting if self._jobs[each[0][-1]].place == each[0]])
         due: list[tuple[Order, QueueName, TrackedQueue, Amounts]] = []
         for name, tracked in self._queues.items():
-            if tracked.blocked is not None and name not in self.claims and is_open(tracked):
+            if tracked.blocked is None or name in self.claims:
+                continue
+            lasting = self._lasting.get(name)
+            if lasting is not None and lasting.uid == tracked.blocked:
+                self.claims[name] = lasting
+            elif is_open(tracked):
                 head = tracked.line.first(tracked.capacity)
                 if head is not None and self._is_due(tracked, head):
                     due.append((order_of(tracked, *head, self._now, counted=False), name, tracked, head[1]))
         for order, name, tracked, request in sorted(due, key=lambda each: each[0]):
             ahead = self._claimed(but=name, before=order) if order[0] and tracked.ledger.fits(request) else {}
             if not fits(request, tracked.ledger.available(ahead)):
-                self.claims[name] = Claim(order, request, tracked.ledger.claim(request))
+                claim = self.claims[name] = Claim(order, request, tracked.ledger.claim(request))
+                if name in self._full:
+                    self._lasting[name] = claim
 
     def _claim_for(self, name: QueueName, waiting: list[Found]) -> None:
         """Those that start when others have ended have one claim together, in the name of the first."""

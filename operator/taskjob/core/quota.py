@@ -87,17 +87,20 @@ class Ledger:
         self._use(request, -1)
 
     def _use(self, request: Amounts, sign: int) -> None:
-        usage, kept_of = self.usage, self._kept if self.pool is not None else NOTHING
-        for resource, amount in request:
+        usage, pool = self.usage, self.pool
+        for resource, amount in request:  # as `borrows`, for each admission
             before = usage.get(resource, 0)
             after = before + sign * amount
             if after:
                 usage[resource] = after
             else:
                 usage.pop(resource, None)
-            kept = kept_of.get(resource)
-            if kept is not None and self.pool is not None and (after > kept or before > kept):
-                _add(self.pool.used, resource, max(after, kept) - max(before, kept))
+            if pool is not None and (kept := self._kept.get(resource)) is not None:
+                more = (after if after > kept else kept) - (before if before > kept else kept)
+                if more:
+                    used = pool.used[resource] = pool.used.get(resource, 0) + more
+                    if not used:
+                        del pool.used[resource]
 
     # ------------------------------------------------------------------ what fits
     def _available(self, resource: str, quota: int, claimed: int = 0) -> int:

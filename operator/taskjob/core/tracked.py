@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
-from taskjob.core.deadlines import earliest
 from taskjob.core.decisions import SetStatus
 from taskjob.core.dependencies import Edge
 from taskjob.core.facts import Eviction, Refusal
@@ -158,6 +158,11 @@ STARTS = 1000
 SECOND = timedelta(seconds=1)
 
 
+@lru_cache(maxsize=1024)
+def _seconds(number: int) -> timedelta:
+    return timedelta(seconds=number)
+
+
 @dataclass(slots=True, eq=False)
 class TrackedQueue:
     """A queue by name, be there a TaskQueue or not: who names it, who waits in it, what is charged."""
@@ -180,14 +185,16 @@ class TrackedQueue:
         """When this first in line will have waited long enough for a claim, if it waits in vain."""
         if self.queue is None or waiter.blocked_since is None:
             return None
-        return waiter.blocked_since + timedelta(seconds=self.queue.reserve_after_seconds)
+        return waiter.blocked_since + _seconds(self.queue.reserve_after_seconds)
 
     def changes_at(self, blocked: TrackedJob | None, now: datetime) -> datetime | None:
         """When admission may decide something else without an event: the limit of starts allows one again, if somebody
         waits for that, or the first in line, which is `blocked`, has waited long enough to have a claim."""
-        claims_at = self.claims_at(blocked) if blocked is not None else None
         starts_at = self.starts_again_at(now) if self.line else None
-        return earliest(starts_at, claims_at if claims_at is not None and claims_at > now else None)
+        claims_at = self.claims_at(blocked) if blocked is not None else None
+        if claims_at is None or claims_at <= now:
+            return starts_at
+        return claims_at if starts_at is None else min(starts_at, claims_at)
 
     def started(self, at: datetime) -> None:
         """An attempt is started; remembered as far as the limit of starts asks for it, or might."""
