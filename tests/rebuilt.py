@@ -49,7 +49,7 @@ def rebuilt(world: World, launching: Iterable[Launch] = ()) -> State:
         state.put_queue(queue)
     for launch in launching:
         if launch.job.uid in state.jobs:
-            state.reserve(launch.job, launch.attempt)
+            state.reserve(state.jobs[launch.job.uid], launch.attempt)
         else:
             state.queues.charge(launch.attempt, launch.job.queue, launch.job.request)
             state.keys.reserve(launch.job, launch.attempt)

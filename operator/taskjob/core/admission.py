@@ -13,13 +13,13 @@ from heapq import heapify, heappop, heapreplace
 
 from taskjob.core import sentences
 from taskjob.core.deadlines import active_deadline_seconds
-from taskjob.core.decisions import Launch
+from taskjob.core.decisions import Launch, Urgency
 from taskjob.core.defaults import settled
 from taskjob.core.draft import Draft
-from taskjob.core.model import AttemptId, QueueName
+from taskjob.core.model import AttemptId, Namespace, QueueName, Uid
 from taskjob.core.nomination import expected, preempt
 from taskjob.core.offers import Offer, Round
-from taskjob.core.pending import hold, is_told, reject
+from taskjob.core.pending import is_told, reject, told
 from taskjob.core.phases import Reason
 from taskjob.core.state import State
 from taskjob.core.tracked import TrackedCohort, TrackedJob, TrackedQueue
@@ -52,9 +52,9 @@ def admit(draft: Draft, room: int) -> None:
     bids = [_bid(offer, owners[at], at) for at, (each, _) in enumerate(rounds) if (offer := each.best()) is not None]
     heapify(bids)
     while bids and room > 0:
-        at, taken = bids[0][-2:]
-        waiter = state.jobs[taken.key[-1]]
-        if state.keys.has_room(waiter.job):
+        uid, at, taken = bids[0][-3:]
+        waiter = state.jobs[uid]
+        if waiter.job.concurrency is None or state.keys.has_room(waiter.job):
             draft.decisions.append(_launch(state, waiter, draft.now))
             room -= 1
             state.queues.turn += 1
@@ -85,21 +85,20 @@ def admit(draft: Draft, room: int) -> None:
     _explain_keys(draft)
 
 
-_Bid = tuple[float, int, float, str, str, str, int, Offer]
+_Bid = tuple[float, int, float, Namespace, str, Uid, int, Offer]
 
 
 def _bid(offer: Offer, owner: TrackedQueue | TrackedCohort, at: int) -> _Bid:
     """Where an offer stands among those of other cohorts: the least first. Then, not compared, since a uid is one
     job's: at which place its owner stands, and the offer."""
-    _, _, priority, created, namespace, name, uid = offer.order
-    return (priority, owner.turn, created, namespace, name, uid, at, offer)
+    return (offer[2], owner.turn, *offer[3:7], at, offer)
 
 
 def _launch(state: State, tracked: TrackedJob, now: datetime) -> Launch:
     job = tracked.job
     state.unqueue(tracked)
     attempt = AttemptId(job.uid, job.status.run, 0, job.status.attempt + 1)
-    state.reserve(job, attempt)
+    state.reserve(tracked, attempt)
     queue = state.queues.by_name[job.queue]
     queue.started(now)
     tracked.asked = None  # whatever explanation was on its way is out of date
@@ -139,10 +138,10 @@ def _explain_one(draft: Draft, waiter: TrackedJob) -> None:
 
 
 def _hold(draft: Draft, waiter: TrackedJob, reason: Reason, sentence: Callable[[], str]) -> None:
-    asked = waiter.asked
-    if asked is not None and asked.job is waiter.job and asked.status.reason is reason:
+    asked, job = waiter.asked, waiter.job
+    if asked is not None and asked.job is job and asked.status.reason is reason:
         return  # on its way, with the figures of that moment
     # A sentence costs more than the rest of this: it is made only where somebody is going to read it.
-    held = hold(waiter.job, reason, waiter.job.status.message if is_told(waiter.job, reason) else sentence())
-    draft.ask(waiter, held.status, held.urgency)
-    draft.tell(waiter, held.shown)
+    status = job.status if is_told(job, reason) else told(job, reason, sentence())
+    draft.ask(waiter, status, Urgency.HOLD)
+    draft.tell(waiter, status)

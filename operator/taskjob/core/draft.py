@@ -25,7 +25,8 @@ class Draft:
 
     def ask(self, tracked: TrackedJob, status: Status, urgency: Urgency) -> None:
         """Ask for a status write, unless the status is so already, or that very write is on its way."""
-        if status is tracked.job.status or status == tracked.job.status:
+        before = tracked.job.status
+        if status is before or (status.reason is before.reason and status == before):
             tracked.asked = None
             return
         decision = SetStatus(tracked.job, status, urgency)

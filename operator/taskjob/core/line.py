@@ -135,7 +135,9 @@ class Line:
 
     def remove(self, key: AdmissionKey, request: Amounts) -> None:
         """A job waits no more; it is there."""
-        row = self._rows[request]
+        first, row = self._blocks[0].heads[0]
+        if first is not key:  # mostly it is the very first
+            row = self._rows[request]
         head = row.head
         row.remove(key)
         if key == head:

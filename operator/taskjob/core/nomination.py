@@ -19,7 +19,7 @@ from taskjob.core.draft import Draft
 from taskjob.core.facts import Eviction
 from taskjob.core.line import Found, fits
 from taskjob.core.model import Amounts, AttemptId, Job, Queue, QueueName
-from taskjob.core.offers import claimed, is_due, is_open, order_of
+from taskjob.core.offers import claimed, is_open, order_of
 from taskjob.core.ordering import AdmissionKey, admission_key
 from taskjob.core.phases import Preempt, Stopping
 from taskjob.core.preemption import Candidate, Contender, choose, choose_for_less
@@ -108,7 +108,7 @@ def _claimed_before(
 ) -> dict[str, int]:
     """What others of the cohort claim of the pool and get before that head: what victims leave is no room for it."""
     tracked = queues[head.name]
-    due = is_due(state.jobs, tracked, head.key, now)
+    due = tracked.is_due(state.jobs[head.key[-1]], now)
     order = order_of(tracked, head.key, head.request, now, counted=not due)
     if not order[0]:
         return {}  # what is its queue's own nobody claims

@@ -88,21 +88,30 @@ def waits(facts: Facts, now: datetime) -> Step:
 
 
 def hold(job: Job, reason: Reason, message: str, wake_at: datetime | None = None, *, anew: bool = False) -> Step:
-    """Leave it pending for a typed reason.
+    """Leave it pending for a typed reason, to be said as `told` does, or `anew` in any case."""
+    status = _saying(job, reason, message) if anew else told(job, reason, message)
+    return stay(status, wake_at) if status is job.status else Step(status, status, Urgency.HOLD, wake_at=wake_at)
 
-    Figures in the message age: only a new reason or a new spec is worth a write, unless it is to be said `anew`.
+
+def told(job: Job, reason: Reason, message: str) -> Status:
+    """The status of a job that is told why it is pending: its own, if that says so already.
+
+    Figures in the message age: only a new reason or a new spec is worth a write.
     """
     status = job.status
-    if not anew and (is_told(job, reason) or (_says(status, reason) and status.message == message)):
-        return stay(status, wake_at)
-    held = replace(
-        status,
+    if is_told(job, reason) or (_says(status, reason) and status.message == message):
+        return status
+    return _saying(job, reason, message)
+
+
+def _saying(job: Job, reason: Reason, message: str) -> Status:
+    return replace(
+        job.status,
         reason=reason,
         message=message,
-        queued_at=status.queued_at or job.created_at,
+        queued_at=job.status.queued_at or job.created_at,
         observed_generation=job.generation,
     )
-    return Step(held, held, Urgency.HOLD, wake_at=wake_at)
 
 
 def is_told(job: Job, reason: Reason) -> bool:

@@ -315,9 +315,10 @@ class Queues:
 
     def charge(self, attempt: AttemptId, name: QueueName, request: Amounts) -> None:
         """Charge an attempt; what it was charged before no longer counts."""
-        if attempt in self.charges:
+        charge = (name, request)
+        if self.charges.setdefault(attempt, charge) is not charge:
             self.release(attempt)
-        self.charges[attempt] = (name, request)
+            self.charges[attempt] = charge
         tracked = self._at(name)
         tracked.ledger.charge(request)
         tracked.holders[attempt] = None

@@ -282,9 +282,9 @@ class State:
                     self.dirty_jobs[uid] = None
 
     # -------------------------------------------------------------- answers to what was decided
-    def reserve(self, job: Job, attempt: AttemptId) -> None:
+    def reserve(self, tracked: TrackedJob, attempt: AttemptId) -> None:
         """Assume that this attempt's pod exists: its quota is taken before the create is sent."""
-        tracked = self.jobs[job.uid]
+        job = tracked.job
         tracked.launching = attempt
         self.queues.charge(attempt, job.queue, job.request)
         self.keys.reserve(job, attempt)
@@ -316,7 +316,8 @@ class State:
 
     def unqueue(self, tracked: TrackedJob) -> None:
         """The job may not start (any more), or has."""
-        self.keys.leave(tracked)
+        if tracked.parked is not None:
+            self.keys.leave(tracked)
         self.queues.unqueue(tracked)
 
     def still_wanted(self, decision: SetStatus) -> bool:

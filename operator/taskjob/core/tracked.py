@@ -187,6 +187,11 @@ class TrackedQueue:
             return None
         return waiter.blocked_since + _seconds(self.queue.reserve_after_seconds)
 
+    def is_due(self, waiter: TrackedJob, now: datetime) -> bool:
+        """Whether this first in line has waited long enough for a claim."""
+        queue, since = self.queue, waiter.blocked_since
+        return queue is not None and since is not None and now - since >= _seconds(queue.reserve_after_seconds)
+
     def changes_at(self, blocked: TrackedJob | None, now: datetime) -> datetime | None:
         """When admission may decide something else without an event: the limit of starts allows one again, if somebody
         waits for that, or the first in line, which is `blocked`, has waited long enough to have a claim."""

@@ -62,7 +62,7 @@ def why(queues: Queues, waiter: TrackedJob, now: datetime) -> Why:
     ledger = tracked.ledger
     if queue.quota_from_nodes is not None and not ledger.quota:
         return Why(Reason.WAITING_FOR_QUOTA, name)
-    exceeding = ledger.excess(job.request)
+    exceeding = None if fits(job.request, tracked.capacity) else ledger.excess(job.request)
     if exceeding is not None:
         resource, asked, limit = exceeding
         from_nodes = queue.quota_from_nodes is not None
