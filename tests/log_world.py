@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from random import Random
 
 import applier_world
@@ -42,5 +43,37 @@ class World(applier_world.World):
         return sum(1 for called, _ in self.fake.calls if called == "open_log")
 
 
+class WholeWorld(World):
+    """That keeps all of a log, and so shows what was read of it."""
+
+    LOG_BYTES = 16 << 20
+
+
 def story(tell: Callable[[World], Awaitable[None]]) -> None:
     story_of(World, tell)
+
+
+LARGE = 5300
+"""Kilobytes from which on the kubelet may have begun a new file."""
+
+
+def text(name: str, kilobytes: int) -> list[bytes]:
+    """Lines of a kilobyte."""
+    return [b"%s %06d %s\n" % (name.encode(), n, b"x" * 990) for n in range(kilobytes)]
+
+
+def write_over(world: World, pod: Pod, lines: Sequence[bytes], begin: timedelta, seconds: float) -> None:
+    """As if the container had written them evenly, beginning so long after its start."""
+    assert pod.started_at is not None
+    steps = 500
+    for n in range(steps):
+        at = pod.started_at + begin + timedelta(seconds=seconds) * n / steps
+        world.fake.write(pod, *lines[len(lines) * n // steps : len(lines) * (n + 1) // steps], at=at)
+
+
+async def write_for(world: World, pod: Pod, lines: Sequence[bytes], seconds: int) -> None:
+    """The container takes its time to write them."""
+    steps = seconds * 10
+    for n in range(steps):
+        world.fake.write(pod, *lines[len(lines) * n // steps : len(lines) * (n + 1) // steps])
+        await world.pass_time(0.1)

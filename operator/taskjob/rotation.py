@@ -108,17 +108,19 @@ class Sequence:
 
     def __init__(self, volume: int) -> None:
         self.volume = volume  # bytes read of this log
+        self.silent = True  # nothing has come of this stream
         self._opened_at: datetime | None = None
         self._ahead = timedelta(0)  # the node's clock, of ours
         self._sure = False
 
     def opened(self, now: datetime) -> None:
         """A stream begins."""
-        self._opened_at, self._ahead, self._sure = now, timedelta(0), False
+        self._opened_at, self._ahead, self._sure, self.silent = now, timedelta(0), False, True
 
     def come(self, size: int, time: bytes, now: datetime) -> None:
         """So many bytes have come; `time` is that of the first line in them."""
         self.volume += size
+        self.silent = False
         written = instant(time)
         if written is None:
             return

@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-import log_world
 from applier_world import story_of
 from builders import NOON
+from log_world import LARGE, text, write_for, write_over
+from log_world import WholeWorld as World
 from taskjob.control.stamped import Stamped
-from taskjob.core.model import Pod
-
-
-class World(log_world.World):
-    """That keeps all of a log, and so shows what was read of it."""
-
-    LOG_BYTES = 16 << 20
 
 
 def story(tell: Callable[[World], Awaitable[None]]) -> None:
     story_of(World, tell)
-
-
-def text(name: str, kilobytes: int) -> list[bytes]:
-    """Lines of a kilobyte."""
-    return [b"%s %06d %s\n" % (name.encode(), n, b"x" * 990) for n in range(kilobytes)]
-
-
-LARGE = 5300
-"""Kilobytes from which on the kubelet may have begun a new file."""
-
-
-def write_over(world: World, pod: Pod, lines: Sequence[bytes], begin: timedelta, seconds: float) -> None:
-    """As if the container had written them evenly, beginning so long after its start."""
-    assert pod.started_at is not None
-    steps = 500
-    for n in range(steps):
-        at = pod.started_at + begin + timedelta(seconds=seconds) * n / steps
-        world.fake.write(pod, *lines[len(lines) * n // steps : len(lines) * (n + 1) // steps], at=at)
-
-
-async def write_for(world: World, pod: Pod, lines: Sequence[bytes], seconds: int) -> None:
-    """The container takes its time to write them."""
-    steps = seconds * 10
-    for n in range(steps):
-        world.fake.write(pod, *lines[len(lines) * n // steps : len(lines) * (n + 1) // steps])
-        await world.pass_time(0.1)
 
 
 # ---------------------------------------------------------------- within a stream
@@ -97,6 +65,31 @@ def test_a_file_that_the_kubelet_passed_over_within_a_stream_is_a_gap_and_the_ne
         await world.until(lambda: not world.fake.pods)
         # The kubelet may have made one line of the last of a file and the first of another: that line goes too.
         assert world.body() == b"begin\n" + b"".join(first[:-1] + third)
+        (gap,) = world.log().gaps
+        assert "new file" in gap.why
+
+    story(tell)
+
+
+def test_what_was_read_of_a_burst_reaches_history_though_the_newest_file_stays_empty() -> None:
+    """And nobody looks again and again whether it still is."""
+    first = text("first", LARGE)
+
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        world.fake.files.mute = True
+        await write_for(world, pod, first, 4)
+        world.fake.rotate(pod)
+        world.fake.files.mute = False
+        world.fake.files.tell()
+        await world.pass_time(15)
+        assert world.body() == b"".join(first)
+        opened = world.opened()
+        await world.pass_time(60)
+        assert world.opened() == opened
+        world.fake.write(pod, b"on\n")
+        await world.pass_time(6)
+        assert world.body() == b"".join(first) + b"on\n"
         (gap,) = world.log().gaps
         assert "new file" in gap.why
 

@@ -154,8 +154,8 @@ class Reading:
                 return True
             finally:
                 await answer.close()
-            if look.seeking or look.missed:
-                return False
+            if look.missed or (look.seeking and not self._sequence.silent):
+                return False  # where nothing has come either, both are of a file that holds nothing yet
         self._sequence.at_end()
         self._stamped.doubtful_from = None
         self._take_in(self._stamped.feed(b""))  # what was held back
