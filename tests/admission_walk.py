@@ -1,103 +1,78 @@
 """Random walks of a cluster in which every rule of admission is checked at every plan.
 
-    walk = Walk(seed, preempting=True)
-    for _ in range(60):
-        walk.step()
-
-What may start is judged by an oracle of its own, which knows nothing of pools, rows and offers: sums over the pods.
+`Walk` is a state machine of Hypothesis: users, pods, administrators, time and dying operators in any order. What may
+start is judged by an oracle of its own (`admission_oracle.py`).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from random import Random
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from admission_oracle import end, fits, free, order, used
 from builders import a_job, a_queue, limits
 from taskjob.core.cycle import plan
 from taskjob.core.decisions import Launch, SetStatus
-from taskjob.core.model import Amounts, AttemptId, CohortName, Job, Namespace, Pod, Queue, QueueName, Uid
+from taskjob.core.model import Amounts, AttemptId, Job, Namespace, Pod, Queue, QueueName, Uid
 from taskjob.core.nomination import sort_in
-from taskjob.core.phases import Phase, PodPhase, Preempt, Reason, Stopping, StopPolicy, Strategy
+from taskjob.core.phases import Phase, Preempt, Reason, Stopping, StopPolicy, Strategy
 from taskjob.core.state import State
-from taskjob.core.why import why
+from taskjob.core.why import RUNNING, why
 from world import World
 
 CYCLES = 1000
-NAMES = ["a", "b", "c", "d", "e"]
+NAMES = ["a", "b", "c"]
+PRIORITIES = [0, -100, 100]
 WAITING = {Reason.WAITING_FOR_QUOTA, Reason.EXCEEDS_QUOTA, Reason.QUEUE_HELD, Reason.RATE_LIMITED}
 
 
-def random_queue(dice: Random, name: str, *, preempting: bool = False) -> Queue:
-    """Quotas of one or two resources, in a cohort or not, with limits or without."""
+class Asked(NamedTuple):
+    """What somebody submits; cpu in cores, memory in bytes."""
 
-    def some(most: int) -> Amounts:
-        return limits(cpu=dice.randint(0, most), memory=dice.randint(0, most))
-
-    terms: dict[str, Any] = {
-        "cohort": CohortName("one") if dice.random() < 0.8 else None,
-        "borrowing_limit": some(3) if dice.random() < 0.3 else None,
-        "lending_limit": some(4) if dice.random() < 0.3 else None,
-        "weight": dice.randint(1, 3),
-        "strategy": Strategy.STRICT_FIFO if dice.random() < 0.25 else Strategy.BEST_EFFORT_FIFO,
-        "reserve_after_seconds": dice.choice([0, 20, 60]),
-        "aging_seconds": dice.choice([0, 0, 30]),
-        "max_running": dice.choice([0, 0, 0, 3]),
-        "max_starts_per_second": dice.choice([0, 0, 0, 2]),
-        "stop_policy": dice.choice([StopPolicy.NONE] * 5 + [StopPolicy.HOLD]),
-    }
-    if preempting:
-        terms |= {
-            "preemption_within_queue": dice.choice(list(Preempt)),
-            "preemption_reclaim": dice.choice(list(Preempt)),
-            "min_runtime_seconds": dice.choice([0, 0, 10]),
-        }
-    quota = {"cpu": dice.randint(0, 6)} | ({"memory": dice.randint(0, 6)} if dice.random() < 0.5 else {})
-    return a_queue(name, quota, **terms)
+    queue: str
+    priority: int
+    cpu: int
+    memory: int
 
 
-# ------------------------------------------------------------------ the oracle
-def used(world: World) -> dict[str, Counter[str]]:
-    """What live pods hold, by queue and resource."""
-    usage: dict[str, Counter[str]] = defaultdict(Counter)
-    for pod in world.pods.values():
-        if not pod.phase.ended:
-            usage[pod.queue].update(dict(pod.request))
-    return usage
+# ------------------------------------------------------------------ what is drawn
+def _some(most: int) -> st.SearchStrategy[Amounts]:
+    return st.builds(limits, cpu=st.integers(0, most), memory=st.integers(0, most))
 
 
-def free(world: World, usage: dict[str, Counter[str]], queue: Queue, resource: str) -> float:
-    """How much more of a resource a queue may use, from quotas, limits and usage alone."""
-    quota = dict(queue.quota)
-    if resource not in quota:
-        return float("inf")
-
-    def kept(other: Queue) -> int:
-        amount = dict(other.quota)[resource]
-        return amount - min(amount, dict(other.lending_limit or ()).get(resource, amount))
-
-    mine = usage[queue.name][resource]
-    if queue.cohort is None:
-        return quota[resource] - mine
-    lenders = [q for q in world.queues.values() if q.cohort == queue.cohort and resource in dict(q.quota)]
-    pool = sum(dict(q.quota)[resource] - kept(q) for q in lenders)
-    pool -= sum(max(0, usage[q.name][resource] - kept(q)) for q in lenders)
-    left: float = max(0, kept(queue) - mine) + max(0, pool)
-    most = dict(queue.borrowing_limit or ()).get(resource)
-    return left if most is None else min(left, quota[resource] + most - mine)
-
-
-def fits(world: World, usage: dict[str, Counter[str]], queue: Queue, request: Amounts) -> bool:
-    return all(amount <= free(world, usage, queue, resource) for resource, amount in request if amount)
-
-
-def end(world: World, pod: Pod) -> None:
-    """The pod ends well; nobody has looked yet."""
-    second = world.now.replace(microsecond=0)
-    world.put_pod(pod, phase=PodPhase.SUCCEEDED, started_at=second, finished_at=second, exit_code=0)
+names = st.sampled_from(NAMES)
+priorities = st.sampled_from(PRIORITIES)
+asked = st.builds(Asked, names, priorities, st.sampled_from([1, 2, 3, 4, 0]), st.sampled_from([0, 0, 1, 3]))
+terms = st.fixed_dictionaries(
+    {
+        "quota": st.fixed_dictionaries(
+            {"cpu": st.sampled_from([3, 1, 2, 4, 6, 0])}, optional={"memory": st.integers(0, 6)}
+        ),
+        "cohort": st.sampled_from(["one", "one", "one", None]),
+        "preemption_within_queue": st.sampled_from(Preempt),
+        "preemption_reclaim": st.sampled_from(Preempt),
+        "min_runtime_seconds": st.sampled_from([0, 0, 10]),
+    },
+    optional={
+        "borrowing_limit": _some(3),
+        "lending_limit": _some(4),
+        "weight": st.integers(2, 3),
+        "strategy": st.just(Strategy.STRICT_FIFO),
+        "reserve_after_seconds": st.sampled_from([20, 0]),
+        "aging_seconds": st.just(30),
+        "max_running": st.sampled_from([0, 3]),
+        "max_starts_per_second": st.sampled_from([0, 2]),
+        "stop_policy": st.sampled_from([StopPolicy.NONE] * 4 + [StopPolicy.HOLD]),
+    },
+)
+"""Of a queue: quotas of one or two resources, in a cohort or not, with limits and rules or without."""
+queues = st.fixed_dictionaries(dict.fromkeys(NAMES, terms))
 
 
 def derived(state: State) -> dict[str, dict[str, Any]]:
@@ -124,49 +99,72 @@ def derived(state: State) -> dict[str, dict[str, Any]]:
 BEFORE_ALL = (-float("inf"), 0.0, Namespace(""), "", Uid(""))
 
 
-class Walk:
+class Walk(RuleBasedStateMachine):
     """Random users, pods, administrators and time, with every rule checked at every plan."""
 
-    def __init__(self, seed: int, *, preempting: bool = False) -> None:
-        self.dice = Random(seed)
-        self.preempting = preempting
-        self.evicted = 0
+    preempting: ClassVar = False  # whether queues may have rules of preemption
+    met: ClassVar[Counter[str]] = Counter()
+    """What came to pass in all walks, how often: a rule that nothing came under was not tried."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.world = World(holding=True, history_away=True)
         self.names = 0
         self.starts: dict[QueueName, list[datetime]] = defaultdict(list)
-        for name in NAMES:
-            self.world.put_queue(random_queue(self.dice, name, preempting=preempting))
 
-    def step(self) -> None:
-        world, dice = self.world, self.dice
-        match dice.choices(["submit", "end", "time", "queue", "edit", "crash"], [8, 6, 3, 1, 1, 0.3])[0]:
-            case "submit":
-                for _ in range(dice.randint(1, 4)):
-                    self.names += 1
-                    job = (
-                        a_job(f"j{self.names:04}").in_queue(dice.choice(NAMES)).of_priority(dice.choice([-100, 0, 100]))
-                    )
-                    world.submit(job.asking(cpu=dice.randint(0, 4), memory=dice.choice([0, 0, 1, 3])))
-            case "end":
-                live = [pod for pod in world.pods.values() if not pod.phase.ended]
-                for pod in dice.sample(live, min(len(live), dice.randint(1, 3))):
-                    end(world, pod)
-            case "time":
-                world.now += timedelta(seconds=dice.choice([0.3, 1, 25, 70]))
-            case "queue":
-                world.put_queue(random_queue(dice, dice.choice(NAMES), preempting=self.preempting))
-            case "edit":
-                waiting = [job for job in world.jobs.values() if job.status.phase is Phase.PENDING]
-                if waiting:
-                    world.edit(
-                        dice.choice(waiting).name, priority=dice.choice([-100, 0, 100]), queue=dice.choice(NAMES)
-                    )
-            case "crash":
-                world.crash()
-                for starts in self.starts.values():  # the next operator knows only the second of each
-                    starts[:] = [at.replace(microsecond=0) + timedelta(seconds=1) for at in starts]
+    # -------------------------------------------------------------- steps
+    @initialize(queues=queues, jobs=st.lists(asked, max_size=12))
+    def begin(self, queues: dict[str, dict[str, Any]], jobs: Sequence[Asked] = ()) -> None:
+        for name, its in queues.items():
+            self.world.put_queue(a_queue(name, **self._kept(its)))
+        self.go_on(jobs)
+
+    @rule(
+        jobs=st.lists(asked, max_size=4),
+        ended=st.lists(st.integers(0, 9), max_size=3),
+        seconds=st.sampled_from([0, 0, 0, 0.3, 1, 25, 70]),
+    )
+    def go_on(self, jobs: Sequence[Asked] = (), ended: Sequence[int] = (), seconds: float = 0) -> None:
+        """Time passes, pods end, jobs come."""
+        self.world.now += timedelta(seconds=seconds)
+        live = self.live()
+        for number in dict.fromkeys(number % len(live) for number in ended if live):
+            end(self.world, live[number])
+        for each in jobs:
+            self.names += 1
+            job = a_job(f"j{self.names:04}").in_queue(each.queue).of_priority(each.priority)
+            self.world.submit(job.asking(cpu=each.cpu, memory=each.memory))
         self.plan()
 
+    @rule(name=names, its=terms)
+    def change_queue(self, name: str, its: dict[str, Any]) -> None:
+        self.world.put_queue(a_queue(name, **self._kept(its)))
+        self.plan()
+
+    @precondition(lambda self: bool(self.waiting()))
+    @rule(number=st.integers(0, 9), priority=priorities, queue=names)
+    def edit(self, number: int, priority: int, queue: str) -> None:
+        waiting = self.waiting()
+        self.world.edit(waiting[number % len(waiting)].name, priority=priority, queue=QueueName(queue))
+        self.plan()
+
+    @rule()
+    def the_operator_dies(self) -> None:
+        self.world.crash()
+        for starts in self.starts.values():  # the next operator knows only the second of each
+            starts[:] = [at.replace(microsecond=0) + timedelta(seconds=1) for at in starts]
+        self.plan()
+
+    def live(self) -> list[Pod]:
+        return [pod for pod in self.world.pods.values() if not pod.phase.ended]
+
+    def waiting(self) -> list[Job]:
+        return [job for job in self.world.jobs.values() if job.status.phase is Phase.PENDING]
+
+    def _kept(self, its: dict[str, Any]) -> dict[str, Any]:
+        return its if self.preempting else {term: value for term, value in its.items() if "preemption" not in term}
+
+    # -------------------------------------------------------------- rules
     def plan(self) -> None:
         """Plan and carry out until nothing is to be done, each plan twice."""
         world = self.world
@@ -174,9 +172,9 @@ class Walk:
             usage = used(world)
             world.holding = True
             made = world.cycle()
-            for decision in made.decisions:
-                if isinstance(decision, Launch):
-                    self._may_start(decision, usage)
+            launches = [decision for decision in made.decisions if isinstance(decision, Launch)]
+            for number, launch in enumerate(launches):
+                self._may_start(launch, usage, launches[number + 1 :])
             for decision in made.decisions:
                 if isinstance(decision, SetStatus) and decision.status.stopping is Stopping.PREEMPTED:
                     self._may_be_evicted(decision, usage)
@@ -190,6 +188,7 @@ class Walk:
                 break
         else:
             pytest.fail(f"at one instant there is always more to decide, the last: {made.decisions}")
+        self._reservations_are_due()
         self._nothing_is_idle()
         self._who_waits_knows_why()
         self._the_state_is_what_a_rebuild_gives()
@@ -200,11 +199,11 @@ class Walk:
         attempt = AttemptId(victim.uid, victim.status.run, 0, stop.status.attempt)
         pod = world.pods[attempt]
         queue = world.queues[pod.queue]
-        self.evicted += 1
+        self.met["evicted"] += 1
         assert victim.status.stopping is None
         assert (world.now - (pod.started_at or pod.created_at)).total_seconds() >= queue.min_runtime_seconds
         borrows = any(usage[queue.name][resource] > amount for resource, amount in queue.quota)
-        waiting = [tracked.job for tracked in world.state.jobs.values() if tracked.queued]
+        waiting = self._queued()
 
         def may(rule: Preempt, other: Job) -> bool:
             return rule is Preempt.ANY or (rule is Preempt.LOWER_PRIORITY and other.priority > victim.priority)
@@ -212,7 +211,7 @@ class Walk:
         def for_one(other: Job) -> bool:
             its = world.queues[other.queue]
             if its is queue:
-                return may(its.preemption_within_queue, other) and _order(other, queue) < _order(victim, queue)
+                return may(its.preemption_within_queue, other) and order(other, queue) < order(victim, queue)
             quota = dict(its.quota)
             within = all(amount <= quota.get(resource, amount) for resource, amount in other.request)
             allies = its.cohort is not None and its.cohort == queue.cohort
@@ -240,49 +239,81 @@ class Walk:
             for part, value in parts.items():
                 assert value == two[name][part], f"{part} of {name}"
 
-    def _may_start(self, launch: Launch, usage: dict[str, Counter[str]]) -> None:
+    def _may_start(self, launch: Launch, usage: dict[str, Counter[str]], later: list[Launch]) -> None:
         world, job = self.world, launch.job
         queue = world.queues[job.queue]
+        self.met["admitted"] += 1
         assert queue.stop_policy is StopPolicy.NONE
         assert fits(world, usage, queue, job.request), "admitted above quota plus borrowing"
+        for other in self._queued():
+            if other.queue == queue.name and order(other, queue) < order(job, queue):
+                self._may_be_passed_by(other, job, usage, later)
         usage[queue.name].update(dict(job.request))
-        running = sum(pod.queue == queue.name and not pod.phase.ended for pod in world.pods.values())
         started = self.starts[queue.name]
         started.append(world.now)
         here = sum(d.job.queue == queue.name for d in world.pending if isinstance(d, Launch))
-        assert not queue.max_running or running + here <= queue.max_running
-        same_row = [
-            other
-            for other in world.jobs.values()
-            if other.queue == queue.name and other.request == job.request and world.state.jobs[other.uid].queued
-        ]
-        key = world.state.jobs[job.uid]
-        assert key.place is None
-        for other in same_row:
-            assert _order(job, queue) < _order(other, queue), "one that asks the same and comes first still waits"
+        assert not queue.max_running or self._running(queue) + here <= queue.max_running
+        assert not world.state.jobs[job.uid].queued
+
+    def _may_be_passed_by(self, first: Job, job: Job, usage: dict[str, Counter[str]], later: list[Launch]) -> None:
+        """One that comes first in its queue asks for something else, which was not there when the other started."""
+        self.met["passed by"] += 1
+        world, queue = self.world, self.world.queues[job.queue]
+        assert first.request != job.request, f"{job.name} starts, {first.name} asks the same and comes first"
+        never = not fits(world, defaultdict(Counter), queue, first.request)
+        assert never or queue.strategy is not Strategy.STRICT_FIFO, f"{job.name} passes {first.name} by"
+        if any(each.max_running for each in world.queues.values()):
+            return  # one that is full by now has no reservation any more, and may have had one
+        taken = self._with_reservations(usage, but=first)
+        for launch in later:  # what started later may have been reserved until then
+            taken[launch.job.queue].update(dict(launch.job.request))
+        assert not fits(world, taken, queue, first.request), f"{job.name} starts, {first.name} fits and comes first"
+
+    def _with_reservations(self, usage: dict[str, Counter[str]], but: Job) -> dict[str, Counter[str]]:
+        """What is used, what is reserved for others than that one included."""
+        taken = defaultdict(Counter, {name: Counter(held) for name, held in usage.items()})
+        for name, tracked in self.world.state.queues.by_name.items():
+            if tracked.claim is not None and tracked.claim.uid != but.uid:
+                taken[name].update(dict(tracked.claim.request))
+        return taken
+
+    def _running(self, queue: Queue) -> int:
+        return sum(pod.queue == queue.name for pod in self.live())
+
+    def _queued(self) -> list[Job]:
+        """Those that pass everything but their queues, and wait."""
+        return [tracked.job for tracked in self.world.state.jobs.values() if tracked.queued]
+
+    def _reservations_are_due(self) -> None:
+        """They are for who has waited long enough, or for whom others are being evicted."""
+        world = self.world
+        for tracked in world.state.queues.by_name.values():
+            if tracked.claim is None:
+                continue
+            self.met["reserved"] += 1
+            job, queue = world.jobs[tracked.claim.uid], tracked.queue
+            assert queue is not None
+            assert job in self._queued()
+            waited = (world.now - job.created_at).total_seconds() >= queue.reserve_after_seconds
+            evicts = Preempt.NEVER is not queue.preemption_within_queue or Preempt.NEVER is not queue.preemption_reclaim
+            assert waited or evicts, f"{job.name} has a reservation that it has not waited for"
 
     def _nothing_is_idle(self) -> None:
         """Who waits and fits, what is reserved for others counted as used, breaks a rule of its queue if it started."""
         world = self.world
         usage = used(world)
-        waiting = [tracked.job for tracked in world.state.jobs.values() if tracked.queued]
-        reserved = [(tracked, tracked.claim) for tracked in world.state.queues.by_name.values() if tracked.claim]
+        waiting = self._queued()
         for job in waiting:
             queue = world.queues[job.queue]
-            with_claims = defaultdict(Counter, {name: Counter(held) for name, held in usage.items()})
-            for tracked, claim in reserved:
-                if claim.uid != job.uid and tracked.queue is not None:
-                    with_claims[tracked.queue.name].update(dict(claim.request))
-            if not fits(world, with_claims, queue, job.request):
+            if not fits(world, self._with_reservations(usage, but=job), queue, job.request):
                 continue
             before = [
-                other for other in waiting if other.queue == job.queue and _order(other, queue) < _order(job, queue)
+                other for other in waiting if other.queue == job.queue and order(other, queue) < order(job, queue)
             ]
-            running = sum(pod.queue == queue.name and not pod.phase.ended for pod in world.pods.values())
             just = [at for at in self.starts[queue.name] if world.now - at < timedelta(seconds=1)]
             excused = (
                 queue.stop_policy is not StopPolicy.NONE
-                or (queue.max_running and running >= queue.max_running)
+                or (queue.max_running and self._running(queue) >= queue.max_running)
                 or (queue.max_starts_per_second and len(just) >= queue.max_starts_per_second)
                 or (queue.strategy is Strategy.STRICT_FIFO and before)
             )
@@ -298,6 +329,9 @@ class Walk:
             told = tracked.job.status.reason
             assert told in WAITING, f"{job.name} is told {told}"
             answer = why(world.state.queues, tracked, world.now)
+            quick = {Reason.WAITING_FOR_QUOTA, Reason.RATE_LIMITED}
+            assert told is answer.reason or {told, answer.reason} == quick, f"{job.name} is told {told}: {answer}"
+            self.met[told] += 1
             match answer.reason:
                 case Reason.QUEUE_HELD:
                     assert queue.stop_policy is not StopPolicy.NONE
@@ -308,14 +342,20 @@ class Walk:
                     assert answer.until > world.now
                 case Reason.WAITING_FOR_QUOTA:
                     assert fits(world, defaultdict(Counter), queue, job.request), "it can never fit, and is not told so"
-                    if answer.resource in dict(job.request):
+                    if answer.resource == RUNNING:
+                        assert self._running(queue) >= queue.max_running > 0
+                    elif answer.behind is not None:
+                        first = world.jobs[answer.behind]
+                        assert first != job
+                        assert first in self._queued()
+                    else:
                         assert answer.asked == dict(job.request)[answer.resource]
                         assert answer.available == max(0, free(world, usage, queue, answer.resource)) < answer.asked
                 case _:
                     pytest.fail(f"{job.name}: {answer}")
 
 
-def _order(job: Any, queue: Queue) -> tuple[float, float, str]:
-    created = job.created_at.timestamp()
-    aged = created - job.priority * queue.aging_seconds / 100 if queue.aging_seconds else -job.priority
-    return (aged, created, job.name)
+class WalkOfPreemptors(Walk):
+    """In queues that preempt in their lines and in their cohort, or do not."""
+
+    preempting = True
