@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -21,7 +22,9 @@ from .work import Seen, Shape, Work, between, percentile
 
 LONGEST_SECONDS = 1800
 CLEANING_SECONDS = 300
+REST_SECONDS = 2
 WARM = 20
+_RUNS = itertools.count(1)
 Result = dict[str, Any]
 
 
@@ -148,10 +151,26 @@ async def measure(
 ) -> Result:
     """Run the shape on the peer, clean up, and tell what it took. Raises RuntimeError after so many seconds."""
     try:
-        return await _measured(cluster, server, peer, shape, patience)
+        return await _measured(cluster, server, peer, shape.of_run(next(_RUNS)), patience)
     finally:
         await server.remove_all(peer.path)
         await server.remove_all(PODS)
+        await _rest(server)
+
+
+async def _rest(server: ApiServer) -> None:
+    """Wait until nothing but leases is written: else the next run would share the machine with what this one left."""
+    before = -1
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLEANING_SECONDS):
+            while before != (now := await _written(server)):
+                before = now
+                await asyncio.sleep(REST_SECONDS)
+
+
+async def _written(server: ApiServer) -> int:
+    """How many writes there were so far, those of leases apart."""
+    return sum(n for name, n in meters.writes(await server.metrics()).items() if not name.endswith(" leases"))
 
 
 async def _measured(cluster: Cluster, server: ApiServer, peer: Peer, shape: Shape, patience: float) -> Result:

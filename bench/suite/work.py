@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 
@@ -55,6 +55,21 @@ class Shape:
     needs: frozenset[Ability] = frozenset()  # what a peer must know to run it
     reads_logs: bool = False  # whether the log of each pod is kept
     looks_at_history: bool = False  # whether a reader follows it meanwhile, which costs the machine a little
+
+    def of_run(self, number: int) -> Shape:
+        """The same work under names of that run alone.
+
+        A simulated kubelet ends the pods of the run before by name, if need be when they are gone and others have it.
+        """
+        works = [
+            replace(
+                work,
+                name=f"r{number}-{work.name}",
+                depends_on=tuple(f"r{number}-{name}" for name in work.depends_on),
+            )
+            for work in self.works
+        ]
+        return replace(self, works=works)
 
 
 @dataclass(slots=True)

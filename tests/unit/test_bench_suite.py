@@ -112,6 +112,15 @@ def test_the_shapes_are_what_their_titles_say() -> None:
     assert [work.depends_on for work in chain(3).works] == [("chain-1",), ("chain-0",), ()]
 
 
+def test_the_jobs_of_each_run_have_names_of_their_own_and_depend_on_each_other_as_before() -> None:
+    works = chain(3).of_run(7).works
+    assert [(work.name, work.depends_on) for work in works] == [
+        ("r7-chain-2", ("r7-chain-1",)),
+        ("r7-chain-1", ("r7-chain-0",)),
+        ("r7-chain-0", ()),
+    ]
+
+
 def test_a_peer_runs_only_what_it_knows() -> None:
     shapes = [free(), quota(), nodes(), logs(), steady(), chain(3), kueue_baseline(1)]
     runs = {name: [shape.name for shape in shapes if shape.needs <= peer.knows] for name, peer in PEERS.items()}
