@@ -1,9 +1,10 @@
-"""A watch of our own ends when it is told to, whatever it is doing at that moment."""
+"""A watch of our own ends when it is told to, and begins anew when the server ends it, whatever happens meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, ClassVar, cast
 
@@ -13,6 +14,7 @@ from taskjob.core.model import Pod
 from taskjob.kube.clock import ClusterClock
 from taskjob.kube.http import KubeHttp, ListFloor, Reply
 from taskjob.kube.informer import PodInformer
+from virtual_time import VirtualClock, run
 
 
 class Expired:
@@ -43,6 +45,42 @@ class Server:
         yield Expired()
 
 
+class Ended:
+    """A watch that the server ends before it has brought anything."""
+
+    status = 200
+
+    @property
+    def content(self) -> Ended:
+        return self
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        nothing: tuple[bytes, ...] = ()
+        for piece in nothing:
+            yield piece
+
+
+class Overwhelmed:
+    """A server that lists, and ends each watch at once, so many times; then it keeps silent."""
+
+    def __init__(self, times: int) -> None:
+        self.clock = VirtualClock()
+        self.list_floor = ListFloor(ClusterClock())
+        self.watched_at: list[float] = []
+        self._times, self.done = times, asyncio.Event()
+
+    async def request(self, *_: object, **__: object) -> Reply:
+        return Reply(200, b'{"metadata": {"resourceVersion": "5"}, "items": []}')
+
+    @contextlib.asynccontextmanager
+    async def stream(self, *_: object, **__: object) -> AsyncIterator[Any]:
+        self.watched_at.append(self.clock.elapsed())
+        if len(self.watched_at) > self._times:
+            self.done.set()
+            await asyncio.Event().wait()
+        yield Ended()
+
+
 class Nobody:
     """Is told, and does nothing."""
 
@@ -68,3 +106,21 @@ async def test_a_cancellation_is_heard_in_every_step_in_which_a_watch_expires(st
     following.cancel()  # lest it outlive the test
     await asyncio.wait([following], timeout=5)
     assert heard, f"it goes on after a cancellation that came {steps} steps after the watch expired"
+
+
+def test_watches_that_the_server_ends_in_a_burst_leave_nobody_blind_for_long() -> None:
+    """The longer one waits, the more there is to catch up with, and the sooner the server ends the next one, too."""
+
+    async def overwhelmed() -> list[float]:
+        server = Overwhelmed(times=12)
+        following = asyncio.create_task(PodInformer(cast("KubeHttp", server), Nobody()).run())
+        await server.done.wait()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        return server.watched_at
+
+    at = run(overwhelmed())
+    waits = [later - earlier for earlier, later in itertools.pairwise(at)]
+    assert len(waits) == 12
+    assert max(waits) < 1, "it was blind for longer than a second"
+    assert min(waits[4:]) > 0.3, "it did not leave the server any time"

@@ -34,6 +34,7 @@ _WATCH_SECONDS: Final = 300  # after which the server ends a watch; ours begin a
 _SILENCE_SECONDS: Final = 90.0  # bookmarks come about once a minute; longer silence is a dead connection
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LONGEST_BACKOFF_SECONDS: Final = 30.0
+_LONGEST_PAUSE_SECONDS: Final = 0.8  # after a watch that the server ended without a word
 _STEADY_SECONDS: Final = 5.0  # a watch that lived this long was a good one
 
 
@@ -219,21 +220,23 @@ class Informer(Generic[_Shape, _Value]):
         """Watch from a version on, again and again. Raises `ExpiredError`."""
         watch, backoff = _Watch(self._kind, self._told, version), _Backoff()
         while True:
-            why, wait_seconds, before = "it ended", None, watch.version
+            why, wait_seconds, before, longest = "it ended", None, watch.version, _LONGEST_PAUSE_SECONDS
             try:
                 await self._watch(path, watch)
             except (NoAnswerError, BrokenError) as error:
-                why = str(error)
+                why, longest = str(error), _LONGEST_BACKOFF_SECONDS
                 wait_seconds = error.retry_after_seconds if isinstance(error, BrokenError) else None
                 metrics.watch_restarts.labels(self._kind.resource, "Broken").inc()
             except ExpiredError:
                 metrics.watch_restarts.labels(self._kind.resource, "Expired").inc()
                 raise
             # In a burst the API server ends each watch whose reader falls behind for some milliseconds. One that
-            # brought something did well: waiting longer each time would leave us blind when most happens.
+            # brought something did well: waiting longer each time would leave us blind when most happens. So it would
+            # after one that was ended before it brought anything: the next begins with all that happened meanwhile,
+            # and the more that is, the sooner the server ends that one, too.
             if backoff.steady or watch.version > before:
                 backoff = _Backoff()
-            await backoff.wait(f"the watch of {path} begins anew: {why}", wait_seconds)
+            await backoff.wait(f"the watch of {path} begins anew: {why}", wait_seconds, longest)
 
     async def _watch(self, path: str, watch: _Watch[_Shape, _Value]) -> None:
         """One watch, to its end. Raises `ExpiredError`, `BrokenError`, `NoAnswerError`."""
@@ -350,9 +353,10 @@ class _Backoff:
         """What was begun after the last wait lasted for long."""
         return asyncio.get_running_loop().time() - self._began_at >= _STEADY_SECONDS
 
-    async def wait(self, why: str, at_least: float | None = None) -> None:
+    async def wait(self, why: str, at_least: float | None = None, longest: float = _LONGEST_BACKOFF_SECONDS) -> None:
         """Wait; the first, short waits are ordinary and are told only for debugging."""
-        log.log(logging.DEBUG if self._seconds < 1 else logging.WARNING, "%s; in %.1f s", why, self._seconds)
-        await asyncio.sleep(max(self._seconds * random.uniform(0.5, 1), at_least or 0))  # noqa: S311  # only jitter
+        seconds = min(self._seconds, longest)
+        log.log(logging.DEBUG if seconds < 1 else logging.WARNING, "%s; in %.1f s", why, seconds)
+        await asyncio.sleep(max(seconds * random.uniform(0.5, 1), at_least or 0))  # noqa: S311  # only jitter
         self._seconds = min(self._seconds * 2, _LONGEST_BACKOFF_SECONDS)
         self._began_at = asyncio.get_running_loop().time()
