@@ -109,9 +109,10 @@ def step(walk: Walk, dice: Random) -> None:
 
 
 # ------------------------------------------------------------------ the order of events
+@settings(max_examples=400)
 @given(
     queues=queues,
-    jobs=st.lists(st.tuples(asked, st.integers(0, 9)), max_size=40),
+    jobs=st.lists(st.tuples(asked, st.integers(0, 1)), min_size=10, max_size=40),
     room=st.sampled_from([5, 10**6]),
     data=st.data(),
 )
