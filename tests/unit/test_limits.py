@@ -57,6 +57,18 @@ def test_no_second_sees_more_starts_than_allowed() -> None:
     assert world.names_launched() == ["j0", "j1", "j2", "j3", "j4"]
 
 
+def test_who_was_told_of_the_limit_of_starts_is_told_of_the_quota_once_that_is_what_is_left() -> None:
+    world = World()
+    world.put_queue(a_queue("default", {"cpu": 3}, max_starts_per_second=2))
+    world.submit(*(a_job(f"j{n}").asking(cpu=1) for n in range(6)))
+    world.run()
+    assert [str(world.status(f"j{n}").reason) for n in (2, 5)] == ["RateLimited"] * 2
+    world.let_pass(1)
+    assert world.names_launched() == ["j0", "j1", "j2"]
+    world.let_pass(1)
+    assert [str(world.status(f"j{n}").reason) for n in (3, 4, 5)] == ["WaitingForQuota"] * 3
+
+
 def test_a_restart_does_not_start_more_than_allowed() -> None:
     world = a_world(max_starts_per_second=2)
     world.submit(*(a_job(f"j{n}") for n in range(4)))

@@ -108,12 +108,16 @@ def _launch(state: State, tracked: TrackedJob, now: datetime) -> Launch:
 
 # ------------------------------------------------------------------ explanation
 def _explain(draft: Draft, tracked: TrackedQueue) -> None:
-    """Tell those that were not looked at before, and the head, since what keeps it may have changed."""
+    """Tell those that were not looked at before, and the head, since what keeps it may have changed; and those that
+    were told of the limit of starts, once it keeps nobody."""
     unexplained, tracked.unexplained = tracked.unexplained, {}
+    if tracked.limited and tracked.starts_again_at(draft.now) is None:
+        unexplained.update(tracked.limited)
+        tracked.limited = {}
     if tracked.blocked is not None and _said(draft.state.jobs[tracked.blocked]) is not Reason.WAITING_FOR_QUOTA:
         unexplained[tracked.blocked] = None
     for uid in unexplained:
-        _explain_one(draft, draft.state.jobs[uid])
+        _explain_one(draft, tracked, draft.state.jobs[uid])
 
 
 def _said(waiter: TrackedJob) -> Reason:
@@ -132,8 +136,10 @@ def _explain_keys(draft: Draft) -> None:
             _hold(draft, waiter, Reason.CONCURRENCY_LIMIT, sentence)
 
 
-def _explain_one(draft: Draft, waiter: TrackedJob) -> None:
+def _explain_one(draft: Draft, tracked: TrackedQueue, waiter: TrackedJob) -> None:
     reason = why(draft.state.queues, waiter, draft.now)
+    if reason.reason is Reason.RATE_LIMITED:
+        tracked.limited[waiter.job.uid] = None
     _hold(draft, waiter, reason.reason, partial(sentences.waiting, reason))
 
 

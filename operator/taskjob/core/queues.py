@@ -222,6 +222,7 @@ class Queues:
     def _line_up_again(self, name: QueueName, tracked: TrackedQueue) -> None:
         tracked.line = Line()
         tracked.unexplained.clear()
+        tracked.limited.clear()
         tracked.blocked = tracked.claim = None
         for uid in tracked.members:
             self._jobs[uid].place = None
@@ -381,6 +382,8 @@ class Queues:
         if queue is None:
             return
         queue.unexplained.pop(tracked.job.uid, None)
+        if queue.limited:
+            queue.limited.pop(tracked.job.uid, None)
         if tracked.place is not None:
             queue.line.remove(tracked.place, tracked.job.request)
             tracked.place, tracked.blocked_since = None, None

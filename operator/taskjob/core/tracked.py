@@ -174,6 +174,7 @@ class TrackedQueue:
     members: dict[Uid, None] = field(default_factory=dict)  # jobs that are not terminal
     line: Line = field(default_factory=Line)  # of them, those that may start
     unexplained: dict[Uid, None] = field(default_factory=dict)  # waiting, and not told why since that may have changed
+    limited: dict[Uid, None] = field(default_factory=dict)  # told that the limit of starts keeps them
     blocked: Uid | None = None  # the first in line, if it did not fit at the last look
     claim: Claim | None = None  # what is kept for it
     holders: dict[AttemptId, None] = field(default_factory=dict)  # the attempts that are charged
