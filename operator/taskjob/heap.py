@@ -13,7 +13,9 @@ nothing, at a quarter of the cost of a start with 100,000 TaskJobs."""
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
-_KEPT_BYTES: Final = 131_072
+_KEPT_BYTES: Final = 524_288
+"""More than the 256 KiB that uvloop asks for to read each record of TLS, however small that is: below, glibc maps and
+unmaps them each time, and a followed log or a watch, a record a line, costs six times the CPU."""
 
 
 def settle() -> None:

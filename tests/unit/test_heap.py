@@ -1,0 +1,35 @@
+"""How the operator keeps its memory, seen in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+READS = 200
+A_READ = """
+import resource
+from taskjob import heap
+
+heap.settle()
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def read():
+    return len(b"x" * 262_144)
+
+for _ in range(20):
+    read()
+before = faults()
+for _ in range({reads}):
+    read()
+print(faults() - before)
+"""
+
+
+def test_a_block_as_large_as_a_read_of_tls_comes_from_what_the_process_has() -> None:
+    """A block that is mapped for each read has 64 pages that are new each time."""
+    ran = subprocess.run(
+        [sys.executable, "-c", A_READ.format(reads=READS)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(ran.stdout) < READS, "each read is given new pages"
