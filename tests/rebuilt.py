@@ -49,8 +49,7 @@ def rebuilt(world: World, launching: Iterable[Launch] = ()) -> State:
         state.put_queue(queue)
     for launch in launching:
         if launch.job.uid in state.jobs:
-            state.reserve(state.jobs[launch.job.uid], launch.attempt)
-        else:
-            state.queues.charge(launch.attempt, launch.job.queue, launch.job.request)
-            state.keys.reserve(launch.job, launch.attempt)
+            state.jobs[launch.job.uid].launching = launch.attempt
+        state.queues.charge(launch.attempt, launch.job.queue, launch.job.request)  # as it was when it was launched
+        state.keys.reserve(launch.job, launch.attempt)
     return state
