@@ -13,6 +13,7 @@ from builders import NOON
 from log_world import LARGE, text, write_for, write_over
 from log_world import WholeWorld as World
 from taskjob.control.stamped import Stamped
+from taskjob.core.model import Pod
 
 
 def story(tell: Callable[[World], Awaitable[None]]) -> None:
@@ -20,14 +21,19 @@ def story(tell: Callable[[World], Awaitable[None]]) -> None:
 
 
 # ---------------------------------------------------------------- within a stream
+async def passed_over(world: World, pod: Pod, written: list[bytes]) -> None:
+    """The container writes this to an open stream, which does not notice that the kubelet then begins a new file."""
+    world.fake.files.mute = True
+    await write_for(world, pod, written, 4)
+    world.fake.rotate(pod)
+
+
 def test_a_stream_that_stays_in_an_old_file_is_left_for_the_newest() -> None:
     first, second, third = text("first", LARGE), text("second", 50), text("third", 50)
 
     async def tell(world: World) -> None:
         pod = await world.a_running_pod()
-        world.fake.files.mute = True
-        await write_for(world, pod, first, 4)  # the stream is open
-        world.fake.rotate(pod)
+        await passed_over(world, pod, first)
         world.fake.write(pod, *second)
         world.fake.files.mute = False
         world.fake.files.tell()
@@ -51,9 +57,7 @@ def test_a_file_that_the_kubelet_passed_over_within_a_stream_is_a_gap_and_the_ne
         pod = await world.a_running_pod()
         world.fake.write(pod, b"begin\n")
         await world.until(lambda: world.body() == b"begin\n", 15)
-        world.fake.files.mute = True
-        await write_for(world, pod, first, 4)
-        world.fake.rotate(pod)
+        await passed_over(world, pod, first)
         world.fake.write(pod, *second)
         await world.pass_time(10)
         world.fake.rotate(pod)
@@ -77,9 +81,7 @@ def test_what_was_read_of_a_burst_reaches_history_though_the_newest_file_stays_e
 
     async def tell(world: World) -> None:
         pod = await world.a_running_pod()
-        world.fake.files.mute = True
-        await write_for(world, pod, first, 4)
-        world.fake.rotate(pod)
+        await passed_over(world, pod, first)
         world.fake.files.mute = False
         world.fake.files.tell()
         await world.pass_time(15)
@@ -101,9 +103,7 @@ def test_what_a_deleted_pod_wrote_into_a_file_that_its_stream_did_not_notice_is_
 
     async def tell(world: World) -> None:
         pod = await world.a_running_pod()
-        world.fake.files.mute = True
-        await write_for(world, pod, first, 4)
-        world.fake.rotate(pod)
+        await passed_over(world, pod, first)
         await world.pass_time(3)
         world.fake.write(pod, b"unnoticed\n")
         world.fake.files.mute = False
@@ -166,9 +166,7 @@ def test_a_stream_that_still_brings_something_is_not_cut_off_when_its_pod_ends()
 
     async def tell(world: World) -> None:
         pod = await world.a_running_pod()
-        world.fake.files.mute = True
-        await write_for(world, pod, first, 4)
-        world.fake.rotate(pod)
+        await passed_over(world, pod, first)
         world.fake.write(pod, *second)
         world.fake.files.lines_at_once, world.fake.files.seconds_each = 100, 1.0
         world.fake.files.mute = False
