@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+import asyncpg
 import pytest
 
 from builders import NOON, a_job, at
 from history_stories import FULL, a_story
+from taskjob.control.logbook import LogBook
+from taskjob.control.stamped import Cursor
 from taskjob.core.model import AttemptId, Entry, Job, Uid
 from taskjob.core.phases import Phase
 from taskjob.history.connection import Limits
@@ -197,6 +201,47 @@ async def test_the_log_of_the_last_attempt_is_the_default(writer: HistoryWriter,
     assert await body(container="aside") == b"side"
     assert await body(attempt=9, run=0) == b"old run"
     assert await body(attempt=3) is None
+
+
+class Interrupted(HistoryReader):
+    """Something is written after each statement of its own."""
+
+    def __init__(self, url: str, write: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(url, size=2)
+        self._write = write
+
+    async def _fetch(self, doing: str, name: str, *arguments: Any) -> list[asyncpg.Record]:
+        found = await super()._fetch(doing, name, *arguments)
+        await self._write()
+        return found
+
+
+async def test_a_log_that_is_written_while_it_is_read_is_shown_as_it_was_at_one_instant(
+    database_url: str, writer: HistoryWriter
+) -> None:
+    book = LogBook(AttemptId(Uid("u"), 0, 0, 1), "main", 2048)
+    written = 0
+
+    async def write() -> None:
+        """As many lines as close two chunks, and the beginning of a third."""
+        nonlocal written
+        for n in range(written, written + 48):
+            book.feed(b"line %09d\n" % n, (b"%030d" % n,), line_ends=True)
+        written += 48
+        await writer.flush(0, Batch(logs=(book.take(Cursor()),)))
+
+    async with Interrupted(database_url, write) as reader:
+        await write()
+        for _ in range(8):  # the first half fills, then the middle is left out
+            lines = written
+            row = await reader.logs("u")
+            assert row is not None
+            assert row.size == 15 * lines
+            assert [part.n for part in row.parts] == sorted({part.n for part in row.parts})
+            assert len(row.body) + row.cut_bytes == row.size
+            assert [int(line) for line in row.body.split(b"line ")[1:]][-1] == lines - 1
+        assert row is not None
+        assert row.cut_bytes > 0
 
 
 # ---------------------------------------------------------------- the stream

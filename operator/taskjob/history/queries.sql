@@ -294,18 +294,21 @@ FROM attempts WHERE uid = $1 ORDER BY run, member, attempt;
 
 -- name: log
 -- Of job $1: run $2, attempt $3 and container $4, each null for the last one; of several containers the main one, or
--- (of logs kept by earlier releases) the first that is named main, else by name.
-SELECT run, member, attempt, container, body, times, size, cut_bytes, note, captured_at, main, complete, number, head,
-       tail, gaps, resume
-FROM logs
-WHERE uid = $1 AND ($2::integer IS NULL OR run = $2) AND ($3::integer IS NULL OR attempt = $3)
-  AND ($4::text IS NULL OR container = $4)
-ORDER BY run DESC, attempt DESC, member, NOT main, container <> 'main', container LIMIT 1;
-
--- name: log_chunks
--- Those of one log, in their order.
-SELECT n, body, times FROM log_chunks
-WHERE (uid, run, member, attempt, container) = ($1, $2, $3, $4, $5) ORDER BY n;
+-- (of logs kept by earlier releases) the first that is named main, else by name. With its chunks: two statements would
+-- show a log of before a write, and chunks of after it.
+WITH found AS MATERIALIZED (
+    SELECT * FROM logs
+    WHERE uid = $1 AND ($2::integer IS NULL OR run = $2) AND ($3::integer IS NULL OR attempt = $3)
+      AND ($4::text IS NULL OR container = $4)
+    ORDER BY run DESC, attempt DESC, member, NOT main, container <> 'main', container LIMIT 1
+)
+SELECT f.run, f.member, f.attempt, f.container, f.body, f.times, f.size, f.cut_bytes, f.note, f.captured_at, f.main,
+       f.complete, f.number, f.head, f.tail, f.gaps, f.resume, c.numbers, c.bodies, c.lines
+FROM found f CROSS JOIN LATERAL (
+    SELECT array_agg(n ORDER BY n) AS numbers, array_agg(body ORDER BY n) AS bodies, array_agg(times ORDER BY n) AS lines
+    FROM log_chunks c
+    WHERE (c.uid, c.run, c.member, c.attempt, c.container) = (f.uid, f.run, f.member, f.attempt, f.container)
+) c;
 
 -- name: log_containers
 -- Of which containers of an attempt there is a log: job $1, run $2, attempt $3.

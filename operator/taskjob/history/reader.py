@@ -151,15 +151,12 @@ class HistoryReader:
         if not found:
             return None
         fields = dict(found[0])
-        number, gaps_text = fields.pop("number"), fields.pop("gaps")
-        packed = [(number, fields.pop("body"), fields.pop("times"))]
-        if number > 0:
-            key = (uid, fields["run"], fields["member"], fields["attempt"], fields["container"])
-            chunks = await self._fetch("reading a log", "log_chunks", *key)
-            packed = [*((row["n"], row["body"], row["times"]) for row in chunks), *packed]
+        last = (fields.pop("number"), fields.pop("body"), fields.pop("times"))
+        numbers, bodies, lines = (fields.pop(name) or () for name in ("numbers", "bodies", "lines"))
+        packed = [*zip(numbers, bodies, lines, strict=True), last]
         aside = sum(len(body) + len(times) for _, body, times in packed) > _UNPACK_ASIDE_BYTES
         parts = await asyncio.to_thread(_unpacked, packed) if aside else _unpacked(packed)
-        return LogRow(parts=parts, gaps=gaps(gaps_text), **fields)
+        return LogRow(parts=parts, gaps=gaps(fields.pop("gaps")), **fields)
 
     async def containers(self, uid: str, run: int, attempt: int) -> list[str]:
         """Those of an attempt of which there is a log, the main one first."""
