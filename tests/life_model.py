@@ -150,9 +150,8 @@ class Model:
             return
         if self.ending is not None and self.lost_at is None:  # told to end by one before, it has as long again
             yield max(self.end_asked_at, began) + PATIENCE, 4, self._is_deleted
-        if self.timeout is not None and self.ending not in (*LAST, TIMEOUT):
-            begun = self.launched_at if self.started_at is None else self.started_at
-            yield begun + self.timeout + SLACK, 2, lambda: self.must_end(TIMEOUT)
+        if self.timeout is not None and self.started_at is not None and self.ending not in (*LAST, TIMEOUT):
+            yield self.started_at + self.timeout + SLACK, 2, lambda: self.must_end(TIMEOUT)
         if self.hang is not None and self.started_at is None and self.ending is None:
             # A pod without a node shows since when; else an operator that takes over begins to count again.
             since = self.launched_at if self.hang is FailureClass.UNSCHEDULABLE else max(self.hangs_since, began)
@@ -183,8 +182,8 @@ class Model:
         if self.ending is None or self.mortal:
             self.end_asked_at = self.now
         self.ending, self.shown_started = why, self.started_at is not None
-        if self.lost_at is None and self.obeys:
-            self.ends(None)
+        if self.lost_at is None and (self.obeys or self.hang is FailureClass.UNSCHEDULABLE):
+            self.ends(None)  # what has no node needs no kubelet to end it
 
     def _is_deleted(self) -> None:
         """It did not end in time. That its container ran is written before its pod goes, by one who may die of it."""

@@ -232,7 +232,8 @@ class TheLifeOfAJob(RuleBasedStateMachine):
     @rule()
     def the_container_starts(self) -> None:
         if self.pod.started_at is None:
-            self.world.put_pod(self.pod, phase=PodPhase.RUNNING, started_at=self.world.now, trouble=None, message="")
+            begun = {"node": "node", "started_at": self.world.now, "trouble": None, "message": ""}
+            self.world.put_pod(self.pod, phase=PodPhase.RUNNING, **begun)
             self.model.starts()
             self.goes_on()
 
@@ -276,11 +277,12 @@ class TheLifeOfAJob(RuleBasedStateMachine):
     @rule(trouble=HANGS, dies=st.booleans())
     def it_hangs(self, trouble: FailureClass, dies: bool) -> None:
         if self.model.hang is None:
-            self.world.put_pod(self.pod, trouble=trouble, message="it hangs")
+            node = None if trouble is FailureClass.UNSCHEDULABLE else self.pod.node
+            self.world.put_pod(self.pod, trouble=trouble, message="it hangs", node=node)
             self.model.hang, self.model.hangs_since = trouble, self.model.now
             self.goes_on(dies)
 
-    @precondition(lambda self: self.runs())
+    @precondition(lambda self: self.runs() and self.pod.node is not None)
     @rule(dies=st.booleans())
     def its_node_falls_silent(self, dies: bool) -> None:
         """And its pod's deletion is asked for."""

@@ -68,12 +68,17 @@ def test_a_kubelet_that_does_not_enforce_the_timeout_is_helped_ten_seconds_later
     assert "Timeout" in world.status("a").message
 
 
-def test_an_unscheduled_pod_uses_up_its_timeout_too(world: World) -> None:
+def test_a_pod_that_waits_for_a_node_uses_up_nothing_of_its_timeout(world: World) -> None:
+    """Seed 8211 of the chaos: the scheduler had been away for longer than the attempt's timeout."""
     world.nodes_work = False
-    world.submit(a_job("a").timing_out(attempt=30).retrying(1, initial_seconds=1))
-    world.let_pass(40)
-    assert [end.by for end in world.ended] == [EndBy.DELETE]
-    assert world.status("a").reason is Reason.BACKING_OFF
+    world.submit(a_job("a").timing_out(attempt=30))
+    world.let_pass(300)
+    assert world.status("a").stopping is None
+    world.start("a")
+    world.let_pass(39)
+    assert world.status("a").stopping is None
+    world.let_pass(1)
+    assert world.status("a").stopping is Stopping.TIMEOUT
 
 
 def test_a_pod_lost_while_it_was_stopped_for_its_timeout_timed_out(world: World) -> None:

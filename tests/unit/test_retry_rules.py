@@ -214,6 +214,27 @@ def test_the_wait_is_the_jobs_own_and_ends_when_the_container_starts(world: Worl
     assert world.phase("a") is Phase.RUNNING
 
 
+def test_a_pod_that_no_scheduler_looks_at_gives_its_quota_back_too(world: World) -> None:
+    world.nodes_work = False
+    world.submit(a_job("a").starting_within(60))
+    world.let_pass(59)
+    assert world.phase("a") is Phase.STARTING
+    world.let_pass(1)
+    status = world.status("a")
+    assert (status.reason, status.retries) == (Reason.BACKING_OFF, 0)
+    assert status.message.startswith(
+        "attempt 1 failed (Unschedulable): it did not start within 60 s: "
+        "no scheduler has given it a node, or said why not; not charged"
+    )
+    assert [end.by for end in world.ended] == [EndBy.DELETE]
+
+
+def test_a_pod_that_has_its_node_and_nothing_against_it_may_take_its_time(world: World) -> None:
+    world.submit(a_job("a").starting_within(60))
+    world.let_pass(3600)
+    assert world.phase("a") is Phase.STARTING
+
+
 def test_an_image_that_was_pulled_for_long_before_it_failed_still_has_its_time(world: World) -> None:
     world.submit(a_job("a"))
     world.let_pass(START_TIMEOUT_SECONDS + 100)

@@ -45,10 +45,14 @@ def queue_timeout_at(job: Job, ready_at: datetime | None) -> datetime | None:
 
 
 def timeout_at(job: Job, pod: Pod) -> datetime | None:
-    """When this attempt has used up its timeout; it counts from the container's start, else the pod's creation."""
-    if job.timeout_seconds is None:
+    """When this attempt has used up its timeout, as far as we can tell: from its container's start.
+
+    The kubelet counts from when it took the pod, and knows better what comes before: a pod that waits for a node uses
+    up nothing of it (`start_timeout` bounds that), and one that its kubelet still prepares is that kubelet's to end.
+    """
+    if job.timeout_seconds is None or pod.started_at is None:
         return None
-    return (pod.started_at or pod.created_at) + timedelta(seconds=job.timeout_seconds)
+    return pod.started_at + timedelta(seconds=job.timeout_seconds)
 
 
 def active_deadline_seconds(job: Job, now: datetime) -> int | None:

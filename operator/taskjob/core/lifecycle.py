@@ -143,16 +143,23 @@ def _stop_wanted(facts: Facts, pod: Pod, now: datetime) -> tuple[Stopping | None
         timeout += KUBELET_SLACK
         if now >= timeout:
             return Stopping.TIMEOUT, timeout_message(job), deadline
-    hanging = _HANGING.get(pod.trouble) if pod.trouble is not None else None
-    hung = None
+    hanging, hung = _hangs(pod), None
     if hanging is not None and facts.hangs_since is not None and already is None:
         patience = start_timeout(job)
         hung = facts.hangs_since + patience
         if now >= hung:
-            return hanging, f"it did not start within {patience.total_seconds():.0f} s: {pod.message}", deadline
+            why = pod.message or "no scheduler has given it a node, or said why not"
+            return hanging, f"it did not start within {patience.total_seconds():.0f} s: {why}", deadline
     if already is None and facts.eviction is not None:
         return facts.eviction.stopping, facts.eviction.message, deadline
     return already, job.status.message, earliest(deadline, timeout, hung)
+
+
+def _hangs(pod: Pod) -> Stopping | None:
+    """Why a pod that has not started may hang, if it may."""
+    if pod.trouble is None:
+        return Stopping.UNSCHEDULABLE if pod.node is None else None
+    return _HANGING.get(pod.trouble)
 
 
 _HANGING: Final = {

@@ -29,7 +29,7 @@ from taskjob.core.model import (
     Uid,
 )
 from taskjob.core.ordering import AdmissionKey
-from taskjob.core.phases import Condition, FailureClass, Phase, Reason
+from taskjob.core.phases import Condition, Phase, Reason
 from taskjob.core.quota import Ledger, Pool
 from taskjob.core.standing import Standing
 from taskjob.core.values import value
@@ -60,11 +60,13 @@ class TrackedPod:
         An image may be pulled for long before that fails, and no status tells since when it does: a restart of the
         operator begins to count anew.
         """
-        trouble = self.pod.trouble
-        if trouble is None or self.pod.started_at is not None:
+        pod = self.pod
+        if pod.started_at is not None:
             self.hangs_since = None
-        elif trouble is FailureClass.UNSCHEDULABLE:
-            self.hangs_since = self.pod.created_at
+        elif pod.node is None:  # whether a scheduler says why, or none looks at it
+            self.hangs_since = pod.created_at
+        elif pod.trouble is None:
+            self.hangs_since = None
         elif self.hangs_since is None:
             self.hangs_since = now
 
