@@ -72,6 +72,14 @@ def of_the_operator(home: str, *values: str) -> list[Object]:
     ]
 
 
+def of_the_api(home: str) -> list[Object]:
+    """The API's account with its roles and their bindings, for a release in the namespace `home`."""
+    objects = of_kind(
+        rendered(home, TRIAL, "--set=api.enabled=true"), "ServiceAccount", "ClusterRole", "ClusterRoleBinding"
+    )
+    return [found for found in objects if found["metadata"]["name"].endswith(API)]
+
+
 def the_fence(home: str, *values: str) -> list[Object]:
     """The policies against deposed leaders of a release in the namespace `home`, and their bindings."""
     return [

@@ -140,7 +140,7 @@ class Schedule:
                 ttl_seconds_after_finished=3600,
             )
             with replicas:
-                with Listener(site.cluster.kubeconfig, site.database_url, site.folder / "api.log") as listener:
+                with Listener(site, self.house.wires.api.url) as listener:
                     self._act(site, replicas)
                     self._calm(site, replicas, listener)
                 self._judge(site, listener)

@@ -168,7 +168,7 @@ def play(house: House, minutes: float, rate: float, seed: int) -> Course:
         server = house.wires.api.url
         with (
             Replicas(site, 1, lease_seconds=15, renew_deadline_seconds=10, server=server, log_follows=0) as replicas,
-            Listener(site.cluster.kubeconfig, site.database_url, site.folder / "api.log") as listener,
+            Listener(site, server) as listener,
         ):
 
             def look() -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, WebSocketRoute
 from websockets.asyncio.client import connect
@@ -22,7 +21,7 @@ from websockets.exceptions import InvalidStatus
 from api_processes import said_at_start, started
 from api_world import NOBODY, Judged, Refusal, World, a_world, eventually
 from builders import a_job, at
-from charts import apply, of_kind, rendered
+from charts import API, apply, kubeconfig_of, of_the_api
 from history_stories import FULL, a_story
 from relays import Relay
 from taskjob.core.model import AttemptId, Uid
@@ -261,19 +260,10 @@ async def test_the_charts_role_is_all_that_the_api_needs_and_no_more(
     cluster: Cluster, database_url: str, tenant: Tenant, tmp_path: Path
 ) -> None:
     home = tenant.home
-    kinds = ("ClusterRole", "ClusterRoleBinding", "ServiceAccount")
-    objects = [
-        found
-        for found in of_kind(rendered(home, "--set=postgresql.enabled=true,api.enabled=true"), *kinds)
-        if found["metadata"]["name"].endswith("-api")
-    ]
+    objects = of_the_api(home)
     assert [found["kind"] for found in objects].count("ClusterRole") == 1
     apply(cluster, objects)
-    account = next(found["metadata"]["name"] for found in of_kind(objects, "ServiceAccount"))
-    document = yaml.safe_load(cluster.kubeconfig.read_text())
-    document["users"][0]["user"] = {"token": token_of(cluster, home, account)}
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(document))
+    kubeconfig = kubeconfig_of(cluster, home, API, tmp_path / "kubeconfig")
     async with a_world(kubeconfig, database_url, judged=Judged(keep_seconds=0)) as world:
         await known(world, tenant)
         await two_jobs(world, tenant)
