@@ -42,7 +42,10 @@ class Planned:
     born_suspended: bool = False
     suspend: bool = False  # suspended and resumed while the graph runs
     cancel: bool = False  # cancelled while the graph runs
-    taken: set[tuple[int, int]] = field(default_factory=set)  # (run, attempt) that the cluster took away: not charged
+    # Both (run, attempt): those that the cluster told to go while they ran, and of them those that it took away, which
+    # are not charged. The others were done before they heard.
+    evicted: set[tuple[int, int]] = field(default_factory=set)
+    taken: set[tuple[int, int]] = field(default_factory=set)
 
     @property
     def last_run(self) -> int:
@@ -200,8 +203,8 @@ def faults_of_history(job: Planned, end: End, status: Object, told: Told | None)
     if told.transitions and told.transitions[-1]["n"] != status.get("transition"):
         wrong.append(f"history's last n is {told.transitions[-1]['n']}, the object's {status.get('transition')}")
     for row in told.attempts:
-        taken = (row["run"], row["attempt"]) in job.taken
-        stopped = job.may_be_stopped or end.phase == "Cancelled" or taken
+        evicted = (row["run"], row["attempt"]) in job.evicted
+        stopped = job.may_be_stopped or end.phase == "Cancelled" or evicted
         codes = {job.code(row["attempt"])} | ({143, None} if stopped else set())
         if row["exit_code"] not in codes:
             wrong.append(f"history: attempt {row['attempt']} has exit code {row['exit_code']}, not one of {codes}")
@@ -209,7 +212,7 @@ def faults_of_history(job: Planned, end: End, status: Object, told: Told | None)
     lost = {  # it never ran, or its pod went with its node's word
         row["attempt"]
         for row in told.attempts
-        if row["started_at"] is None or (row["run"], row["attempt"]) in job.taken
+        if row["started_at"] is None or (row["run"], row["attempt"]) in job.evicted
     }
     if missing := {row["attempt"] for row in told.attempts} - with_logs - lost:
         wrong.append(f"history has no log of the attempts {sorted(missing)}")

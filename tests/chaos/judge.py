@@ -19,7 +19,6 @@ from .work import KEY_LIMIT, QUOTA, Task
 
 UID: Final = "taskjobs.dev/job-uid"
 RUN: Final = "taskjobs.dev/run"
-STOPPED: Final = 143  # the exit code of a simulated pod that was told to end
 DESCRIPTORS: Final = 200  # of one operator: some dozens of connections and files
 MEGABYTES: Final = 300  # of one operator with some dozens of jobs
 Events = Sequence[tuple[str, Object]]
@@ -185,18 +184,20 @@ def no_process_has_grown(descriptors: Mapping[str, int], megabytes: Mapping[str,
 
 
 def taken_by_the_cluster(work: Sequence[Task], told: Mapping[str, Told], pods: Events) -> None:
-    """Of the attempts that a fault took away leave those that it did: others came to their own end on the node before
-    it heard, or had been told to stop by the operator, which history calls their timeout."""
-    by_itself: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
+    """Which of the evicted attempts were taken away: not those that were done before the node heard, as their exit code
+    of 0 says (with another one nobody knows what made it fail), and not those that the operator had told to stop, which
+    history calls their timeout. A simulated node may tell of its own end and of the stop, one after the other (9011).
+    """
+    done: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
     for _, pod in pods:
         labels = pod["metadata"]["labels"]
         for container in pod["status"].get("containerStatuses", ()):
-            if container["state"].get("terminated", {}).get("exitCode", STOPPED) != STOPPED:
-                by_itself[labels[JOB]].add((int(labels.get(RUN, "0")), int(labels[ATTEMPT])))
+            if container["state"].get("terminated", {}).get("exitCode") == 0:
+                done[labels[JOB]].add((int(labels.get(RUN, "0")), int(labels[ATTEMPT])))
     for task in work:
         rows = told[task.name].attempts if task.timeout and task.name in told else ()
         timed_out = {(row["run"], row["attempt"]) for row in rows if row["failure"] == "Timeout"}
-        task.taken -= by_itself[task.name] | timed_out
+        task.taken = task.evicted - done[task.name] - timed_out
 
 
 def how_they_end(work: Sequence[Task], last: Mapping[str, Object]) -> dict[str, End]:

@@ -58,7 +58,7 @@ def _busiest(stage: Stage) -> str:
 
 
 def _evict(stage: Stage, pod: Object) -> None:
-    """Delete it as the node controller does: its attempt is one that the cluster took away."""
+    """Delete it as the node controller does."""
     meta = pod["metadata"]
     path = f"{PODS.format(namespace=stage.site.namespace)}/{meta['name']}"
     wish = {"preconditions": {"uid": meta["uid"]}}
@@ -66,7 +66,7 @@ def _evict(stage: Stage, pod: Object) -> None:
     if deleted is not None:
         labels = meta["labels"]
         task = next(task for task in stage.work if task.name == labels[JOB])
-        task.taken.add((int(labels.get(RUN, "0")), int(labels[ATTEMPT])))
+        task.evicted.add((int(labels.get(RUN, "0")), int(labels[ATTEMPT])))
 
 
 def _is_ready(stage: Stage, name: str) -> bool:

@@ -125,14 +125,17 @@ def test_an_attempt_that_the_cluster_took_away_is_not_charged_and_every_other_is
 
 
 def test_only_what_was_stopped_without_a_word_of_the_operator_was_taken_away() -> None:
-    timed, plain = a_task("timed", timeout=1, taken={(0, 1), (0, 2)}), a_task("plain", taken={(0, 1), (0, 2), (1, 2)})
+    every = {(0, 1), (0, 2), (0, 3), (1, 2)}
+    timed, plain = a_task("timed", timeout=1, evicted={(0, 1), (0, 2)}), a_task("plain", evicted=every)
     rows = [{"run": 0, "attempt": 1, "failure": "Timeout"}, {"run": 0, "attempt": 2, "failure": "PodDeleted"}]
     told = {"timed": Told({}, [], rows), "plain": Told({}, [], rows)}
-    ended, stopped = a_pod("plain", 1, attempt=2), a_pod("plain", 1)
-    ended["status"]["containerStatuses"] = [{"state": {"terminated": {"exitCode": 0}}}]
-    stopped["status"]["containerStatuses"] = [{"state": {"terminated": {"exitCode": 143}}}]
-    judge.taken_by_the_cluster([timed, plain], told, [("MODIFIED", ended), ("MODIFIED", stopped)])
-    assert (timed.taken, plain.taken) == ({(0, 2)}, {(0, 1), (1, 2)})
+    ends = []
+    for attempt, code in ((2, 0), (1, 143), (3, 7), (3, 143)):
+        pod = a_pod("plain", attempt, attempt=attempt)
+        pod["status"]["containerStatuses"] = [{"state": {"terminated": {"exitCode": code}}}]
+        ends.append(("MODIFIED", pod))
+    judge.taken_by_the_cluster([timed, plain], told, ends)
+    assert (timed.taken, plain.taken) == ({(0, 2)}, every - {(0, 2)})
 
 
 def a_story(**said: Any) -> Told:
