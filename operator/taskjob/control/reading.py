@@ -16,10 +16,10 @@ from taskjob import metrics
 from taskjob.control.logbook import LogBook
 from taskjob.control.recorder import Recorder
 from taskjob.control.redact import Redactor
-from taskjob.control.rotation import Beginning, Sequence
-from taskjob.control.stamped import LEAP, Cursor, Piece, Stamped, first_time
+from taskjob.control.stamped import Cursor, Piece, Stamped, first_time
 from taskjob.core.model import ContainerRun, Pod
 from taskjob.ports import Clock, Gone, KeptLog, KubePort, Log, LogBrokenError, LogStream, NoLog, Unreachable
+from taskjob.rotation import LEAP, Beginning, Sequence
 
 FLUSH_BYTES: Final = 262_144
 FLUSH_SECONDS: Final = 5.0
@@ -124,7 +124,7 @@ class Reading:
                     return End.CLEAN
                 idle_since = self._care.clock.elapsed()
                 if follow:
-                    self._sequence.come(chunk, first_time(chunk), self._care.clock.now())
+                    self._sequence.come(len(chunk), first_time(chunk), self._care.clock.now())
                     self._stamped.doubtful_from = self._sequence.doubtful_from
                 self._take_in(self._stamped.feed(chunk))
                 if self._stamped.leapt:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, NamedTuple
+
+from taskjob.rotation import instant, leaps
 
 LONG_LINE_BYTES: Final = 65_536
 """A line that is longer is passed on in pieces, before its end was seen."""
-
-LEAP: Final = timedelta(seconds=2)
-"""The kubelet begins files further apart than that."""
 
 _STAMP: Final = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)"
 _STAMPS: Final = re.compile(rb"(?m)^(" + _STAMP + rb") ")
@@ -54,14 +53,6 @@ class Cursor:
 
 def _zone(time: bytes) -> str:
     return time[-6:].decode() if time[-6:-5] in (b"+", b"-") else "Z"
-
-
-def instant(time: bytes) -> datetime | None:
-    """The time of a line; None for what is none."""
-    try:
-        return datetime.fromisoformat(time.decode())
-    except ValueError:
-        return None
 
 
 def first_time(chunk: bytes) -> bytes:
@@ -153,10 +144,10 @@ class Stamped:
         time = None if stamped is None else instant(stamped[1])
         if time is not None and time >= since:
             before = instant(self._time)
-            lines = list(_STAMPS.finditer(buffer, 0, end)) if before is None or _leaps(before, time) else []
+            lines = list(_STAMPS.finditer(buffer, 0, end)) if before is None or leaps(before, time) else []
             for n, line in enumerate(lines):
                 at = instant(line[1])
-                if at is not None and at >= since and _leaps(before, at):
+                if at is not None and at >= since and leaps(before, at):
                     self.leapt = True
                     return lines[max(n - 1, 0)].start()
                 before = at
@@ -235,11 +226,6 @@ class Stamped:
 
     def _told(self, line: bytes) -> None:
         self.said = line.strip().decode(errors="replace")[:300]
-
-
-def _leaps(before: datetime | None, time: datetime) -> bool:
-    """Whether there may be a file between two lines that follow each other in a stream."""
-    return before is not None and time - before >= LEAP
 
 
 def _split(block: bytes) -> Iterator[bytes]:

@@ -8,6 +8,8 @@ serves only that. Nothing in what it serves says so:
    one begun before goes unnoticed. The stream stays in the old file until yet another is begun, and goes on with that.
    The same happens if two are begun before it comes to the end of the old one. A whole file is passed over, and all
    that shows of it is that the times of the lines leap: `Sequence` says when that is to be looked into.
+
+The operator reads logs for history, the API for who follows them: both judge by this.
 """
 
 from __future__ import annotations
@@ -15,15 +17,31 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from taskjob.control.stamped import instant
+LEAP: Final = timedelta(seconds=2)
+"""The kubelet begins files further apart than that."""
 
 ROTATED_BYTES: Final = 5 * 2**20
 """The kubelet begins a new file after 10 MiB: half of that, written before reading began, may have been lost."""
 
-_LINE_BYTES: Final = 40  # what stands before a line in the kubelet's file
+STAMP_BYTES: Final = 40
+"""What stands before a line in the kubelet's file."""
+
 _PACE_BYTES: Final = 2**20
 _MOMENT: Final = timedelta(seconds=1)
 _LATE: Final = timedelta(seconds=2)
+
+
+def instant(time: bytes) -> datetime | None:
+    """The time of a line; None for what is none."""
+    try:
+        return datetime.fromisoformat(time.decode())
+    except ValueError:
+        return None
+
+
+def leaps(before: datetime | None, time: datetime) -> bool:
+    """Whether there may be a file between two lines that follow each other in a stream."""
+    return before is not None and time - before >= LEAP
 
 
 class Beginning:
@@ -51,7 +69,7 @@ class Beginning:
         """So many bytes were read, and lines of these times. Returns why something may be missing before them."""
         if self._judged:
             return ""
-        self._size += size + _LINE_BYTES * len(times)
+        self._size += size + STAMP_BYTES * len(times)
         if times and (last := instant(times[-1])) is not None:
             self._first = self._first or instant(times[0])
             self._last = last
@@ -99,9 +117,9 @@ class Sequence:
         """A stream begins."""
         self._opened_at, self._ahead, self._sure, self.silent = now, timedelta(0), False, True
 
-    def come(self, chunk: bytes, time: bytes, now: datetime) -> None:
-        """This has come; `time` is that of its first line."""
-        self.volume += len(chunk)
+    def come(self, size: int, time: bytes, now: datetime) -> None:
+        """So many bytes have come; `time` is that of the first line in them."""
+        self.volume += size
         self.silent = False
         written = instant(time)
         if written is None:
