@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-_MARK = re.compile(rb"\[taskjobs: (?:(\d+) bytes are left out here|something is missing here)[^\n]*\]\n")
+_MARK = re.compile(rb"\[taskjobs: (?:(\d+) bytes are left out here|something (?:is|may be) missing)[^\n]*\]\n")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from taskjob_api.auth import Rights
 from taskjob_api.hub import Hub
@@ -20,3 +22,4 @@ class Desk:
     logs: Logs
     hub: Hub
     going: asyncio.Event  # set when the process is about to end
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -32,6 +32,7 @@ class Mark:
     kind: str  # cut or gap
     size: int | None  # bytes, where known
     why: str = ""
+    what: str = "something is missing here"
 
     @property
     def sentence(self) -> str:
@@ -39,7 +40,7 @@ class Mark:
         if self.kind == "cut":
             return f"{self.size} bytes are left out here: the log was longer than is kept"
         size = "" if self.size is None else f"{self.size} bytes, "
-        return f"something is missing here: {size}{self.why}"
+        return f"{self.what}: {size}{self.why}"
 
     @property
     def line(self) -> bytes:

@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from taskjob.core.model import PodTemplate
 from taskjob.history.reader import HistoryReader
-from taskjob.history.views import LogRow
+from taskjob.history.views import AttemptView, LogRow
 from taskjob.kube.pods import MAIN_CONTAINER
 from taskjob.ports import HistoryUnavailableError
+from taskjob.rotation import ROTATED_BYTES
 from taskjob_api.auth import Rights
 from taskjob_api.cluster import CallersCluster, NoPodLog
 from taskjob_api.jobs import Found
@@ -240,16 +241,21 @@ class Logs:
             log = await self._reader.logs(job.uid, of.attempt, None, of.run)
         return log
 
-    async def followed(self, of: Target, query: LogQuery) -> LogRow | None:
-        """What history has of a log whose container may still write, if anything. History may be away: then the pod's
-        own log has to do. Who may not read it is told so by the API server, when the pod's is opened."""
-        if of.found.job is None or query.tail is not None:
-            return None
+    async def known(self, of: Target, query: LogQuery) -> LogRow | None:
+        """What history has of a log, if anything. It may be away: then the pod's own log has to do. Who may not read it
+        is told so by the API server, when the pod's is opened."""
         try:
-            row = await self.kept(of, query)
+            return await self.kept(of, query)
         except (HistoryUnavailableError, Problem):
             return None
-        return row if row is not None and not row.complete else None
+
+    async def followed(self, of: Target, query: LogQuery) -> LogRow | None:
+        """The same, of a log of which the pod may have another part: its container may still write, or the kubelet may
+        have begun a new file."""
+        if of.found.job is None or query.tail is not None:
+            return None
+        row = await self.known(of, query)
+        return row if row is not None and (not row.complete or row.size >= ROTATED_BYTES) else None
 
     async def missing(self, of: Target, query: LogQuery, pod: NoPodLog) -> Problem:
         """Why there is no log."""
@@ -275,12 +281,27 @@ def shown(row: LogRow, query: LogQuery, second: str | None, ended_at: datetime |
     return last_lines(body, query.tail) if query.tail is not None else body
 
 
+def of_history(of: Target) -> AttemptView | None:
+    """The attempt as history knows it."""
+    attempts = of.found.row.attempts if of.found.row is not None else ()
+    return next((known for known in attempts if (known.run, known.attempt) == (of.run, of.attempt)), None)
+
+
 def ended_at(of: Target) -> datetime | None:
     """When the attempt ended, as history knows it."""
-    for known in of.found.row.attempts if of.found.row is not None else ():
-        if (known.run, known.attempt) == (of.run, of.attempt):
-            return known.finished_at
-    return None
+    known = of_history(of)
+    return known.finished_at if known is not None else None
+
+
+def started_at(of: Target, container: str | None) -> datetime | None:
+    """When that container started; known of the main one only."""
+    job = of.found.job
+    if job is None or container not in (None, meant_container(job.template)):
+        return None
+    known, status = of_history(of), job.status
+    if known is not None and known.started_at is not None:
+        return known.started_at
+    return status.started_at if (status.run, status.attempt) == (of.run, of.attempt) else None
 
 
 def last_lines(body: bytes, lines: int) -> bytes:

@@ -156,7 +156,8 @@ def logs(query: type[BaseModel]) -> dict[str, Any]:
         "response_model": None,
         "responses": {
             200: {
-                "description": "The log as it is; with `follow`, server-sent events: a line each, then `end`.",
+                "description": "The log as it is; with `follow`, server-sent events: a line each, `mark` where "
+                "something is missing, then `end`.",
                 "content": {"text/plain": text, "text/event-stream": {"itemSchema": _EVENT}},
                 "headers": {
                     "Taskjobs-Log-Source": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import Final
 
 from taskjob_api.kept import LINE_MAX, Line
@@ -21,7 +22,7 @@ class Place:
     only an odd log has, are told apart by their number.
     """
 
-    __slots__ = ("_nth", "_offset", "_seen", "_seen_nth", "_taken", "_time", "lines")
+    __slots__ = ("_met", "_nth", "_offset", "_seen", "_seen_nth", "_taken", "_time", "lines")
 
     def __init__(self, lines: int = 0, nth: int = 0, taken: int = _WHOLE, time: bytes = b"") -> None:
         self.lines = lines  # sent whole so far
@@ -46,9 +47,29 @@ class Place:
         """For `sinceTime`: the second of the last line."""
         return self._time[:19].decode() + "Z" if self._time else None
 
-    def restart(self) -> None:
-        """The log is read again from `since`, or from its beginning."""
+    @property
+    def time(self) -> bytes:
+        """Of the last line."""
+        return self._time
+
+    def restart(self, *, met: bool = False) -> None:
+        """The log is read again from `since`, or from its beginning. `met`: or from behind the last line."""
         self._seen, self._seen_nth, self._offset = b"", 0, 0
+        self._met = met  # the last line, or one behind it
+
+    @property
+    def seeking(self) -> bool:
+        """The line that was sent last has not been met in what is read now."""
+        return bool(self._time) and not self._met
+
+    @property
+    def met(self) -> bool:
+        """It has, or what is read now was found to lie behind it."""
+        return self._met
+
+    def lacks(self, line: Line) -> bool:
+        """Whether this line comes after the one that was sent last, and that one is not there any more."""
+        return self.seeking and line.time > self._time and bool(line.text or line.whole)
 
     def new(self, line: Line) -> bytes | None:
         """What of this line, or piece of a line, was not sent yet; None if all of it was. Counts it as sent."""
@@ -61,6 +82,7 @@ class Place:
         start = self._offset
         end = self._offset = start + len(line.text)
         here, last = (self._seen, self._seen_nth), (self._time, self._nth)
+        self._met = self._met or here == last
         if not line.text and not line.whole:
             return None  # nothing of it is here yet
         if here < last or (here == last and self._taken == _WHOLE):
@@ -72,34 +94,54 @@ class Place:
             text = text[max(0, self._taken - start) :]
         self._time, self._nth = here
         self._taken = _WHOLE if line.whole else end
+        self._met = True
         self.lines += line.whole
         return text
+
+    def rest(self, line: Line) -> Line | None:
+        """The same as a line: what was begun before does not begin now."""
+        text = self.new(line)
+        if text is None or len(text) == len(line.text):
+            return None if text is None else line
+        return replace(line, text=text, begins=False)
 
 
 async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:
     """Lines out of chunks that carry times. A line that is too long comes in pieces."""
+    async for lines in batches_of(chunks):
+        for line in lines:
+            yield line
+
+
+async def batches_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[Line], None]:
+    """The same: the lines that end, or go on for too long, in each of the chunks."""
     rest, time, inside = b"", b"", False  # `inside`: the beginning of this line has been given out already
     async for chunk in chunks:
         rest += chunk
-        while (end := rest.find(b"\n")) >= 0 or len(rest) > LINE_MAX + _TIME_MAX:
+        lines, at = list[Line](), 0
+        while (end := rest.find(b"\n", at)) >= 0 or len(rest) - at > LINE_MAX + _TIME_MAX:
             if not inside:
-                time, rest, end = _timed(rest, end)
-            last = 0 <= end <= LINE_MAX
-            piece, rest = (rest[:end], rest[end + 1 :]) if last else (rest[:LINE_MAX], rest[LINE_MAX:])
-            yield Line(time, piece, last, not inside)
+                time, at = _timed(rest, at, end)
+            last = 0 <= end - at <= LINE_MAX
+            stop = end if last else at + LINE_MAX
+            lines.append(Line(time, rest[at:stop], last, not inside))
+            at = stop + 1 if last else stop
             inside = not last
+        rest = rest[at:]
+        if lines:
+            yield lines
     if rest:
-        begins = not inside
+        begins, at = not inside, 0
         if begins:
-            time, rest, _ = _timed(rest, -1)
+            time, at = _timed(rest, 0, -1)
             if not time and _HALF_A_TIME.fullmatch(rest):
                 return  # broken off within the time: of the line itself nothing has come
-        yield Line(time, rest, False, begins)
+        yield [Line(time, rest[at:], False, begins)]
 
 
-def _timed(rest: bytes, end: int) -> tuple[bytes, bytes, int]:
-    """The time that a line begins with, what follows it, and where the line's end is in that."""
-    time, space, _ = rest[: _TIME_MAX if end < 0 else min(end, _TIME_MAX)].partition(b" ")
+def _timed(rest: bytes, at: int, end: int) -> tuple[bytes, int]:
+    """The time that the line at that place begins with, and where what follows it does; `end`: the line's, or -1."""
+    time, space, _ = rest[at : at + _TIME_MAX if end < 0 else min(end, at + _TIME_MAX)].partition(b" ")
     if not space or time[10:11] != b"T" or time[4:5] != b"-":
-        return b"", rest, end
-    return time, rest[len(time) + 1 :], end - len(time) - 1 if end >= 0 else -1
+        return b"", at
+    return time, at + len(time) + 1

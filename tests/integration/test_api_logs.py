@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
@@ -277,6 +278,35 @@ async def test_what_the_kubelet_has_begun_anew_comes_from_history_and_the_rest_f
         await job.finish()
         await events.read()
     assert events.lines == ["a", "b", "c", "half of it", "the last"]
+
+
+async def test_what_the_kubelet_has_begun_anew_and_history_lacks_is_marked(job: Running, world: World) -> None:
+    job.kubelet.write(job.pod, "a", "b", at=1 * SECOND)
+    async with following(world, job.path) as events:
+        await events.read(2)
+        job.kubelet.logs[job.pod, "main"].lines = [(9 * SECOND, "y")]  # its newest file
+        job.kubelet.cut()
+        await events.read(3)
+        assert (events.lines, events.marks) == (["a", "b", "y"], ["gap"])
+        job.kubelet.write(job.pod, "z", at=9 * SECOND)
+        await events.read(4)
+        assert (events.lines[3:], events.marks) == (["z"], ["gap"])
+    await world.tell(logs=(a_part(job.uid, b"a\nb\nc\n", [SECOND, SECOND, 2 * SECOND]),))
+    answer = await world.http.get(job.path)
+    assert re.fullmatch(r"a\nb\nc\n\[taskjobs: something is missing here: the kubelet .+\]\ny\nz\n", answer.text)
+
+
+async def test_of_a_pod_that_ended_history_shows_what_the_kubelet_has_begun_anew(job: Running, world: World) -> None:
+    job.kubelet.write(job.pod, "y", "z", at=9 * SECOND)
+    job.kubelet.end(job.pod)
+    times = [0, SECOND, 9 * SECOND, 9 * SECOND]
+    large = replace(a_part(job.uid, b"a\nb\ny\nz\n", times, complete=True), size=20 * 2**20)
+    await world.tell(logs=(large,))
+    await job.finish(remove_pod=False)
+    assert (await world.http.get(job.path)).text == "a\nb\ny\nz\n"
+    async with following(world, job.path) as events:
+        await events.read()
+    assert (events.lines, events.marks) == (["a", "b", "y", "z"], [])
 
 
 async def test_a_follower_that_comes_back_to_a_kept_log_finds_its_line_by_its_time(job: Running, world: World) -> None:
