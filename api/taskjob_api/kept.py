@@ -6,7 +6,7 @@ So both are read alike, and whoever goes from one to the other knows each line a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from taskjob.history.views import LogPart, LogRow
@@ -33,6 +33,7 @@ class Mark:
     size: int | None  # bytes, where known
     why: str = ""
     what: str = "something is missing here"
+    ends_at: int | None = field(default=None, compare=False)  # of a cut: so many bytes of the whole log end with it
 
     @property
     def sentence(self) -> str:
@@ -54,44 +55,58 @@ def has_times(row: LogRow) -> bool:
 
 
 def contents(row: LogRow) -> Iterator[Line | Mark]:
-    """All that is kept. Of a log that goes on, a last line that has no end yet is left to whoever reads on."""
-    time, rest = b"", b""
+    """All that is kept. Of a log that goes on, a last line that has no end yet is left to whoever reads on. The rest of
+    a line whose beginning was left out has no time, and does not begin."""
+    time, rest, begins = b"", b"", True
+    inside = False  # a line has begun, be it that nothing of its text is here yet
     expected = 0
     for part in row.parts:
-        marks = list(_marks_before(row, part, expected))
-        if marks and rest:
-            yield from _pieces(time, rest, ends=False)
-            rest = b""
-        yield from marks
+        lines, begun = part.body.split(b"\n"), part.times.split()
+        if marks := list(_marks_before(row, part, expected)):
+            if rest:
+                yield from _pieces(time, rest, ends=False, begins=begins)
+            rest, inside = b"", False
+            yield from marks
+        if part.n > expected and len(begun) < len(lines) - (lines[-1] == b""):
+            time, begins, inside = b"", False, True
         expected = part.n + 1
-        lines = part.body.split(b"\n")
-        begun = part.times.split()
-        inside = len(begun) < len(lines) - (lines[-1] == b"")  # it begins within a line
         times = iter(begun)
         for n, text in enumerate(lines):
             ends = n < len(lines) - 1
             if not inside and (text or ends):
-                time = next(times, time)
-            inside = not ends
+                time, begins, inside = next(times, time), True, True
             rest += text
             if ends:
-                yield from _pieces(time, rest, ends=True)
-                rest = b""
+                yield from _pieces(time, rest, ends=True, begins=begins)
+                rest, inside = b"", False
+        if not inside and (last := next(times, None)) is not None:
+            time, begins, inside = last, True, True
     if rest and row.complete:
-        yield from _pieces(time, rest, ends=False)
+        yield from _pieces(time, rest, ends=False, begins=begins)
     yield from (Mark("gap", gap.size, gap.why) for gap in row.gaps if gap.before >= expected)
 
 
 def _marks_before(row: LogRow, part: LogPart, expected: int) -> Iterator[Mark]:
     if part.n > expected and row.cut_bytes:
-        yield Mark("cut", row.cut_bytes)
+        after = sum(len(other.body) for other in row.parts if other.n >= part.n)
+        yield Mark("cut", row.cut_bytes, ends_at=row.size - after)
     for gap in row.gaps:
         if expected <= gap.before <= part.n:
             yield Mark("gap", gap.size, gap.why)
 
 
-def _pieces(time: bytes, text: bytes, *, ends: bool) -> Iterator[Line]:
-    begins = True
+def end_of(row: LogRow) -> int:
+    """How many bytes of the whole log end where `contents` does."""
+    unended = 0
+    for part in () if row.complete else reversed(row.parts):
+        end = part.body.rfind(b"\n") + 1
+        unended += len(part.body) - end
+        if end:
+            break
+    return row.size - unended
+
+
+def _pieces(time: bytes, text: bytes, *, ends: bool, begins: bool) -> Iterator[Line]:
     while len(text) > LINE_MAX:
         yield Line(time, text[:LINE_MAX], False, begins)
         text, begins = text[LINE_MAX:], False
@@ -112,14 +127,14 @@ def as_text(found: Iterable[Line | Mark], *, timestamps: bool = False) -> Iterat
 
 
 def since(found: Iterable[Line | Mark], second: str | None) -> Iterator[Line | Mark]:
-    """What was written since; marks before it are left out. Lines without a time pass."""
+    """What was written since; marks before it are left out. Lines without a time pass, if they begin."""
     if second is None:
         yield from found
         return
     begin = second[:19].encode()
     passed = False
     for each in found:
-        if isinstance(each, Line) and (not each.time or each.time[:19] >= begin):
+        if isinstance(each, Line) and ((each.begins and not each.time) or each.time[:19] >= begin):
             passed = True
         if passed:
             yield each
