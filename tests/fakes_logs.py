@@ -47,13 +47,15 @@ class LogFiles:
 
 class FakeLogStream:
     """From the second `since` on; followed until its container ends. Like the kubelet's it reads the file that it began
-    with to the end, and takes notice of new ones from then on; of each it goes to the newest file there is."""
+    with to the end, and takes notice of new ones from then on; of each it goes to the newest file there is. What
+    follows a part of a line that has no end it takes for the rest of that, be it in another file."""
 
     def __init__(self, kubelet: Kubelet, uid: PodUid, container: str, since: str, *, follow: bool) -> None:
         self._kubelet = kubelet
         self._key = (uid, container)
         self._follow = follow
         self._breaks = kubelet.files.breaks
+        self._inside = False  # what was read last has no end
         self._turn: int | None = None  # so many new files were noticed; None: it does not look yet
         self._file = kubelet.files.lines.setdefault(self._key, [])
         self._next = next((n for n, line in enumerate(self._file) if line[:19].decode() >= since[:19]), len(self._file))
@@ -70,7 +72,7 @@ class FakeLogStream:
             if lines:
                 await asyncio.sleep(files.seconds_each)
                 self._next += len(lines)
-                return b"".join(lines)
+                return b"".join(map(self._joined, lines))
             if not self._follow or self._over():
                 return b""
             turns = files.turns.get(self._key, 0)
@@ -81,6 +83,10 @@ class FakeLogStream:
                 self._file = files.lines[self._key]
                 continue
             await files.news.wait()
+
+    def _joined(self, line: bytes) -> bytes:
+        line, self._inside = line.partition(b" ")[2] if self._inside else line, not line.endswith(b"\n")
+        return line
 
     def _over(self) -> bool:
         pod = self._kubelet.pods.get(self._key[0])

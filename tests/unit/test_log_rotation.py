@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from applier_world import story_of
 from builders import NOON
 from log_world import LARGE, text, write_for, write_over
 from log_world import WholeWorld as World
-from taskjob.control.stamped import Stamped
+from taskjob.control.stamped import Cursor, Stamped
 from taskjob.core.model import Pod
 
 
@@ -269,3 +270,52 @@ def test_in_doubt_lines_come_later_but_they_come(lines: list[tuple[int, bytes]],
     pieces = [piece for at in range(0, len(stream), step) for piece in reading.feed(stream[at : at + step])]
     assert b"".join(piece.body for piece in (*pieces, *reading.finish())) == wanted
     assert not reading.leapt
+
+
+# ---------------------------------------------------------------- within a line
+def stamped(second: int, text: bytes) -> bytes:
+    return b"2026-01-01T12:00:%02dZ " % second + text
+
+
+def read(reader: Stamped, *chunks: bytes) -> bytes:
+    """What a stream of its own gives."""
+    reader.restart()
+    pieces = [piece for chunk in chunks for piece in reader.feed(chunk)]
+    return b"".join(piece.body for piece in (*pieces, *reader.finish()))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_rest_of_a_line_that_was_read_whole_is_not_read_again_from_the_file_that_begins_with_it(
+    restarted: bool,
+) -> None:
+    reader = Stamped()
+    assert read(reader, stamped(1, b"begun and "), b"ended\n") == b"begun and ended\n"
+    if restarted:
+        reader = Stamped(reader.cursor, b"before\nbegun and ended\n")
+    assert read(reader, stamped(2, b"ended\n"), stamped(3, b"on\n")) == b"on\n"
+    assert reader.missed, "or a file is missing whose last line ended so"
+    assert read(reader, stamped(4, b"on\n")) == b"on\n", "the same once more is a line of its own"
+
+
+def test_a_stream_that_ends_within_a_time_or_before_the_text_has_begun_no_line() -> None:
+    for rest in (b"2026-01-01T12:0", stamped(2, b"")):
+        reader = Stamped()
+        before = read(reader, stamped(1, b"one\n"), rest), reader.cursor, reader.said
+        assert before == (b"one\n", Cursor(stamped(1, b"").strip(), 1, 4), "")
+        assert read(reader, stamped(1, b"one\n"), stamped(2, b"two\n")) == b"two\n"
+
+
+def test_a_container_that_ends_while_a_file_is_begun_within_its_last_line_has_that_line_once() -> None:
+    async def tell(world: World) -> None:
+        pod = await world.a_running_pod()
+        world.fake.write(pod, *text("first", LARGE), b"begun and ")
+        await world.until(lambda: world.body().endswith(b"first 005299 " + b"x" * 990 + b"\n"), 15)
+        world.fake.rotate(pod)
+        await world.pass_time(0.1)
+        world.fake.write(pod, b"ended\n")
+        await world.until(lambda: world.body().endswith(b"ended\n"), 15)
+        world.fake.succeed(pod)
+        await world.until(lambda: not world.fake.pods)
+        assert world.body() == b"".join([*text("first", LARGE), b"begun and ended\n"])
+
+    story(tell)

@@ -64,7 +64,7 @@ class Reading:
         self.run = run
         self._care = care
         cursor = Cursor() if kept is None else Cursor.parse(kept.log.resume)
-        self._stamped = Stamped(cursor)
+        self._stamped = Stamped(cursor, b"" if kept is None else kept.log.body)
         self._redactor = Redactor(care.pattern, masking=cursor.taken == _MASKED)
         if kept is None:
             self._book = LogBook(pod.attempt, run.name, care.limit_bytes, main=run.main)

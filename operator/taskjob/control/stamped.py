@@ -23,6 +23,7 @@ LONG_LINE_BYTES: Final = 65_536
 _STAMP: Final = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)"
 _STAMPS: Final = re.compile(rb"(?m)^(" + _STAMP + rb") ")
 _STAMPED: Final = re.compile(rb"(" + _STAMP + rb") ")
+_HALF_A_STAMP: Final = re.compile(rb"[0-9TZ:.+-]{1,35} ?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,10 @@ class Piece(NamedTuple):
 class Stamped:
     """Pieces out of what a stream gives. One for each container; `restart` for each stream."""
 
-    def __init__(self, cursor: Cursor = Cursor()) -> None:
+    def __init__(self, cursor: Cursor = Cursor(), read: bytes = b"") -> None:
+        """`read`: what was read before the cursor, as far as it is known."""
         self._time, self._nth, self._taken = cursor.time, cursor.nth, cursor.taken
+        self._text = _last_line(read)
         self.missed = False  # the line that was read last is not there any more
         self.said = ""  # what the kubelet put in between, without a time: why it cannot go on
         self.restart()
@@ -132,7 +135,7 @@ class Stamped:
         if end := self._rest.rfind(b"\n") + 1:
             lines, self._rest = self._rest[:end], self._rest[end:]
             yield from self._lines(lines)
-        if self._rest and not self.leapt:
+        if self._rest and not self.leapt and not _HALF_A_STAMP.fullmatch(self._rest):
             yield from self._begin()
         self.missed = self.missed or (self._seeking and not broken)
 
@@ -171,6 +174,7 @@ class Stamped:
             self._skip = 0
         if body:
             self._taken += len(body)
+            self._text = (self._text + body)[-LONG_LINE_BYTES:]
             yield Piece(body, (), ends)
 
     def _seek(self, line: bytes, *, ends: bool) -> Iterator[Piece]:
@@ -192,6 +196,12 @@ class Stamped:
             yield from self._go_on(line[stamped.end() :], ends=ends)
             return
         self._seeking, self.missed = False, True
+        text = line[stamped.end() :]
+        if ends and len(text) < len(self._text) and self._text.endswith(text):
+            # It may be the rest of the line that was read last: the kubelet makes one line of what the container began
+            # in one file and ended in the next, if it is followed from one to the other.
+            self._count((stamped[1],), text)
+            return
         yield from self._one(line, ends=ends)
 
     def _one(self, line: bytes, *, ends: bool) -> Iterator[Piece]:
@@ -201,8 +211,9 @@ class Stamped:
             self._told(line)
             self._drop = not ends
             return
-        self._count((stamped[1],), len(line) - stamped.end())
-        yield Piece(line[stamped.end() :], (stamped[1],), ends)
+        text = line[stamped.end() :]
+        self._count((stamped[1],), text)
+        yield Piece(text, (stamped[1],), ends)
 
     def _lines(self, block: bytes) -> Iterator[Piece]:
         """Whole lines."""
@@ -212,20 +223,25 @@ class Stamped:
                 yield from self._one(line, ends=True)
             return
         body = _STAMPS.sub(b"", block)
-        self._count(times, len(body) - (body.rfind(b"\n", 0, len(body) - 1) + 1))
+        self._count(times, _last_line(body))
         yield Piece(body, times, True)
 
-    def _count(self, times: tuple[bytes, ...], taken: int) -> None:
+    def _count(self, times: tuple[bytes, ...], text: bytes) -> None:
+        """Lines of these times were given out; `text` is what there is of the last."""
         last, same = times[-1], 0
         for time in reversed(times):
             if time != last:
                 break
             same += 1
         self._nth = same + (self._nth if same == len(times) and last == self._time else 0)
-        self._time, self._taken = last, taken
+        self._time, self._taken, self._text = last, len(text), text
 
     def _told(self, line: bytes) -> None:
         self.said = line.strip().decode(errors="replace")[:300]
+
+
+def _last_line(body: bytes) -> bytes:
+    return body[body.rfind(b"\n", 0, max(len(body) - 1, 0)) + 1 :]
 
 
 def _split(block: bytes) -> Iterator[bytes]:
