@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from fakes_logs import FakeLogStream
 from log_world import World
@@ -23,7 +23,26 @@ from taskjob_api.follow import Follower
 from taskjob_api.jobs import Found
 from taskjob_api.logs import LiveLog, LogQuery, Logs, Target
 from taskjob_api.place import Place
+from taskjob_api.problems import unavailable
 from virtual_time import VirtualClock
+
+
+class Hole(NamedTuple):
+    """Between two parts of what came, or at the end."""
+
+    at: int  # so many bytes were written before it
+    size: int
+
+
+def holes(parts: Iterable[bytes], written: bytes) -> list[Hole]:
+    """What is missing between each two of what came, and at the end. All else came once, in its order."""
+    found, at = list[Hole](), 0
+    for n, part in enumerate(parts):
+        begin = written.find(part, at) if n > 0 else 0
+        assert written.startswith(part, begin), f"part {n} of {len(part)} bytes, {part[:40]!r}, does not follow {at}"
+        found += [Hole(at, begin - at)] if n > 0 else []
+        at = begin + len(part)
+    return [*found, Hole(at, len(written) - at)]
 
 
 class Viewer(Logs):
@@ -35,8 +54,11 @@ class Viewer(Logs):
         self._parts = [bytearray()]
         self.marks: list[dict[str, Any]] = []
         self.ended = False
+        self.tails = set[bytes]()  # how what history had behind a cut began, when it was asked
+        self.ends: list[bytes | None] = []  # what comes of the next logs that are not followed; None: they break off
         self.opened = 0  # so many times the pod's own log was asked for
         self.last_id = ""
+        self.going = asyncio.Event()  # set: the API is about to end
         self._quick = asyncio.Event()
         self._quick.set()
         self._task = asyncio.create_task(self._follow())
@@ -68,6 +90,11 @@ class Viewer(Logs):
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
+    def left(self) -> bool:
+        """It follows no more; raises what went wrong."""
+        self.check()
+        return self._task.done()
+
     def come_back(self) -> None:
         """Follow on behind the last event."""
         self._task = asyncio.create_task(self._follow())
@@ -79,8 +106,7 @@ class Viewer(Logs):
 
     async def until_end(self) -> None:
         """Until the attempt has, and all of it was told."""
-        await self.world.until(self._task.done)
-        self.check()
+        await self.world.until(self.left)
         assert self.ended
 
     def follower(self) -> Follower:
@@ -90,7 +116,7 @@ class Viewer(Logs):
             jobs=cast(Any, SimpleNamespace(find=self._find)),
             logs=self,
             hub=cast(Any, SimpleNamespace(grown=asyncio.Event())),
-            going=asyncio.Event(),
+            going=self.going,
             now=VirtualClock().now,
         )
         of = Target(self._found(), 0, 1, self.pod.name)
@@ -149,16 +175,23 @@ class Viewer(Logs):
         self.opened += 1
         if self.pod.uid not in self.world.fake.pods:
             return NoPodLog("the pod is gone", waiting=False)
+        if not follow and self.ends:
+            return LiveLog(self._instead(self.ends.pop(0)), AsyncExitStack())
         stream = FakeLogStream(self.world.fake, self.pod.uid, "main", since or "", follow=follow)
         return LiveLog(self._chunks(stream), AsyncExitStack())
+
+    async def _instead(self, text: bytes | None) -> AsyncIterator[bytes]:
+        if text is None:
+            raise unavailable("cut by the test")
+        yield text
 
     async def _chunks(self, stream: FakeLogStream) -> AsyncIterator[bytes]:
         while True:
             await self._quick.wait()
             try:
                 chunk = await stream.read()
-            except LogBrokenError:
-                return
+            except LogBrokenError as error:
+                raise unavailable(str(error)) from error
             await self._quick.wait()
             if not chunk:
                 return
@@ -176,6 +209,7 @@ class Viewer(Logs):
             return None
         log = self.world.log()
         chunks = (*log.chunks, LogChunk(log.number, log.body, log.times))
+        self.tails |= {chunk.body[:64] for chunk in chunks if chunk.n == log.tail}
         return LogRow(
             run=0,
             member=0,

@@ -28,7 +28,7 @@ from taskjob_api import metrics
 from taskjob_api.cluster import NoPodLog
 from taskjob_api.desk import Desk
 from taskjob_api.jobs import Found
-from taskjob_api.kept import Line, Mark, as_text, contents, has_times, since
+from taskjob_api.kept import Line, Mark, as_text, contents, end_of, has_times, since
 from taskjob_api.logs import LiveLog, LogQuery, Target, started_at
 from taskjob_api.place import Place, batches_of, lines_of
 from taskjob_api.problems import Kind, Problem
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 END_IDENTITY: Final = "end"
 _LOOK_SECONDS: Final = (0.2, 2.0)  # between two looks whether the attempt has ended
 _BEAT_SECONDS: Final = 15.0
-_COMPLETE_SECONDS: Final = 0.5
-_COMPLETE_LOOKS: Final = 10
 _PIECE_BYTES: Final = 65_536
 _FILL_SECONDS: Final = (0.5, 1.0, 2.0, 3.0)
 _BEAT: Final = b": still here\n\n"
@@ -82,6 +80,7 @@ class Follower:
         self._beginning = Beginning(started_at(of, query.container)) if whole else None
         self._sequence = Sequence(0 if whole else ROTATED_BYTES)
         self._opened_at = desk.now()
+        self._broken = False  # the last stream broke off
         self._behind = False  # the container may have written more than was read when the last stream ended
         self._going: asyncio.Task[bool] | None = None
         self._judged_at = time.monotonic()
@@ -127,6 +126,10 @@ class Follower:
         await self._desk.rights.require(to_read_logs(job.namespace))
         await self._desk.rights.require(Right("get", job.namespace))
 
+    def _leaves(self) -> bool:
+        """This process is about to end."""
+        return self._going is not None and self._going.done()
+
     @property
     def _identity(self) -> str:
         return self._place.identity(self._of.attempt)
@@ -148,12 +151,14 @@ class Follower:
                     yield sent
             if self._place.lines > before:
                 wait = _LOOK_SECONDS[0]
-            if self._going is not None and self._going.done():
+            if self._leaves():
                 return  # without `end`: the client comes back
             found = await self._desk.jobs.find(self._of.found.answer["id"])
             if not is_under_way(found, self._of):
                 async for sent in self._rest():
                     yield sent
+                if self._leaves():
+                    return  # as above
                 if self._beginning is not None and (why := self._beginning.finish()):
                     yield self._marked(before_all(why))
                 yield named("end", _outcome(found, self._of), END_IDENTITY)
@@ -167,26 +172,34 @@ class Follower:
             opened = await self.open()
 
     async def _rest(self) -> AsyncIterator[bytes]:
-        """What was written after the connection ended and before the attempt did."""
-        opened = await self.open(follow=False)
-        if isinstance(opened, LiveLog):
-            async for sent in self._lines(opened, follow=False):
-                yield sent
-            return
-        row = await self._desk.logs.kept(self._of, self._query)
-        for _ in range(_COMPLETE_LOOKS):  # of a pod that was deleted, the end is on its way
-            if row is None or row.complete:
+        """What was written after the connection ended and before the attempt did: from the pod, or else from history,
+        where the end of it may be on its way. The log of a container that has just ended may be empty for a moment."""
+        unread = self._behind
+        waits = _FILL_SECONDS if self._place.time else _FILL_SECONDS[:2]
+        for seconds in (*waits, None):
+            opened = await self.open(follow=False)
+            if isinstance(opened, LiveLog):
+                async for sent in self._lines(opened, follow=False):
+                    yield sent
+                if self._leaves() or (self._place.met and not self._broken):
+                    return
+                unread = True
+            look = self._desk.logs.known if isinstance(opened, LiveLog) else self._desk.logs.kept
+            row = await look(self._of, self._query)
+            if row is not None and (row.complete or seconds is None):
+                for sent in self._kept(row):
+                    yield sent
+            if row is not None and row.complete:
+                return
+            if seconds is None or (row is None and isinstance(opened, NoPodLog)):
                 break
-            await asyncio.sleep(_COMPLETE_SECONDS)
-            row = await self._desk.logs.kept(self._of, self._query)
-        if row is not None:
-            for sent in self._kept(row):
-                yield sent
-        elif self._behind:
+            await asyncio.sleep(seconds)
+        if unread and not self._place.marked and self._place.time:
+            self._place.marked = True
             yield self._marked(LEFT_UNREAD)
 
-    def _kept(self, row: LogRow, until: bytes = b"") -> Iterator[bytes]:
-        """The new lines of a kept log, or of its part before that time, and the marks among them."""
+    def _kept(self, row: LogRow, until: Line | None = None) -> Iterator[bytes]:
+        """The new lines of a kept log, or of its part before that line, and the marks among them."""
         tail = self._query.tail
         whole = tail is None and self._query.since is None
         if not has_times(row) and self._place.lines > 0 and not whole and not self._resumed:
@@ -197,7 +210,7 @@ class Follower:
         if tail is not None and self._place.lines == 0:
             found = deque(found, maxlen=tail)
         events, size = list[bytes](), 0
-        for each in unsent(self._place, found, until=until, ends=row.complete):
+        for each in unsent(self._place, found, until=until, ends=row.complete, ends_at=end_of(row)):
             events.append(self._marked(each) if isinstance(each, Mark) else self._event(each))
             size += len(events[-1])
             if size >= _PIECE_BYTES:
@@ -215,6 +228,8 @@ class Follower:
             async for line in lines_of(opened.chunks()):
                 if self._place.lacks(line):
                     yield PASSED_OVER.line
+                    if self._place.covers(line):
+                        self._place.skip(line.time)
                 if (rest := self._place.rest(line)) is not None:
                     for piece in as_text([rest], timestamps=self._query.timestamps):
                         yield piece
@@ -239,7 +254,8 @@ class Follower:
         return event(stamp + line.text, self._identity) if line.text or line.begins else b""
 
     async def _lines(self, opened: LiveLog, *, follow: bool = True) -> AsyncIterator[bytes]:
-        """The new lines of a log that was opened; a connection that breaks just ends it."""
+        """The new lines of a log that was opened; a connection that breaks just ends it: `_broken`."""
+        self._broken = False
         self._sequence.opened(self._opened_at)
         if self._beginning is not None:
             self._beginning.opened(self._opened_at)
@@ -257,7 +273,7 @@ class Follower:
                 await asyncio.wait(ends, timeout=beat, return_when=asyncio.FIRST_COMPLETED)
                 await self._judge()
                 if not waiting.done():
-                    if self._going is not None and self._going.done():
+                    if self._leaves():
                         return
                     if doubt and (follows := await self._follows(flow.held)) is not Follows.YES:
                         if follows is Follows.NO:
@@ -274,6 +290,7 @@ class Follower:
                         break
                     except Problem as problem:
                         log.debug("a followed log broke off: %s", problem)
+                        self._broken = True
                         break
                     waiting = None
                 async for sent in self._new(given):
@@ -295,10 +312,14 @@ class Follower:
             if self._place.lacks(line):
                 yield b"".join(events) or _BEAT
                 events = []
-                async for sent in self._fill(line.time):
+                async for sent in self._fill(line):
                     yield sent
                 if self._place.lacks(line):
-                    events.append(self._marked(PASSED_OVER))
+                    if not self._place.marked:
+                        self._place.marked = True
+                        events.append(self._marked(PASSED_OVER))
+                    if self._place.covers(line):
+                        self._place.skip(line.time)
             rest = self._place.rest(line)
             if rest is None:
                 continue
@@ -308,8 +329,8 @@ class Follower:
         if new := b"".join(events):
             yield new
 
-    async def _fill(self, until: bytes = b"") -> AsyncIterator[bytes]:
-        """What history has behind the line that was sent last; with `until`, what it will have before that time: the
+    async def _fill(self, until: Line | None = None) -> AsyncIterator[bytes]:
+        """What history has behind the line that was sent last; with `until`, what it will have before that line: the
         operator writes every few seconds what it reads."""
         for seconds in (*(_FILL_SECONDS if until else ()), None):
             row = await self._desk.logs.known(self._of, self._query)

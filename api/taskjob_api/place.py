@@ -12,7 +12,7 @@ from taskjob_api.kept import LINE_MAX, Line
 _TIME_MAX: Final = 40
 _WHOLE: Final = 0
 _HALF_A_TIME: Final = re.compile(rb"[0-9TZ:.+-]{1,40}")
-_IDENTITY: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9TZ:.+-]{0,35})")
+_IDENTITY: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9TZ:.+-]{0,35})(m?)")
 
 
 class Place:
@@ -20,14 +20,25 @@ class Place:
 
     The kubelet begins at whole seconds (`sinceTime`), so all lines of a time are met again. Lines without a time, which
     only an odd log has, are told apart by their number.
+
+    A line during which the kubelet began a new file stands in two: its beginning, without an end, is the last of the
+    old file, and its rest, with a time of its own, the first of the new. Who followed from one to the other was given
+    one line.
     """
 
-    __slots__ = ("_met", "_nth", "_offset", "_seen", "_seen_nth", "_taken", "_time", "lines")
+    __slots__ = (
+        "_met", "_nth", "_offset", "_seen", "_seen_nth", "_taken", "_text", "_time", "ends_at", "lines", "marked"
+    )  # fmt: skip
 
-    def __init__(self, lines: int = 0, nth: int = 0, taken: int = _WHOLE, time: bytes = b"") -> None:
+    def __init__(
+        self, lines: int = 0, nth: int = 0, taken: int = _WHOLE, time: bytes = b"", *, marked: bool = False
+    ) -> None:
         self.lines = lines  # sent whole so far
+        self.marked = marked  # a mark was sent behind the last line: one is enough
+        self.ends_at: int | None = None  # so many bytes of what history counts end with it, if that is known
         self._time, self._nth = time, nth
         self._taken = taken  # bytes of that line; 0: all of it
+        self._text: bytes | None = None  # its last bytes, if they are known
         self.restart()
 
     @classmethod
@@ -36,11 +47,11 @@ class Place:
         found = _IDENTITY.fullmatch(identity)
         if found is None or int(found[1]) != attempt:
             return None
-        return cls(int(found[2]), int(found[3]), int(found[4]), found[5].encode())
+        return cls(int(found[2]), int(found[3]), int(found[4]), found[5].encode(), marked=bool(found[6]))
 
     def identity(self, attempt: int) -> str:
         """As an event's id."""
-        return f"{attempt}.{self.lines}.{self._nth}.{self._taken}.{self._time.decode()}"
+        return f"{attempt}.{self.lines}.{self._nth}.{self._taken}.{self._time.decode()}{'m' * self.marked}"
 
     @property
     def since(self) -> str | None:
@@ -85,16 +96,17 @@ class Place:
         self._met = self._met or here == last
         if not line.text and not line.whole:
             return None  # nothing of it is here yet
-        if here < last or (here == last and self._taken == _WHOLE):
+        if here < last:
             return None
-        text = line.text
-        if here == last:
-            if end <= self._taken and not line.whole:
-                return None
-            text = text[max(0, self._taken - start) :]
+        if here == last and (self._taken == _WHOLE or (end <= self._taken and not line.whole)):
+            if line.whole and self._text is None:
+                self._text = line.text[-LINE_MAX:]
+            return None
+        text = line.text if here > last else line.text[max(0, self._taken - start) :]
+        self._text = line.text if line.begins else ((self._text or b"") + text)[-LINE_MAX:]
         self._time, self._nth = here
         self._taken = _WHOLE if line.whole else end
-        self._met = True
+        self._met, self.marked, self.ends_at = True, False, None
         self.lines += line.whole
         return text
 
@@ -104,6 +116,32 @@ class Place:
         if text is None or len(text) == len(line.text):
             return None if text is None else line
         return replace(line, text=text, begins=False)
+
+    def ends_as(self, line: Line) -> bool:
+        """That line, which was read just now, is the one that was sent last, and as much of it was sent."""
+        same = (self._seen, self._seen_nth) == (self._time, self._nth)
+        return same and self._taken == (_WHOLE if line.whole else self._offset)
+
+    def covers(self, line: Line) -> bool:
+        """Whether a line that begins a file may be the rest of the line that was sent last."""
+        return self._taken == _WHOLE and self._text is not None and is_rest(line, self._text)
+
+    def joins(self, beginning: Line, rest: Line) -> bool:
+        """The line that was sent last was made of these two, which another reader has apart."""
+        return self._taken == _WHOLE and self._time == beginning.time and self._text == beginning.text + rest.text
+
+    def is_within(self, line: Line) -> bool:
+        """The line that was sent last was the rest of this one, which another reader has whole."""
+        return self._taken == _WHOLE and self._text is not None and is_rest(Line(b"", self._text), line.text)
+
+    def skip(self, time: bytes) -> None:
+        """The line of that time is the rest of the one that was sent last: it was sent with it."""
+        self._time, self._nth, self._taken, self._met = time, 1, _WHOLE, True
+
+
+def is_rest(line: Line, text: bytes) -> bool:
+    """Whether a line is the end of that text, and not all of it."""
+    return line.whole and line.begins and len(line.text) < len(text) and text.endswith(line.text)
 
 
 async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:

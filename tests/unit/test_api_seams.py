@@ -74,9 +74,9 @@ def sent(until: int) -> Place:
 
 
 def told(
-    place: Place, found: Iterable[Line | Mark], until: int | None = None, *, ends: bool = False
+    place: Place, found: Iterable[Line | Mark], until: int | None = None, *, text: bytes = b"", ends: bool = False
 ) -> list[Line | Mark]:
-    return list(unsent(place, found, until=b"" if until is None else a_line(until).time, ends=ends))
+    return list(unsent(place, found, until=None if until is None else a_line(until, text), ends=ends))
 
 
 CUT = Mark("cut", 99)
@@ -129,3 +129,71 @@ def test_marks_at_the_end_of_a_history_that_has_not_come_so_far_are_of_what_was_
     assert told(sent(3), [a_line(0), GAP]) == []
     assert told(sent(3), [a_line(0), GAP], ends=True) == [GAP], "unless it will come no further"
     assert told(Place(), [GAP, a_line(0), CUT, a_line(5), GAP]) == [GAP, a_line(0), CUT, a_line(5), GAP]
+
+
+# ---------------------------------------------------------------- a line within which the kubelet began a new file
+WHOLE, BEGINNING, REST = a_line(4, b"begun and ended"), a_line(4, b"begun and ", whole=False), a_line(5, b"ended")
+
+
+def sent_last(line: Line) -> Place:
+    place = sent(3)
+    place.new(line)
+    return place
+
+
+def test_the_rest_of_a_line_that_history_has_whole_is_not_shown_again() -> None:
+    place = sent(3)
+    assert told(place, [a_line(3), WHOLE, a_line(6)], until=5, text=b"ended") == [WHOLE]
+    assert not place.lacks(REST)
+    assert [place.rest(REST), place.rest(a_line(6))] == [None, a_line(6)]
+
+
+def test_behind_a_mark_what_may_be_the_rest_of_the_line_before_it_is_not_shown() -> None:
+    place = sent_last(WHOLE)
+    assert told(place, [a_line(0), CUT, a_line(9)], until=5, text=b"ended") == [LONGER]
+    assert not place.lacks(REST)
+    assert place.rest(REST) is None
+    assert told(sent_last(WHOLE), [a_line(0), CUT, REST, a_line(9)]) == [LONGER, a_line(9)]
+    same = sent_last(a_line(4, b"ended"))
+    assert told(same, [a_line(0), CUT, a_line(9)], until=5, text=b"ended") == [LONGER]
+    assert same.rest(REST) == REST, "the same text once more is a line of its own"
+
+
+def test_whoever_has_both_parts_of_a_line_apart_has_no_more_than_who_has_it_whole() -> None:
+    assert told(sent_last(WHOLE), [a_line(3), BEGINNING, GAP, REST, a_line(9)]) == [a_line(9)]
+    assert told(sent_last(REST), [a_line(3), WHOLE, a_line(9)]) == [a_line(9)]
+    assert told(sent_last(BEGINNING), [a_line(3), BEGINNING, GAP, REST]) == [GAP, REST], "that, nobody knows"
+    assert told(sent_last(BEGINNING), [a_line(3), WHOLE]) == [Line(WHOLE.time, b"ended", begins=False)]
+
+
+# ---------------------------------------------------------------- marks
+def test_a_mark_goes_before_its_line_and_is_not_told_again_to_who_comes_back_between_them() -> None:
+    place = sent(3)
+    events = unsent(place, [a_line(3), GAP, a_line(5)], ends=False)
+    assert next(events) == GAP
+    back = Place.parse(place.identity(1), 1)
+    assert back is not None
+    assert list(events) == [a_line(5)]
+    assert told(back, [a_line(3), GAP, a_line(5), CUT, a_line(9)]) == [a_line(5), CUT, a_line(9)]
+
+
+def test_a_mark_at_the_end_of_a_history_that_goes_on_is_told_once() -> None:
+    place = sent(3)
+    assert [told(place, [a_line(3), GAP]) for _ in range(2)] == [[GAP], []]
+    assert told(place, [a_line(3), GAP, a_line(5)]) == [a_line(5)]
+
+
+def test_a_cut_that_ends_where_history_ended_when_it_was_last_asked_leaves_nothing_out() -> None:
+    for ends_at, marks in ((500, []), (501, [LONGER])):
+        place = sent(3)
+        assert list(unsent(place, [a_line(3), a_line(4)], ends=False, ends_at=500)) == [a_line(4)]
+        cut = Mark("cut", 99, ends_at=ends_at)
+        assert told(place, [a_line(0), cut, a_line(8)]) == [*marks, a_line(8)]
+
+
+def test_the_rest_of_a_line_whose_beginning_was_left_out_comes_with_the_cut_before_it_or_not_at_all() -> None:
+    found: list[Line | Mark] = [a_line(0), CUT, Line(b"", b"rest", begins=False), a_line(5)]
+    assert told(sent(0), found) == found[1:]
+    assert told(sent(3), found) == [LONGER, a_line(5)]
+    assert told(sent(5), found) == []
+    assert told(sent(0), found[:-1], ends=True) == found[1:-1]

@@ -11,7 +11,7 @@ from log_world import WholeWorld as World
 from log_world import World as SmallWorld
 from log_world import story as small_story
 from taskjob_api.logs import LiveLog
-from viewers import Viewer
+from viewers import Viewer, holes
 
 
 def story(tell: Callable[[World], Awaitable[None]]) -> None:
@@ -19,9 +19,10 @@ def story(tell: Callable[[World], Awaitable[None]]) -> None:
 
 
 async def outrun(
-    world: SmallWorld, viewer: Viewer, *, first: list[bytes], second: list[bytes], third: list[bytes]
+    world: SmallWorld, viewer: Viewer, *, first: list[bytes], second: list[bytes], third: list[bytes], rest: bytes = b""
 ) -> None:
-    """The container begins three files, and the viewer reads nothing from within the first until within the third."""
+    """The container begins three files, and the viewer reads nothing from within the first until within the third.
+    `rest`: of a line that began in the second."""
     pod = viewer.pod
     world.fake.write(pod, b"begin\n")
     await world.until(lambda: viewer.body == b"begin\n", 15)
@@ -30,6 +31,9 @@ async def outrun(
     world.fake.rotate(pod)
     await write_for(world, pod, second, 10)
     world.fake.rotate(pod)
+    if rest:
+        world.fake.write(pod, rest)
+        await world.pass_time(0.1)
     await write_for(world, pod, third, 4)
     await world.pass_time(6)
     viewer.slow = False
@@ -112,6 +116,24 @@ def test_of_what_history_left_out_the_live_view_says_no_size_that_counts_what_it
         (mark,) = viewer.marks
         assert (mark["kind"], mark["bytes"]) == ("gap", None)
         assert "longer than is kept" in mark["message"]
+
+    small_story(tell)
+
+
+def test_a_line_within_which_a_file_was_begun_comes_once_though_history_goes_on_while_it_is_asked() -> None:
+    """The operator saw it whole; the newest file has its rest as a line of another time, which history has not."""
+
+    async def tell(world: SmallWorld) -> None:
+        viewer = Viewer(world, await world.a_running_pod())
+        second, third = text("second", 2000), text("third", 3000)
+        await outrun(world, viewer, first=FIRST, second=[*second, b"second, and "], rest=b"third\n", third=third[:300])
+        await write_for(world, viewer.pod, third[300:], 8)
+        world.fake.succeed(viewer.pod)
+        await viewer.until_end()
+        written = b"begin\n" + b"".join([*FIRST, *second, b"second, and ", b"third\n", *third])
+        missing, end = holes(viewer.parts, written)
+        assert (missing.size > 0, end.size) == (True, 0)
+        assert [mark["kind"] for mark in viewer.marks] == ["gap"]
 
     small_story(tell)
 
@@ -268,31 +290,6 @@ def test_who_comes_back_after_the_file_is_gone_gets_what_history_has_and_then_al
         assert len(viewer.marks) == 1, "history cannot say any more whether one follows the other"
 
     small_story(tell)
-
-
-class Unkept(SmallWorld):
-    """Whose operator reads no logs into history."""
-
-    LOG_BYTES = 0
-
-
-def test_what_a_deleted_pod_wrote_into_a_file_that_went_unnoticed_is_marked_if_nobody_has_it() -> None:
-    async def tell(world: Unkept) -> None:
-        viewer = Viewer(world, await world.a_running_pod())
-        world.fake.write(viewer.pod, b"begin\n")
-        await world.until(lambda: viewer.body == b"begin\n", 15)
-        viewer.slow = True
-        await write_for(world, viewer.pod, FIRST, 4)
-        world.fake.rotate(viewer.pod)
-        await world.pass_time(3)
-        world.fake.write(viewer.pod, b"unnoticed\n")
-        world.fake.remove(viewer.pod)
-        viewer.slow = False
-        await viewer.until_end()
-        assert viewer.parts == [b"begin\n" + b"".join(FIRST), b""]
-        assert "not read to its end" in viewer.marks[0]["message"]
-
-    story_of(Unkept, tell)
 
 
 def test_read_and_not_followed_what_lies_between_history_and_the_pods_file_is_marked() -> None:
