@@ -33,8 +33,9 @@ from __future__ import annotations
 
 from . import postgres
 from .cluster import Cluster
+from .ending import down
 from .errors import ClusterError
-from .lifecycle import down, get, up
+from .lifecycle import get, up
 from .records import Provider
 
 __all__ = ["Cluster", "ClusterError", "Provider", "down", "get", "postgres", "up"]

@@ -11,8 +11,9 @@ from . import images, postgres, records
 from .build import ensure
 from .cluster import Cluster
 from .components import COMPONENTS, EVERY_LOCAL
+from .ending import down
 from .errors import ClusterError
-from .lifecycle import down, get, status, up
+from .lifecycle import get, status, up
 from .paths import state_directory
 
 DEFAULT_NAME = "taskjobs"

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from . import controlplane, debian, kind, node, processes, profiles, records
+from . import controlplane, debian, ending, kind, node, processes, profiles, records
 from .build import ensure
 from .errors import ClusterError
 from .programs import launch, log_of, stop_one, wait_ready
@@ -195,9 +195,7 @@ class Cluster:
 
     def down(self) -> None:
         """Take the cluster down and remove what it made."""
-        from .lifecycle import down
-
-        down(self.name)
+        ending.down(self.name)
 
     def __enter__(self) -> Self:
         return self

@@ -18,8 +18,9 @@ from typing import NoReturn
 from . import images, records
 from .cluster import Cluster
 from .credentials import write_private
+from .ending import down
 from .errors import ClusterError
-from .lifecycle import down, get, up
+from .lifecycle import get, up
 
 PROVIDER = "TASKJOBS_KIND_PROVIDER"
 

@@ -1,15 +1,12 @@
-"""`up` and `down`: the whole story of a cluster, step by step.
+"""`up`: the whole story of a cluster, step by step. How it ends is told by `ending`.
 
-`up` brings the cluster to what was asked for from whatever state it is in: a healthy component is left alone, a
-dead or unwell one is started again. `down` needs no healthy part: it ends what the record names, removes what the
-kernel still keeps for it, and removes the folder.
+It brings the cluster to what was asked for from whatever state it is in: a healthy component is left alone, a dead or
+unwell one is started again.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,23 +21,20 @@ from . import (
     profiles,
     providers,
     records,
-    services,
     simulated,
 )
 from .cluster import Cluster
+from .ending import lock_of, stop_everything, sweep
 from .errors import ClusterError
 from .install import install
 from .locks import file_lock
-from .paths import cluster_directory, clusters_directory
-from .programs import start_all, stop_one
+from .paths import cluster_directory
+from .programs import start_all
 from .progress import Progress
 from .records import Options, Provider, Record
 from .sizing import sizes, this_machine
 
 NODE_SECONDS = 60
-ORPHAN_SECONDS = 600  # a test may stop all components of its cluster for a while
-STOP_SECONDS = 5.0
-"""How long a component of a cluster that goes away may take over SIGTERM; nothing of it is needed afterwards."""
 
 
 def up(
@@ -72,9 +66,9 @@ def up(
 
     Raises ClusterError with the end of the log of the component that failed, ValueError for a bad name.
     """
-    _sweep()
+    sweep()
     directory = cluster_directory(name)
-    with file_lock(_lock(name), remove=lambda: not directory.exists()):
+    with file_lock(lock_of(name), remove=lambda: not directory.exists()):
         record = records.load(name)
         if existing is not None:
             provider = Provider.EXISTING
@@ -98,25 +92,6 @@ def up(
         if crds:
             install(cluster, on_progress)
     return cluster
-
-
-def down(name: str, on_progress: Progress = print) -> bool:
-    """Take a cluster down and remove everything that it made. False when there was none.
-
-    Of an existing cluster that was named, only our note of it goes.
-    """
-    directory = cluster_directory(name)
-    with file_lock(_lock(name), remove=lambda: True):
-        record = records.load(name)
-        if record is None and not directory.exists():
-            return False
-        if record is not None and record.options.provider is Provider.KIND:
-            kind.delete(record)
-        elif record is not None:
-            _stop_everything(record)
-        _remove(directory)
-    on_progress(f"cluster {name} is down")
-    return True
 
 
 def get(name: str) -> Cluster | None:
@@ -172,7 +147,7 @@ def _bring_up_or_stop(record: Record, on_progress: Progress) -> None:
         _bring_up(record, on_progress)
     except BaseException:
         if fresh:
-            _stop_everything(record)
+            stop_everything(record)
         raise
 
 
@@ -246,58 +221,3 @@ def _adopt(record: Record, existing: Path | str | None) -> None:
     record.kubeconfig = str(place)
     Cluster(record).kubectl("get", "--raw", "/readyz", timeout=30)
     record.save()
-
-
-def _stop_everything(record: Record) -> None:
-    """Backwards through the starting order: an API server whose etcd is gone ignores SIGTERM and keeps its port."""
-    real_node = record.options.provider is Provider.LOCAL
-    if real_node:
-        _stop(record, ["kubelet"])
-        leftovers.end_containers(record)  # while containerd still runs
-    _stop(record, [name for name in reversed(record.components) if name not in ("etcd", "kube-apiserver")])
-    if real_node:
-        leftovers.end_strays(record)
-        leftovers.remove_mounts(record.directory)
-        leftovers.remove_network(record)
-        services.remove(record)
-        leftovers.remove_log_links(record.directory)
-        leftovers.remove_cgroup(record)
-        machine.restore(record)
-    _stop(record, ["kube-apiserver"])
-    _stop(record, ["etcd"])
-
-
-def _stop(record: Record, names: Iterable[str]) -> None:
-    for name in names:
-        stop_one(record, name, within=STOP_SECONDS)
-
-
-def _sweep() -> None:
-    """Remove the folders of clusters that died with the process that had started them."""
-    for name in records.names():
-        if _is_orphan(name):
-            with file_lock(_lock(name), remove=lambda: True):
-                if _is_orphan(name):
-                    _remove(cluster_directory(name))
-
-
-def _is_orphan(name: str) -> bool:
-    try:
-        record = records.load(name)
-        age = time.time() - (cluster_directory(name) / "cluster.json").stat().st_mtime
-    except (ClusterError, OSError):
-        return False
-    if record is None or not record.options.die_with_parent or age < ORPHAN_SECONDS:
-        return False
-    return not any(processes.alive(running.process) for running in record.components.values())
-
-
-def _remove(directory: Path) -> None:
-    if left := leftovers.mounts_below(directory):
-        raise ClusterError(f"not removed, since something is still mounted there: {', '.join(left)}")
-    shutil.rmtree(directory)
-
-
-def _lock(name: str) -> Path:
-    cluster_directory(name)  # refuses a bad name before it becomes a path
-    return clusters_directory() / f".{name}.lock"

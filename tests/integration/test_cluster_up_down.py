@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from taskjob_cluster import Cluster, ClusterError, controlplane, down, get, processes, up
-from taskjob_cluster.lifecycle import ORPHAN_SECONDS
+from taskjob_cluster.ending import ORPHAN_SECONDS
 from taskjob_cluster.paths import clusters_directory
 from taskjob_cluster.programs import Program
 from taskjob_cluster.records import Record
