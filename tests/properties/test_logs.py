@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskjob.control import redact, stamped
-from taskjob.control.logbook import LogBook
+from taskjob.control.logbook import GAPS_TOLD, LogBook
 from taskjob.control.redact import Redactor
 from taskjob.control.stamped import Cursor, Stamped
 from taskjob.core.model import AttemptId, Uid
-from taskjob.ports import KeptLog, Log, LogChunk
+from taskjob.ports import KeptLog, Log, LogChunk, LogGap
 
 ATTEMPT = AttemptId(Uid("u"), 0, 0, 1)
 LINES = st.lists(
@@ -142,6 +142,53 @@ def test_gaps_stand_between_chunks_and_move_to_the_cut_with_what_is_left_out() -
     log = book.take(Cursor())
     assert log.gaps[0].before == 1, "in the head"
     assert log.gaps[1].before == log.tail > before
+
+
+@given(st.lists(st.one_of(st.integers(1, 900).map(lambda n: -n), st.integers(1, 99)), max_size=300))
+def test_whatever_is_left_out_each_gap_within_what_is_kept_is_told_at_its_place_and_all_are_counted(
+    fed: list[int],
+) -> None:
+    """Fed are lines (below 0: so many bytes) and gaps (of that size)."""
+    book, whole, gaps = LogBook(ATTEMPT, "main", 4096), 0, list[tuple[int, int]]()
+    for each in fed:
+        if each < 0:
+            book.feed(b"x" * (-each - 1) + b"\n", (), line_ends=True)
+            whole += -each
+        else:
+            book.gap("rotated", each)
+            gaps.append((whole, each))
+    shelf = Shelf()
+    log = book.take(Cursor(), complete=True)
+    shelf.put(log)
+    ends, at = {0: 0}, 0  # by chunk: how much was written before it
+    for n in range(log.head):
+        at += len(shelf.chunks[n].body)
+        ends[n + 1] = at
+    head_ends, tail_begins = at, at + log.cut_bytes
+    at = tail_begins
+    for n in range(log.tail, log.number):
+        ends[n] = at
+        at += len(shelf.chunks[n].body)
+    ends[log.number] = at
+    told = [(ends[gap.before], gap.size) for gap in log.gaps]
+    inside = [gap for gap in gaps if log.cut_bytes and head_ends <= gap[0] <= tail_begins]
+    kept = [gap for gap in gaps if gap not in inside]
+    at_cut = [(tail_begins, sum(size for _, size in inside))] if inside else []
+    wanted = sorted([*kept, *at_cut], key=lambda gap: gap[0])
+    assert told == wanted or len(wanted) > GAPS_TOLD
+    assert sum(gap.size or 0 for gap in log.gaps) == sum(size for _, size in gaps)
+    assert len(log.gaps) <= GAPS_TOLD
+
+
+def test_of_a_log_with_too_many_gaps_the_last_are_told_together_and_none_of_their_bytes_is_lost() -> None:
+    book = LogBook(ATTEMPT, "main", 10**6)
+    for _ in range(GAPS_TOLD + 5):
+        book.gap("rotated", 2)
+        book.feed(b"a\n", (), line_ends=True)
+    assert [gap.size for gap in book.gaps] == [2] * (GAPS_TOLD - 1) + [12]
+    book.gap("lost")
+    book.gap_before_all("the beginning")
+    assert (book.gaps[0].why, book.gaps[-1]) == ("the beginning", LogGap(GAPS_TOLD + 5, "lost", None))
 
 
 # ---------------------------------------------------------------- redaction

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from functools import reduce
 from typing import Final
 
 from taskjob.control.stamped import Cursor
@@ -17,7 +18,7 @@ from taskjob.ports import KeptLog, Log, LogChunk, LogGap
 CHUNK_BYTES: Final = 131_072
 CHUNK_LINES: Final = 8192
 GAPS_TOLD: Final = 100
-"""More of them are only counted together with the last one."""
+"""Of what is kept; more of them are told together with the last one, at its place."""
 
 
 class LogBook:
@@ -92,9 +93,12 @@ class LogBook:
 
     def _note(self, gap: LogGap, *, first: bool = False) -> None:
         self._fed = True
-        if len(self.gaps) >= GAPS_TOLD:
-            self.gaps.pop()
-        self.gaps.insert(0 if first else len(self.gaps), gap)
+        if first:
+            self.gaps.insert(0, gap)
+        elif len(self.gaps) >= GAPS_TOLD:
+            self.gaps.append(_together(self.gaps.pop(), gap))
+        else:
+            self.gaps.append(gap)
 
     def take(self, cursor: Cursor, *, complete: bool = False, note: str = "") -> Log:
         """What history is to hold now; the chunks in it are not told again."""
@@ -138,8 +142,17 @@ class LogBook:
             self._drop_gaps(oldest)
 
     def _drop_gaps(self, number: int) -> None:
-        """Gaps within what was left out are told at the cut."""
-        self.gaps = [replace(gap, before=number + 1) if gap.before == number else gap for gap in self.gaps]
+        """Gaps within what was left out are told at the cut, as one: a log that goes on for ever may have very many."""
+        at_cut = [replace(gap, before=number + 1) for gap in self.gaps if number <= gap.before <= number + 1]
+        if at_cut:
+            others = [gap for gap in self.gaps if not number <= gap.before <= number + 1]
+            self.gaps = sorted([*others, reduce(_together, at_cut)], key=lambda gap: gap.before)
+
+
+def _together(one: LogGap, other: LogGap) -> LogGap:
+    """Both, told at the place of the other."""
+    known = one.size is not None and other.size is not None
+    return replace(other, size=(one.size or 0) + (other.size or 0) if known else None)
 
 
 def _lines(times: list[bytes]) -> bytes:
