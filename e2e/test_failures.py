@@ -103,23 +103,22 @@ def test_what_the_cluster_did_to_a_pod_costs_no_retry_and_what_the_program_did_d
 def test_a_pod_that_hangs_before_its_start_is_ended_and_the_job_says_of_what(bench: Bench) -> None:
     wait = {"startTimeoutSeconds": 4}
     missing_config = [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "x"}}}]
-    rare = {"retry": {"backoff": {"initialSeconds": 600}}}
+    nowhere = templated(
+        "nowhere", "true", {"nodeSelector": {"no": "such-node"}}, **wait, retry={"backoff": {"initialSeconds": 600}}
+    )
     bench.apply(
         a_taskjob("no-image", "true", image="registry.invalid/none:1", **wait),
         a_taskjob("no-config", "true", env=missing_config, **wait),
-        templated("nowhere", "true", {"nodeSelector": {"no": "such-node"}}, **wait, **rare),
-        templated("unseen", "true", {"schedulerName": "nobody"}, **wait, **rare),
+        nowhere,
     )
     for name, failure in {"no-image": "ImagePull", "no-config": "StartError"}.items():
         status = bench.wait(name, "Failed")
         assert status["message"].startswith(f"attempt 1 failed ({failure}): it did not start within 4 s"), status
-    hanging = ("nowhere", "unseen")
-    until(lambda: {bench.status(name).get("reason") for name in hanging} == {"BackingOff"}, what="their backoff")
-    for name in hanging:
-        status = bench.status(name)
-        assert "(Unschedulable)" in status["message"], status
-        assert (status["attempt"], status["retries"]) == (1, 0), "no node: that is not the job's fault"
-        assert bench.pods(name) == [], "it holds nothing"
+    until(lambda: bench.status("nowhere").get("reason") == "BackingOff", what="the backoff")
+    status = bench.status("nowhere")
+    assert "(Unschedulable)" in status["message"], status
+    assert (status["attempt"], status["retries"]) == (1, 0), "no node: that is not the job's fault"
+    assert bench.pods("nowhere") == [], "it holds nothing"
 
 
 def test_a_pod_that_ignores_sigterm_is_gone_after_its_grace_period_in_each_phase(bench: Bench) -> None:

@@ -131,7 +131,7 @@ async def play(world: World, steps: list[Step], cuts: int) -> None:
         begins_here = any(container.written.startswith(tail, hole.at) for tail in viewer.tails)
         assert hole.size > 0 or begun_here or begins_here, f"nothing is missing at {hole.at}: {viewer.marks}"
     assert end.size == 0 or (viewer.marks and not parts[-1])
-    await world.until(lambda: bool(world.history.logs))
+    await world.until(lambda: bool(world.history.logs) and world.log().complete)
     row = await viewer.row()
     assert row is not None
     kept = [b"", b""]  # where it begins nobody sees who begins late, with a file that is still small

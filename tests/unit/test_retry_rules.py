@@ -214,19 +214,29 @@ def test_the_wait_is_the_jobs_own_and_ends_when_the_container_starts(world: Worl
     assert world.phase("a") is Phase.RUNNING
 
 
-def test_a_pod_that_no_scheduler_looks_at_gives_its_quota_back_too(world: World) -> None:
+@pytest.mark.parametrize(("said", "seconds"), [(1, 600), (60, 600), (900, 900)])
+def test_a_pod_that_no_scheduler_looks_at_gives_its_quota_back_too(world: World, said: int, seconds: int) -> None:
+    """Not sooner than where nothing is said, as it may stand in its scheduler's queue."""
     world.nodes_work = False
-    world.submit(a_job("a").starting_within(60))
-    world.let_pass(59)
+    world.submit(a_job("a").starting_within(said))
+    world.let_pass(seconds - 1)
     assert world.phase("a") is Phase.STARTING
     world.let_pass(1)
     status = world.status("a")
     assert (status.reason, status.retries) == (Reason.BACKING_OFF, 0)
     assert status.message.startswith(
-        "attempt 1 failed (Unschedulable): it did not start within 60 s: "
+        f"attempt 1 failed (Unschedulable): it did not start within {seconds} s: "
         "no scheduler has given it a node, or said why not; not charged"
     )
     assert [end.by for end in world.ended] == [EndBy.DELETE]
+
+
+def test_a_pod_that_cannot_be_read_is_not_ended_for_having_no_node(world: World) -> None:
+    world.submit(a_job("a"))
+    world.run()
+    world.put_pod(world.pod("a"), phase=PodPhase.RUNNING, node=None, message="cannot be read")
+    world.let_pass(3600)
+    assert world.ended == []
 
 
 def test_a_pod_that_has_its_node_and_nothing_against_it_may_take_its_time(world: World) -> None:

@@ -17,10 +17,15 @@ START_TIMEOUT_SECONDS = 600
 """How long a pod may hang before its start where its TaskJob does not say: nodes are made, registries come back."""
 
 
-def start_timeout(job: Job) -> timedelta:
-    """How long a pod may hang before its container starts; then it gives its quota back."""
+SCHEDULER_PATIENCE = timedelta(seconds=START_TIMEOUT_SECONDS)
+"""How long a pod at least may be without a node and a word about it: it may stand in its scheduler's queue."""
+
+
+def start_timeout(job: Job, pod: Pod) -> timedelta:
+    """How long the pod may hang before its container starts; then it gives its quota back."""
     seconds = job.start_timeout_seconds
-    return timedelta(seconds=START_TIMEOUT_SECONDS if seconds is None else seconds)
+    patience = timedelta(seconds=START_TIMEOUT_SECONDS if seconds is None else seconds)
+    return patience if pod.trouble is not None else max(patience, SCHEDULER_PATIENCE)
 
 
 def deadline_at(job: Job) -> datetime | None:

@@ -145,7 +145,7 @@ def _stop_wanted(facts: Facts, pod: Pod, now: datetime) -> tuple[Stopping | None
             return Stopping.TIMEOUT, timeout_message(job), deadline
     hanging, hung = _hangs(pod), None
     if hanging is not None and facts.hangs_since is not None and already is None:
-        patience = start_timeout(job)
+        patience = start_timeout(job, pod)
         hung = facts.hangs_since + patience
         if now >= hung:
             why = pod.message or "no scheduler has given it a node, or said why not"
@@ -158,7 +158,7 @@ def _stop_wanted(facts: Facts, pod: Pod, now: datetime) -> tuple[Stopping | None
 def _hangs(pod: Pod) -> Stopping | None:
     """Why a pod that has not started may hang, if it may."""
     if pod.trouble is None:
-        return Stopping.UNSCHEDULABLE if pod.node is None else None
+        return Stopping.UNSCHEDULABLE if pod.unplaced else None
     return _HANGING.get(pod.trouble)
 
 

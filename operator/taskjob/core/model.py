@@ -281,6 +281,11 @@ class Pod:
     grace_seconds: int = 30
     containers: tuple[ContainerRun, ...] = ()  # those that have started, init containers first
 
+    @property
+    def unplaced(self) -> bool:
+        """It waits for a node. (Of one that cannot be read nobody knows the node; it counts as running.)"""
+        return self.node is None and self.phase is PodPhase.PENDING
+
 
 @value
 @dataclass(frozen=True, slots=True)

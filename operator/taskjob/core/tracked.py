@@ -63,7 +63,7 @@ class TrackedPod:
         pod = self.pod
         if pod.started_at is not None:
             self.hangs_since = None
-        elif pod.node is None:  # whether a scheduler says why, or none looks at it
+        elif pod.unplaced:  # whether a scheduler says why, or none looks at it
             self.hangs_since = pod.created_at
         elif pod.trouble is None:
             self.hangs_since = None
