@@ -135,6 +135,7 @@ async def serve(settings: ApiSettings, listening: socket.socket) -> None:
             if settings.insecure_local
             else "callers send a bearer token of the API server's"
         )
+        listening.listen()  # who goes by this line is not refused
         log.info("the API answers at %s (docs at /docs); %s", url_of(listening), how)
         await Server(configured(app), going).serve([listening])
 
