@@ -64,20 +64,21 @@ def of_kind(objects: Iterable[Object], *kinds: str) -> list[Object]:
 
 def of_the_operator(home: str, *values: str) -> list[Object]:
     """The operator's account with its roles and their bindings, for a release in the namespace `home`."""
-    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-    return [
-        found
-        for found in of_kind(rendered(home, TRIAL, *values), *kinds)
-        if found["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "operator"
-    ]
+    return _account_of("operator", home, *values)
 
 
 def of_the_api(home: str) -> list[Object]:
     """The API's account with its roles and their bindings, for a release in the namespace `home`."""
-    objects = of_kind(
-        rendered(home, TRIAL, "--set=api.enabled=true"), "ServiceAccount", "ClusterRole", "ClusterRoleBinding"
-    )
-    return [found for found in objects if found["metadata"]["name"].endswith(API)]
+    return _account_of("api", home, "--set=api.enabled=true")
+
+
+def _account_of(component: str, home: str, *values: str) -> list[Object]:
+    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    return [
+        found
+        for found in of_kind(rendered(home, TRIAL, *values), *kinds)
+        if found["metadata"].get("labels", {}).get("app.kubernetes.io/component") == component
+    ]
 
 
 def the_fence(home: str, *values: str) -> list[Object]:
