@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import Final
 
+from taskjob.rotation import is_rest
 from taskjob_api.kept import LINE_MAX, Line
 
 _TIME_MAX: Final = 40
@@ -124,7 +125,7 @@ class Place:
 
     def covers(self, line: Line) -> bool:
         """Whether a line that begins a file may be the rest of the line that was sent last."""
-        return self._taken == _WHOLE and self._text is not None and is_rest(line, self._text)
+        return self._taken == _WHOLE and self._text is not None and ends_text(line, self._text)
 
     def joins(self, beginning: Line, rest: Line) -> bool:
         """The line that was sent last was made of these two, which another reader has apart."""
@@ -132,16 +133,16 @@ class Place:
 
     def is_within(self, line: Line) -> bool:
         """The line that was sent last was the rest of this one, which another reader has whole."""
-        return self._taken == _WHOLE and self._text is not None and is_rest(Line(b"", self._text), line.text)
+        return self._taken == _WHOLE and self._text is not None and is_rest(self._text, line.text)
 
     def skip(self, time: bytes) -> None:
         """The line of that time is the rest of the one that was sent last: it was sent with it."""
         self._time, self._nth, self._taken, self._met = time, 1, _WHOLE, True
 
 
-def is_rest(line: Line, text: bytes) -> bool:
+def ends_text(line: Line, text: bytes) -> bool:
     """Whether a line is the end of that text, and not all of it."""
-    return line.whole and line.begins and len(line.text) < len(text) and text.endswith(line.text)
+    return line.whole and line.begins and is_rest(line.text, text)
 
 
 async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:

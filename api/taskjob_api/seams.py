@@ -16,7 +16,7 @@ from typing import Final
 
 from taskjob.rotation import STAMP_BYTES, Sequence, instant, leaps
 from taskjob_api.kept import Line, Mark
-from taskjob_api.place import Place, is_rest
+from taskjob_api.place import Place, ends_text
 
 PASSED_OVER: Final = Mark(
     "gap",
@@ -136,7 +136,7 @@ def _up_to(
         follows = behind or place.met or bool(waiting) or (before is not None and place.is_within(before))
         place.restart(met=follows)
     else:  # it has that line with the one before it
-        covered = place.covers(until) if waiting else before is not None and is_rest(until, before.text)
+        covered = place.covers(until) if waiting else before is not None and ends_text(until, before.text)
         place.restart()
         if covered:
             place.skip(until.time)

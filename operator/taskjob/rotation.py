@@ -44,6 +44,12 @@ def leaps(before: datetime | None, time: datetime) -> bool:
     return before is not None and time - before >= LEAP
 
 
+def is_rest(text: bytes, line: bytes) -> bool:
+    """Whether the text of a line that begins a file may be the end of that line: the kubelet makes one line of what the
+    container began in one file and ended in the next, for who follows it from one to the other."""
+    return len(text) < len(line) and line.endswith(text)
+
+
 class Beginning:
     """Whether a container wrote more before the first line that was read than the kubelet keeps: guessed from its pace.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from taskjob.rotation import instant, leaps
+from taskjob.rotation import instant, is_rest, leaps
 
 LONG_LINE_BYTES: Final = 65_536
 """A line that is longer is passed on in pieces, before its end was seen."""
@@ -197,9 +197,7 @@ class Stamped:
             return
         self._seeking, self.missed = False, True
         text = line[stamped.end() :]
-        if ends and len(text) < len(self._text) and self._text.endswith(text):
-            # It may be the rest of the line that was read last: the kubelet makes one line of what the container began
-            # in one file and ended in the next, if it is followed from one to the other.
+        if ends and is_rest(text, self._text):
             self._count((stamped[1],), text)
             return
         yield from self._one(line, ends=ends)
