@@ -123,9 +123,13 @@ class Walk(RuleBasedStateMachine):
         jobs=st.lists(asked, max_size=4),
         ended=st.lists(st.integers(0, 9), max_size=3),
         seconds=st.sampled_from([0, 0, 0, 0.3, 1, 25, 70]),
+        obey=st.booleans(),
     )
-    def go_on(self, jobs: Sequence[Asked] = (), ended: Sequence[int] = (), seconds: float = 0) -> None:
-        """Time passes, pods end, jobs come."""
+    def go_on(
+        self, jobs: Sequence[Asked] = (), ended: Sequence[int] = (), seconds: float = 0, *, obey: bool = True
+    ) -> None:
+        """Time passes, pods end, jobs come. `obey`: who is told to end does so at once, and not when it is deleted."""
+        self.world.pods_obey = obey
         self.world.now += timedelta(seconds=seconds)
         live = self.live()
         for number in dict.fromkeys(number % len(live) for number in ended if live):

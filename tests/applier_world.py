@@ -12,6 +12,7 @@ from fakes_history import FakeHistory
 from fakes_kube import FakeKube
 from shell import FlakyKube, Shell
 from taskjob.core.model import Job
+from taskjob.core.phases import Phase
 from virtual_time import VirtualClock, run
 
 W = TypeVar("W", bound="World")
@@ -30,8 +31,8 @@ class World:
     def start(self) -> None:
         """The first operator, or the one after it."""
         self.epoch += 1
-        kube = FlakyKube(self.fake, Random(0), latency=0.001)
-        self.shell = Shell(self.fake, kube, self.history, epoch=self.epoch)
+        self.kube = FlakyKube(self.fake, Random(0), latency=0.001)
+        self.shell = Shell(self.fake, self.kube, self.history, epoch=self.epoch)
         self.shell.start()
 
     def job(self, job: Job) -> Job:
@@ -39,6 +40,12 @@ class World:
 
     def calls(self, method: str) -> int:
         return sum(1 for called, _ in self.fake.calls if called == method)
+
+    def is_in(self, job: Job, phase: Phase) -> bool:
+        return self.job(job).status.phase is phase
+
+    def has_pod(self, job: str) -> bool:
+        return any(pod.job_name == job for pod in self.fake.pods.values())
 
     async def until(self, holds: Callable[[], bool], seconds: float = 120) -> None:
         """Let (virtual) time pass until something holds."""

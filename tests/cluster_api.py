@@ -220,10 +220,29 @@ class Witness:
         self, condition: Callable[[Mapping[str, Object]], bool], seconds: float, what: str | Callable[[], str]
     ) -> None:
         """Return when the condition holds of `objects`; AssertionError after so many seconds."""
+        found: list[bool | Exception] = []
+
+        def look(*_: object) -> None:
+            """At each event, in the witness's thread: what holds for a moment only is seen, too."""
+            try:
+                if not found and condition(self.objects):
+                    found.append(True)
+            except Exception as error:  # is raised to the one who waits
+                found.append(error)
+
         with self._news:
-            if not self._news.wait_for(lambda: condition(self.objects), seconds):
+            self.listeners.append(look)
+            try:
+                look()
+                if not self._news.wait_for(lambda: found, seconds):
+                    look()  # it may depend on other things than these objects
+            finally:
+                self.listeners.remove(look)
+            if not found:
                 told = what if isinstance(what, str) else what()
                 raise AssertionError(f"not within {seconds:.0f} s: {told}\n{summary(self.objects.values())}")
+        if isinstance(found[0], Exception):
+            raise found[0]
 
     def wait_status(self, name: str, seconds: float = 20, **fields: Any) -> Object:
         """Wait until the object's status has these fields; the object."""

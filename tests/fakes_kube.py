@@ -54,6 +54,7 @@ class FakeKube(FakeCluster):
     obeys_deadlines: bool = False  # whether lowering a running pod's deadline ends it at once
     fences_pods: bool = False  # whether an admission policy refuses the pods of an older epoch than the latest
     latest_epoch: int = 0
+    silent_nodes: set[str] = field(default_factory=set)  # whose kubelets serve no log
     _strangers: set[tuple[str, str]] = field(default_factory=set)
     _answers: defaultdict[str, deque[Any]] = field(default_factory=lambda: defaultdict(deque))
 
@@ -101,6 +102,9 @@ class FakeKube(FakeCluster):
     async def open_log(
         self, pod: Pod, container: str, *, since: str | None, follow: bool
     ) -> LogStream | NoLog | Gone | Unreachable:
+        if pod.node in self.silent_nodes:
+            self.calls.append(("open_log", pod))
+            return Unreachable("remote error: tls: internal error")
         return self._answer("open_log", pod, lambda: self._open_log(pod, container, since, follow))
 
     # ------------------------------------------------------------------ what they do
@@ -139,7 +143,6 @@ class FakeKube(FakeCluster):
             concurrency=job.concurrency,
             job_name=job.name,
             active_deadline_seconds=launch.active_deadline_seconds,
-            grace_seconds=job.grace_seconds,
         )
         self.created.append(launch.attempt)
         self.pods[made.uid] = made

@@ -11,6 +11,7 @@ import asyncpg
 from builders import JobBuilder, a_job, a_pod, at
 from taskjob.core.model import AttemptId, Entry, Job, Pod, Transition
 from taskjob.core.phases import Phase, Reason
+from taskjob.history.views import AttemptView, DependencyView, JobRow
 
 if TYPE_CHECKING:  # the class cannot be subscripted at run time
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -76,3 +77,21 @@ async def keys(connection: Connection) -> list[tuple[Any, ...]]:
 
 def expected_keys(entries: list[Entry]) -> list[tuple[Any, ...]]:
     return [(e.job.uid, t.from_phase or "", t.to_phase, t.n) for e in entries for t in e.transitions]
+
+
+def a_row(**fields: Any) -> JobRow:
+    """A job as the reader gives it: running, but for these fields."""
+    attempt = AttemptView(
+        run=0, member=0, attempt=1, pod_name="p", pod_uid="u", node=None, pod_phase="Running", created_at=at(1),
+        started_at=at(2), finished_at=None, exit_code=None, failure=None, message="",
+    )  # fmt: skip
+    known: dict[str, Any] = {
+        "uid": "u", "namespace": "n", "name": "train", "labels": {"a": "b"}, "group": None, "queue": "q",
+        "priority": 100, "depends_on": (DependencyView("x", "Failed"),), "created_at": at(0), "phase": "Running",
+        "reason": "Started", "message": "m", "run": 0, "attempt": 1, "transition": 2, "retries": 0,
+        "queued_at": at(0), "admitted_at": at(1), "started_at": at(2), "finished_at": None, "not_before": None,
+        "pod_name": "p", "node_name": None, "exit_code": None, "gone_at": None, "updated_at": at(3),
+        "requests": {"cpu": "500m"},
+        "attempts": (attempt,),
+    }  # fmt: skip
+    return JobRow(**{**known, **fields})

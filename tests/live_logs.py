@@ -16,7 +16,7 @@ from api_server import Server, a_taskjob, templated
 from api_world import PATIENCE_SECONDS, World, known_as
 from builders import a_job
 from history_stories import FULL, an_entry
-from kubelets import Kubelet
+from kubelets import Kubelet, stamp
 from taskjob.core.model import AttemptId, Uid
 from taskjob.ports import Log
 
@@ -57,6 +57,12 @@ class Running:
 
 def a_log(uid: str, body: bytes, container: str = "main", attempt: int = 1, **fields: Any) -> Log:
     return Log(AttemptId(Uid(uid), 0, 0, attempt), container, body, len(body), **fields)
+
+
+def a_part(uid: str, body: bytes, times: list[int], *, complete: bool = False, **fields: Any) -> Log:
+    """A log with the kubelet's times; of one that goes on, or of all of it."""
+    stamps = "".join(f"{stamp(at)}\n" for at in times).encode()
+    return a_log(uid, body, times=stamps, complete=complete, main=True, **fields)
 
 
 def a_v1pod(name: str, *containers: str, node_name: str | None = None) -> client.V1Pod:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -239,6 +239,13 @@ class OperatorProcess:
         _, text = self.ask("/metrics")
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
+
+    def wait_metrics(self, what: str, condition: Callable[[dict[str, float]], bool], seconds: float = 20) -> None:
+        """Wait until its metrics say so. They follow its own watches, so they come later than what others see."""
+        give_up_at = time.monotonic() + seconds
+        while not condition(figures := self.metrics()):
+            assert time.monotonic() < give_up_at, f"{what}: not within {seconds:.0f} s\n{figures}\n{self.log()}"
+            time.sleep(0.05)
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> Self:
         """Wait until /readyz says 200."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -34,6 +35,11 @@ class Told:
     def phases(self) -> list[str]:
         """The phases that it went through, in order."""
         return [row["to_phase"] for row in self.transitions]
+
+    @property
+    def ended(self) -> bool:
+        """Whether history knows its end; logs come by a way of their own, before it or after."""
+        return self.job["finished_at"] is not None
 
     def faults(self) -> list[str]:
         """What is wrong with the story in itself: gaps, doubles, leaps; empty if nothing is."""
@@ -103,12 +109,16 @@ async def _read(url: str, namespace: str | None) -> dict[str, Told]:
 def wait_history(
     url: str, condition: Callable[[dict[str, Told]], bool], seconds: float, what: str, namespace: str | None = None
 ) -> dict[str, Told]:
-    """Read history until the condition holds of it; AssertionError after so many seconds."""
+    """Read history until the condition holds of it; AssertionError after so many seconds.
+
+    It does not hold as long as history lacks a job of which it speaks.
+    """
     give_up_at = time.monotonic() + seconds
     while True:
         told = read_history(url, namespace)
-        if condition(told):
-            return told
+        with contextlib.suppress(KeyError):
+            if condition(told):
+                return told
         if time.monotonic() > give_up_at:
             shown = "\n".join(f"  {name}: {one.phases} {one.job['reason']}" for name, one in list(told.items())[:40])
             raise AssertionError(f"history did not say within {seconds:.0f} s: {what}\n{shown}")

@@ -18,6 +18,7 @@ from taskjob.control.apply import Applier
 from taskjob.control.capture import Capture, Following
 from taskjob.control.loop import Loop, Wakeup
 from taskjob.control.mirror import Mirror
+from taskjob.control.queues import QueueReporter
 from taskjob.control.reading import Care
 from taskjob.control.recorder import Recorder
 from taskjob.core.decisions import EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus
@@ -36,9 +37,16 @@ class FlakyKube:
     random: Random
     trouble: float = 0.0
     latency: float = 0.05
+    hangs: set[str] = field(default_factory=set)  # the namespaces in which no create is answered
+    slow: dict[str, float] = field(default_factory=dict)  # those in which it takes so many seconds
     _under_way: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def launch(self, launch: Launch, epoch: int) -> Any:
+        if launch.job.namespace in self.hangs:
+            self.kube.calls.append(("launch", launch))
+            await asyncio.sleep(15)
+            return Unreachable("no answer within 15 s")
+        await asyncio.sleep(self.slow.get(launch.job.namespace, 0))
         return await self._call(lambda: self.kube.launch(launch, epoch))
 
     async def set_status(self, decision: SetStatus, epoch: int) -> Any:
@@ -99,17 +107,20 @@ class Shell:
         ttl: int = 3600,
         follows: int = 100,
         log_bytes: int = 1 << 20,
+        buffer: int = 200_000,
     ) -> None:
         self.clock = VirtualClock()
         self.fake = fake
         self.wakeup = Wakeup()
         self.mirror = Mirror(State(default_ttl_seconds=ttl), self.clock, self.wakeup)
-        self.recorder = Recorder(history, self.mirror, self.clock, self.wakeup, epoch=epoch)
+        self.recorder = Recorder(history, self.mirror, self.clock, self.wakeup, epoch=epoch, buffer=buffer)
         care = Care(kube, self.recorder, self.clock, limit_bytes=log_bytes)
         following = Following(at_once=follows)
         capture = Capture(care, history, self.mirror, self.wakeup, epoch=epoch, following=following)
         self.applier = Applier(kube, self.mirror, capture, self.clock, self.wakeup, epoch=epoch, in_flight=8)
-        self.loop = Loop(self.mirror, self.applier, self.recorder, self.clock, self.wakeup)
+        reporter = QueueReporter(self.mirror, self.clock, self.applier.submit)
+        self.applier.queue_told = reporter.told
+        self.loop = Loop(self.mirror, self.applier, self.recorder, self.clock, self.wakeup, after_cycle=reporter)
         self._capture = capture
         self.tasks: list[asyncio.Task[Any]] = []
 
@@ -132,6 +143,7 @@ class Shell:
     async def kill(self) -> None:
         """SIGKILL: nothing is finished; what was sent arrives all the same."""
         self.fake.forget(self.mirror)
+        await self.applier.finish(0)
         doomed = [*self.tasks, *self.applier.tasks]
         for task in doomed:
             task.cancel()

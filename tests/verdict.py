@@ -19,7 +19,7 @@ def judge(site: Site, load: Load, acquired: dict[int, int]) -> dict[str, list[st
     load.wait_ended(120)
     site.pods.wait_until(lambda objects: not objects, 60, "no pod is left")
     history = site.wait_history(
-        lambda told: names <= told.keys() and all(one.job["finished_at"] is not None for one in told.values()),
+        lambda told: names <= told.keys() and all(one.ended for one in told.values()),
         "all jobs have ended",
         seconds=60,
     )

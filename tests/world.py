@@ -275,7 +275,6 @@ class World:
             job_name=job.name,
             node="node" if self.nodes_work else None,
             active_deadline_seconds=launch.active_deadline_seconds,
-            grace_seconds=job.grace_seconds,
         )
         self.put_pod(pod)
 

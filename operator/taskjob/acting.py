@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from taskjob.config import OperatorSettings
@@ -17,14 +19,22 @@ from taskjob.control.pruner import Pruner
 from taskjob.control.queues import QueueReporter
 from taskjob.control.reading import Care
 from taskjob.control.recorder import Recorder
-from taskjob.control.redact import compile_patterns
+from taskjob.control.redact import compile_patterns, redact_line
+from taskjob.core.model import Pod
 from taskjob.history.writer import HistoryWriter
 from taskjob.kube.client import KubeClient
 from taskjob.kube.http import KubeHttp
+from taskjob.kube.pod_shape import PodObject
+from taskjob.kube.pods import parse_pod
 from taskjob.ports import DeposedError, Keep
 
 FINISH_SECONDS: Final = 5.0
 """For what is under way, each part, when the process stops."""
+
+
+def pod_reader(settings: OperatorSettings) -> Callable[[bytes | PodObject], Pod]:
+    """How pods are read: what is taken out of logs stands in no container's last words either."""
+    return partial(parse_pod, clean=partial(redact_line, compile_patterns(settings.log_redact)))
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +52,7 @@ class Acting:
     def wire(cls, settings: OperatorSettings, http: KubeHttp, mirror: Mirror, wakeup: Wakeup, epoch: int) -> Acting:
         """Build them. Starts nothing."""
         clock = http.clock
-        kube = KubeClient(http)
+        kube = KubeClient(http, pod_reader(settings))
         history = HistoryWriter(settings.database_url.get_secret_value())
         recorder = Recorder(
             history,
@@ -58,7 +68,7 @@ class Acting:
         capture = Capture(care, history, mirror, wakeup, epoch=epoch, following=following)
         applier = Applier(kube, mirror, capture, clock, wakeup, epoch=epoch, in_flight=settings.writes_in_flight)
         reporter = QueueReporter(mirror, clock, applier.submit)
-        applier.queue_not_told = reporter.not_told
+        applier.queue_told = reporter.told
         loop = Loop(mirror, applier, recorder, clock, wakeup, settings.tick_seconds, after_cycle=reporter)
         pruner = Pruner(history, _keep(settings), epoch=epoch)
         return cls(history, recorder, capture, pruner, applier, loop)

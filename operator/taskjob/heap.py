@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from collections.abc import Callable
 from typing import Final
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -25,10 +26,27 @@ def settle() -> None:
     in between: after 20,000 short jobs the operator held 9 to 13 % more than after 2,000, with this 1 %.
     """
     gc.set_threshold(*GC_THRESHOLDS)
+    mallopt = _of_glibc("mallopt")
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+
+
+def give_back() -> None:
+    """Let the kernel have the pages that lie free between blocks in use; takes milliseconds, call it now and then.
+
+    glibc does so by itself at the end of its heap only: between, after 18,000 short jobs, 8 MB of 139 were free.
+    """
+    malloc_trim = _of_glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """None with another C library, which has ways of its own."""
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library, with ways of its own
-        return
-    mallopt(_M_ARENA_MAX, 1)
-    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-    mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError):
+        return None
+    return function

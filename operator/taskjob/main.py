@@ -24,7 +24,7 @@ import uvloop
 from pydantic import ValidationError
 
 from taskjob import heap
-from taskjob.acting import FINISH_SECONDS, Acting
+from taskjob.acting import FINISH_SECONDS, Acting, pod_reader
 from taskjob.admin import Admin
 from taskjob.config import OperatorSettings, explain_invalid
 from taskjob.control.loop import Wakeup
@@ -79,7 +79,7 @@ class Operator:
         wakeup = Wakeup()
         state = State(settings.ttl_seconds_after_finished, settings.controller_name)
         mirror = Mirror(state, http.clock, wakeup)
-        pods = PodInformer(http, mirror, settings.namespaces)
+        pods = PodInformer(http, mirror, settings.namespaces, pod_reader(settings))
         surroundings = None
         if settings.watch_cluster:
             surroundings = Surroundings(http, mirror, mirror.surroundings_needed, settings.namespaces)
@@ -223,7 +223,6 @@ class Operator:
         """
         begun = self.http.clock.elapsed()
         await self._relist(retry_seconds=CATCH_UP_RETRY_SECONDS)
-        self.mirror.first_pods_version = -1  # pods of that list may have ended before we led
         while True:
             try:
                 await self.pods.relist()
@@ -264,6 +263,7 @@ class Operator:
                 logger.warning("%s", error)
             if self.acting is None:
                 self.mirror.state.entries.clear()  # the leader tells history of them
+            heap.give_back()  # lists are the largest that is made and thrown away
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -88,6 +88,10 @@ history_refused = Counter(
     "taskjobs_history_refused_total",
     "Entries and logs that PostgreSQL refused for their content; logged.",
 )
+history_dropped = Counter(
+    "taskjobs_history_dropped_entries_total",
+    "Entries for which the buffer had no room; what is still in the cluster is told anew.",
+)
 history_pruned = Counter("taskjobs_history_pruned_total", "What was taken out for its age: jobs, or logs.", ["what"])
 history_lag_seconds = Gauge("taskjobs_history_lag_seconds", "Age of the oldest entry that is not written yet.")
 history_buffered = Gauge("taskjobs_history_buffered_entries", "Entries that wait to be written.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest
 from kubernetes import client
 
 from api_server import Server
+from kubelets import Kubelet, a_kubelet
 from taskjob.history.writer import HistoryWriter
 
 if TYPE_CHECKING:  # the class cannot be subscripted at run time
@@ -19,6 +21,12 @@ if TYPE_CHECKING:  # the class cannot be subscripted at run time
 @pytest.fixture
 def server(kubernetes_client: client.ApiClient, namespace: str) -> Server:
     return Server(kubernetes_client, namespace)
+
+
+@pytest.fixture
+async def kubelet(kubernetes_client: client.ApiClient, namespace: str, tmp_path: Path) -> AsyncIterator[Kubelet]:
+    async with a_kubelet(kubernetes_client, f"node-{namespace}", tmp_path) as kubelet:
+        yield kubelet
 
 
 @pytest.fixture

@@ -33,10 +33,13 @@ def test_the_command_serves_probes_and_metrics_and_ends_with_0_when_told_to(site
         site.jobs.wait_phase("good", "Succeeded")
         site.jobs.wait_phase("bad", "Failed")
         site.jobs.wait_status("held", reason="Suspended")
+        operator.wait_metrics(
+            "one job is counted in each phase",
+            lambda told: all(
+                told[f'taskjobs_jobs{{phase="{phase}"}}'] == 1 for phase in ("Succeeded", "Failed", "Pending")
+            ),
+        )
         figures = operator.metrics()
-        assert figures['taskjobs_jobs{phase="Succeeded"}'] == 1
-        assert figures['taskjobs_jobs{phase="Failed"}'] == 1
-        assert figures['taskjobs_jobs{phase="Pending"}'] == 1
         assert figures["taskjobs_cycles_total"] > 0
         assert figures['taskjobs_api_requests_total{code="201",resource="pods",verb="create"}'] == 2
         assert figures['taskjobs_decisions_total{kind="Launch"}'] == 2

@@ -47,6 +47,19 @@ def with_template(job: Job, **spec: object) -> Job:
     return replace(job, template=PodTemplate(json.dumps({"spec": {"containers": [container], **spec}}).encode()))
 
 
+async def until_refused(world: RealWorld) -> Refused:
+    """The answer to a launch; admission learns of what was just written by watches of its own."""
+    answers: list[object] = []
+
+    async def refused() -> bool:
+        answers.append(await world.port.launch(launch_of(await world.make_job(f"train-{len(answers)}")), 1))
+        return isinstance(answers[-1], Refused)
+
+    await eventually("a pod is refused", refused)
+    assert isinstance(answers[-1], Refused)
+    return answers[-1]
+
+
 # ---------------------------------------------------------------- definite answers
 async def test_a_pod_beyond_a_resource_quota_is_refused_with_the_servers_words(world: RealWorld) -> None:
     quotas = f"/api/v1/namespaces/{world.namespace}/resourcequotas"
@@ -54,8 +67,7 @@ async def test_a_pod_beyond_a_resource_quota_is_refused_with_the_servers_words(w
     # Without a controller nobody else fills in what is enforced.
     status = {"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}
     await world.send("PATCH", f"{quotas}/none/status", status, MERGE_PATCH)
-    answer = await world.port.launch(launch_of(await world.make_job("train")), 1)
-    assert isinstance(answer, Refused), answer
+    answer = await until_refused(world)
     assert answer.code == 403
     assert "exceeded quota: none" in answer.message
 
@@ -63,8 +75,7 @@ async def test_a_pod_beyond_a_resource_quota_is_refused_with_the_servers_words(w
 async def test_a_pod_against_the_pod_security_of_its_namespace_is_refused(world: RealWorld) -> None:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     await world.send("PATCH", f"/api/v1/namespaces/{world.namespace}", {"metadata": {"labels": labels}}, MERGE_PATCH)
-    answer = await world.port.launch(launch_of(await world.make_job("train")), 1)
-    assert isinstance(answer, Refused), answer
+    answer = await until_refused(world)
     assert answer.code == 403
     assert "violates PodSecurity" in answer.message
 
@@ -75,6 +86,16 @@ async def test_a_pod_that_the_server_finds_invalid_is_refused_with_the_field(wor
     assert isinstance(answer, Refused), answer
     assert answer.code == 422
     assert "spec.containers[0].image" in answer.message
+
+
+async def test_a_pod_whose_refusal_has_a_word_of_ours_deposes_nobody(world: RealWorld) -> None:
+    mount = {"name": "epoch-data", "mountPath": "/data"}
+    job = with_template(
+        await world.make_job("train"), containers=[{"name": "a", "image": "a", "volumeMounts": [mount]}]
+    )
+    answer = await world.port.launch(launch_of(job), 1)
+    assert isinstance(answer, Refused), answer
+    assert 'Not found: "epoch-data"' in answer.message
 
 
 async def test_a_field_that_this_server_does_not_know_is_refused_not_dropped(world: RealWorld) -> None:

@@ -136,7 +136,12 @@ async def test_a_standby_says_who_leads_and_names_no_job(site: Site, token: str)
     where: dict[str, Any] = {"lease_namespace": site.namespace, "lease_name": "of-this-test", "leader_election": True}
     accepted = [account(site)]
     with site.operator(name="first", identity="first", explain_to=accepted, **where) as first:
-        first.wait_ready()
+        first.wait_ready()  # a standby is that too
+
+        async def leads() -> bool:
+            return first.ask("/readyz") == (200, "ok\n")
+
+        await eventually(leads, "the first one leads")
         with site.operator(name="second", identity="second", explain_to=accepted, **where) as second:
             second.wait_ready()
             site.create("held", suspend=True)

@@ -36,8 +36,8 @@ class Seen:
         self.jobs[job.uid] = job
 
     def forget_job(self, uid: Uid) -> None:
-        self.forgotten.append(uid)
         self.jobs.pop(uid, None)
+        self.forgotten.append(uid)
 
     def observe_queue(self, queue: Queue) -> None:
         self.queues[queue.name] = queue

@@ -158,7 +158,7 @@ async def until_waiting_for_a_lock(connection: Connection) -> None:
 async def test_of_two_writers_only_the_newer_epoch_writes(database_url: str, connection: Connection) -> None:
     old, new = HistoryWriter(database_url, holder="old"), HistoryWriter(database_url, holder="new")
     await old.open(1)
-    stories = [a_story(f"j{i}", *FULL) for i in range(60)]
+    stories = [a_story(f"j{i}", *FULL) for i in range(1000)]  # more than it comes to write
     outcomes: list[FlushOutcome] = []
     under_way = asyncio.Event()
 
@@ -167,6 +167,8 @@ async def test_of_two_writers_only_the_newer_epoch_writes(database_url: str, con
             outcomes.append(await old.flush(1, Batch(tuple(story))))
             if len(outcomes) == 10:
                 under_way.set()
+            if outcomes.count(FlushOutcome.DEPOSED) == 50:
+                return
 
     writing = asyncio.create_task(go_on_writing())
     await under_way.wait()
@@ -258,8 +260,7 @@ async def test_a_lock_held_by_another_ends_in_unavailable_and_a_later_try_succee
 async def test_the_server_ends_a_session_that_hangs_with_the_lock(database_url: str, writer: HistoryWriter) -> None:
     address = Address(database_url, Limits(idle_in_transaction=0.2))
     hung = await address.connect("a frozen writer")
-    await hung.execute("BEGIN")
-    await hung.execute("SELECT FROM meta FOR UPDATE")
+    await hung.execute("BEGIN; SELECT FROM meta FOR UPDATE")
     async with asyncio.timeout(10):
         assert await writer.flush(0, Batch(tuple(a_story("a", *FULL)))) is FlushOutcome.WRITTEN
     hung.terminate()

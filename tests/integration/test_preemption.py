@@ -39,7 +39,7 @@ def test_a_high_job_has_a_normal_one_evicted_which_comes_back_and_succeeds_uncha
     stops = [found["status"] for _, found in site.jobs.history("normal") if found["status"].get("stopping")]
     assert {stop["stopping"] for stop in stops} == {"Preempted"}, "the reason is written before the pod is ended"
     told = site.wait_history(
-        lambda all_told: len(all_told) == 2 and all(one.job["finished_at"] for one in all_told.values()), "both ended"
+        lambda all_told: len(all_told) == 2 and all(one.ended for one in all_told.values()), "both ended"
     )
     assert told["normal"].phases == ["Pending", "Starting", "Running", "Pending", "Starting", "Running", "Succeeded"]
     row = told["normal"].transitions[3]

@@ -63,6 +63,16 @@ class Place:
         """The pods of TaskJobs, by the job's name."""
         return {pod["metadata"]["labels"][JOB_NAME]: pod for pod in self._get("pods", "-l", JOB_NAME)["items"]}
 
+    def show_running(self, name: str) -> None:
+        """Nobody runs the job's pod, but its status says that its container has long been running."""
+        pod = self.pods()[name]
+        running = {"startedAt": pod["metadata"]["creationTimestamp"]}
+        (container,) = pod["spec"]["containers"]
+        told = {"name": container["name"], "image": "x", "imageID": "", "ready": True, "restartCount": 0}
+        status = {"phase": "Running", "containerStatuses": [told | {"state": {"running": running}}]}
+        patch = ("--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        self.cluster.kubectl("-n", self.namespace, "patch", "pod", pod["metadata"]["name"], *patch)
+
     def operator(self, database_url: str, log: Path, **settings: Any) -> OperatorProcess:
         return OperatorProcess(self.cluster, database_url, log, namespaces=[self.namespace], **settings)
 
@@ -164,6 +174,11 @@ def test_two_installations_side_by_side_serve_their_own_queues_only(
             two.wait_ready()
             until(lambda: set(place.pods()) == {"a", "b"}, "two starts what is its own")
             until(lambda: place.active(theirs)[0] == "Ready", "and says so")
+            place.show_running("b")
+            two.wait_metrics("two follows the log of b", lambda told: told["taskjobs_log_follows"] == 1)
+            place.show_running("a")
+            one.wait_metrics("one follows a log", lambda told: told["taskjobs_log_follows"] > 0)
+            assert [each.metrics()["taskjobs_log_follows"] for each in (one, two)] == [1, 1], "each its own pod's"
             cancel = ("patch", "taskjob", "b", "--type=merge", "-p", json.dumps({"spec": {"cancel": True}}))
             place.cluster.kubectl("-n", place.namespace, *cancel)
             until(lambda: set(place.pods()) == {"a", "after"}, "a job of one depends on one of two's", 60)

@@ -34,7 +34,9 @@ def test_a_failed_graph_is_run_again_and_history_holds_both_runs(site: Site) -> 
     site.jobs.wait_status("first", phase="Failed", run=1, attempt=2, retries=1, previousPhase="Failed")
     site.jobs.wait_status("then", phase="Skipped", run=1, previousPhase="Skipped")
     told = site.wait_history(
-        lambda all_told: len(all_told["first"].logs) == 4 and len(all_told["then"].transitions) == 4,
+        lambda all_told: (
+            all_told["first"].ended and len(all_told["first"].logs) == 4 and len(all_told["then"].transitions) == 4
+        ),
         "both runs are told",
     )
     assert [(row["run"], row["attempt"]) for row in told["first"].attempts] == [(0, 1), (0, 2), (1, 1), (1, 2)]
@@ -74,7 +76,7 @@ def test_a_rerun_and_the_removal_by_ttl_never_both_happen(site: Site) -> None:
     site.wait_history(
         lambda all_told: (
             {name for name in names if all_told[name].job["gone_at"] is None}
-            == {name for name in names if all_told[name].job["run"] == 1 and all_told[name].job["finished_at"]}
+            == {name for name in names if all_told[name].job["run"] == 1 and all_told[name].ended}
             == rerun
         ),
         "those that were not rerun are gone, the others have ended again",

@@ -23,7 +23,7 @@ from builders import a_job, a_queue, limits
 from taskjob.core.cycle import plan
 from taskjob.core.decisions import Launch
 from taskjob.core.model import AttemptId, CohortName, QueueName
-from taskjob.core.phases import Preempt, StopPolicy, Strategy
+from taskjob.core.phases import Preempt, Stopping, StopPolicy, Strategy
 from taskjob.core.state import State
 from world import World
 
@@ -106,6 +106,45 @@ def step(walk: Walk, dice: Random) -> None:
                 walk.go_on()
         case "crash":
             walk.the_operator_dies()
+
+
+# ------------------------------------------------------------------ victims that are slow to end
+SETTLED = {"min_runtime_seconds": 0, "aging_seconds": 0, "max_starts_per_second": 0, "reserve_after_seconds": 3600}
+"""Nothing of a queue by which time alone changes who may be evicted."""
+
+
+@settings(max_examples=300)
+@given(
+    queues=queues,
+    rules=st.lists(st.sampled_from([Preempt.LOWER_PRIORITY, Preempt.ANY]), min_size=3, max_size=3),
+    running=st.lists(asked, min_size=6, max_size=15),
+    coming=st.lists(asked, min_size=1, max_size=4),
+    dies=st.booleans(),
+)
+def test_a_victim_that_is_slow_to_end_costs_no_other_attempt(
+    queues: dict[str, dict[str, Any]], rules: list[Preempt], running: list[Asked], coming: list[Asked], dies: bool
+) -> None:
+    world, names = World(pods_obey=False), count()
+
+    def apply_queues() -> None:
+        for rule, (name, its) in zip(rules, queues.items(), strict=True):
+            world.put_queue(a_queue(name, **its | SETTLED | {"preemption_within_queue": rule}))
+
+    def evicted() -> set[str]:
+        return {job.name for job in world.jobs.values() if job.status.stopping is Stopping.PREEMPTED}
+
+    apply_queues()
+    for jobs, least in ((running, 0), (coming, 200)):
+        for queue, priority, cpu, memory in jobs:
+            job = a_job(f"j{next(names):02}").in_queue(queue).of_priority(least + priority)
+            world.submit(job.asking(cpu=cpu, memory=memory))
+        world.run()
+    victims = evicted()
+    if dies:
+        world.crash()
+    apply_queues()  # that all is looked at again
+    world.let_pass(5)
+    assert evicted() == victims
 
 
 # ------------------------------------------------------------------ the order of events

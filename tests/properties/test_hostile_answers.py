@@ -78,6 +78,8 @@ def _replaced(draw: st.DrawFn, value: object) -> object:
 class Server:
     """An API server that gives these answers, the last one for ever; before them the first."""
 
+    timeout_seconds = 15.0
+
     def __init__(self, *bodies: bytes, first: Reply | None = None) -> None:
         self.clock = ClusterClock()
         self.list_floor = ListFloor(self.clock)
@@ -276,7 +278,7 @@ ANSWERS = st.tuples(*(spoiled(of).map(lambda body: body.decode("latin-1")) for o
 class OfTwoPages(Api):
     """Whatever it says of another page: there is one, and it is the last."""
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         if "cursor" in request.query:
             return web.json_response({"items": [], "unchanged": 0, "next": None})
         return await super().handle(request)

@@ -36,7 +36,7 @@ from taskjob.kube.selectors import read_selector
 from taskjob.kube.surroundings import parse_node, parse_occupant
 from taskjob.simulate.trace import JOBS_MAX, TraceError, parse
 from taskjob_api.logs import LogQuery
-from taskjob_api.place import Place
+from taskjob_api.place import Place, attempt_of
 from taskjob_api.problems import Problem
 
 often = settings(max_examples=200, suppress_health_check=list(HealthCheck))
@@ -208,12 +208,21 @@ def test_any_cursor_is_read_or_refused(cursor: str) -> None:
 
 
 @often
-@given(TEXT | st.from_regex(r"[0-9]{1,9}\.[0-9]{1,15}\.[0-9]{1,15}\.[0-9]{1,15}\.[0-9TZ:.+-]{0,35}", fullmatch=True))
+@given(
+    TEXT
+    | st.from_regex(
+        r"([0-9]{1,9}-)?[0-9]{1,9}\.[0-9]{1,15}\.[0-9]{1,15}\.[0-9]{1,15}\.[0-9TZ:.+-]{0,35}", fullmatch=True
+    )
+)
 def test_any_id_of_an_event_is_a_place_in_the_log_or_none(identity: str) -> None:
-    attempt = int(found[0]) if (found := re.match("[0-9]{1,9}", identity)) else 1
-    place = Place.parse(identity, attempt)
+    found = re.match("(?:([0-9]{1,9})-)?([0-9]{1,9})", identity)
+    run, attempt = (int(found[1] or 0), int(found[2])) if found else (0, 1)
+    place = Place.parse(identity, run, attempt)
+    assert attempt_of(identity) in (None, (run, attempt))
     if place is not None:
-        assert Place.parse(place.identity(attempt), attempt) is not None
+        again = place.identity(run, attempt)
+        assert Place.parse(again, run, attempt) is not None
+        assert attempt_of(again) == (run, attempt)
 
 
 @often

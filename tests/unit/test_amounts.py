@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskjob.core import amounts
-from taskjob.core.amounts import GREATEST, QuantityError, add, fits, largest, parse, show
+from taskjob.core.amounts import GREATEST, QuantityError, add, parse, show
 from taskjob.core.model import Amounts
 
 RESOURCES = st.sampled_from(["cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "pods", "nvidia.com/gpu"])
@@ -151,16 +151,3 @@ def test_a_sum_names_what_either_names_in_order_and_does_not_depend_on_theirs(on
     assert total == tuple(sorted(total))
     assert {resource for resource, _ in total} == {resource for resource, _ in (*one, *other)}
     assert sum(amount for _, amount in total) == sum(amount for _, amount in (*one, *other))
-
-
-@given(AMOUNTS, AMOUNTS)
-def test_the_largest_of_two_holds_both(one: Amounts, other: Amounts) -> None:
-    both = largest(one, other)
-    assert fits(one, both)
-    assert fits(other, both)
-    assert all((resource, amount) in (*one, *other) for resource, amount in both)
-
-
-def test_a_resource_without_a_limit_always_fits() -> None:
-    assert fits((("cpu", 1000), ("nvidia.com/gpu", 8)), (("cpu", 1000),))
-    assert not fits((("cpu", 1001),), (("cpu", 1000),))

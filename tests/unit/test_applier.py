@@ -8,7 +8,8 @@ import pytest
 
 from applier_world import World, story
 from builders import a_job
-from taskjob.control.apply import FAILED_CREATES
+from taskjob.control.apply import REFUSED_STATUS_SECONDS
+from taskjob.control.launcher import FAILED_CREATES
 from taskjob.core.phases import Phase, Reason
 from taskjob.ports import Deposed, DeposedError, Gone, Refused, Unreachable
 
@@ -172,6 +173,28 @@ def test_a_pod_that_could_not_be_ended_is_tried_again() -> None:
     story(tell)
 
 
+def test_pods_that_may_not_be_ended_keep_nobody_else_from_being_written() -> None:
+    async def tell(world: World) -> None:
+        doomed = [world.fake.create_job(a_job(f"doomed-{number}").build()) for number in range(20)]
+        await world.until(lambda: len(world.fake.pods) == len(doomed))
+        for pod in list(world.fake.pods.values()):
+            world.fake.start(pod)
+        await world.until(lambda: all(world.job(job).status.phase is Phase.RUNNING for job in doomed))
+        world.fake.answer_next("end_pod", *[Refused(403, "a policy denies the update of pods")] * 1000)
+        for job in doomed:
+            world.fake.change_job(job, cancel=True)
+        await world.until(lambda: world.calls("end_pod") >= len(doomed))
+        other = world.fake.create_job(a_job("other").in_namespace("elsewhere").build())
+        await world.until(lambda: world.has_pod("other"), seconds=1)
+        world.fake.succeed(world.fake.pod_of("other"))
+        await world.until(lambda: world.job(other).status.phase is Phase.SUCCEEDED, seconds=1)
+        before = world.calls("end_pod")
+        await world.pass_time(20)
+        assert 2 * len(doomed) <= world.calls("end_pod") - before <= 4 * len(doomed), "each once in 5 s"
+
+    story(tell)
+
+
 def test_a_pod_that_could_not_be_removed_is_removed_later() -> None:
     async def tell(world: World) -> None:
         world.fake.create_job(a_job("a").build())
@@ -261,5 +284,18 @@ def test_a_defect_in_writing_a_status_is_tried_again() -> None:
         world.fake.answer_next("set_status", RuntimeError("a defect"))
         job = world.fake.create_job(a_job("a").suspended().build())
         await world.until(lambda: world.job(job).status.reason is Reason.SUSPENDED)
+
+    story(tell)
+
+
+def test_figures_of_a_queue_that_were_refused_are_told_again_later() -> None:
+    async def tell(world: World) -> None:
+        world.fake.answer_next("set_queue_status", Refused(403, "the API server has just started"))
+        world.fake.create_job(a_job("a").suspended().build())
+        await world.until(lambda: world.calls("set_queue_status") == 1)
+        await world.pass_time(REFUSED_STATUS_SECONDS - 1)
+        assert world.calls("set_queue_status") == 1, "it may be that nobody is to write them"
+        await world.until(lambda: bool(world.fake.queue_figures), seconds=10)
+        assert [figures.pending for figures in world.fake.queue_figures.values()] == [1]
 
     story(tell)

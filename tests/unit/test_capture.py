@@ -8,10 +8,12 @@ from datetime import timedelta
 from random import Random
 
 from applier_world import story_of
-from builders import a_job
+from builders import a_job, a_queue
 from log_world import World, story
 from shell import FlakyKube, Shell
 from taskjob.control.capture import HANDOVER_SECONDS
+from taskjob.core.decisions import Launch
+from taskjob.core.model import AttemptId
 from taskjob.core.phases import Phase
 from taskjob.ports import Unreachable
 
@@ -64,6 +66,22 @@ def test_the_log_of_a_container_that_runs_on_is_in_history_while_it_runs() -> No
         assert world.body() == b"one\ntwo\nlast"
         assert world.log().complete
         assert world.log().gaps == ()
+
+    story(tell)
+
+
+def test_the_logs_of_another_installations_pods_are_none_of_ours() -> None:
+    async def tell(world: World) -> None:
+        world.fake.create_queue(a_queue("theirs", controller="other"))
+        job = world.fake.create_job(a_job("a").in_queue("theirs").build())
+        await world.fake.launch(Launch(job, AttemptId(job.uid, 0, 0, 1), None), epoch=7)
+        pod = world.fake.start(world.fake.pod_of("a"))
+        world.fake.write(pod, b"theirs\n")
+        await world.pass_time(10)  # long enough to be followed
+        world.fake.succeed(pod)
+        await world.pass_time(10)
+        assert world.opened() == 0
+        assert world.history.logs == {}
 
     story(tell)
 
@@ -191,6 +209,26 @@ def test_streams_that_never_end_hold_up_no_other_log_and_each_other_no_longer_th
         await world.until(lambda: brief.uid not in world.fake.pods, 3)
         await world.until(lambda: not world.fake.pods, HANDOVER_SECONDS + 3)
         assert len(world.history.logs) == 21
+
+    story(tell)
+
+
+def test_pods_of_nodes_that_serve_no_logs_hold_up_those_of_no_other_node() -> None:
+    async def tell(world: World) -> None:
+        silent = [f"silent-{n}" for n in range(6)]
+        world.fake.silent_nodes.update(silent)
+        for name in silent:
+            for n in range(5):
+                pod = await world.a_running_pod(f"{name}-{n}")
+                world.fake.succeed(world.fake.schedule(pod, name))
+        well = await world.a_running_pod("well")
+        world.fake.write(well, b"said\n")
+        world.fake.succeed(well)
+        await world.until(lambda: (well.attempt, "main") in world.history.logs, 2)
+        assert world.history.logs[well.attempt, "main"].body == b"said\n"
+        await world.until(lambda: not world.fake.pods, 60)
+        lost = [log for log in world.history.logs.values() if "tls: internal error" in log.note]
+        assert len(lost) == 30, "and each of theirs is given up in its turn"
 
     story(tell)
 

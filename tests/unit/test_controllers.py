@@ -7,10 +7,13 @@ from datetime import datetime
 
 import pytest
 
+from api_server import a_taskjob, a_taskqueue
 from builders import NOON, a_job, a_pod, a_queue, amounts
+from charts import the_hooks
 from taskjob.control.mirror import Mirror
 from taskjob.core.phases import Phase
 from taskjob.core.state import State
+from taskjob.kube.schema import parse_job, parse_queue
 from world import World
 
 
@@ -103,3 +106,18 @@ def test_the_epochs_of_another_installation_are_no_epochs_of_ours() -> None:
     assert mirror.newest_epoch == 0
     mirror.observe_job(a_job("a").being(Phase.RUNNING, epoch=3).build())
     assert mirror.newest_epoch == 3
+
+
+@pytest.mark.parametrize("controller", ["default", "other"])
+@pytest.mark.parametrize("queue", ["ours", "theirs", "nowhere", None])
+def test_the_uninstall_cancels_the_jobs_that_the_operator_acts_for_and_no_others(
+    controller: str, queue: str | None
+) -> None:
+    job, ours, theirs = a_taskjob(queue=queue), a_taskqueue("ours"), a_taskqueue("theirs", controllerName="other")
+    for stored in (job, ours, theirs):
+        stored["metadata"] |= {"namespace": "team-a", "uid": "u", "resourceVersion": "1"}
+    state = State(controller=controller)
+    state.put_queue(parse_queue(ours))
+    state.put_queue(parse_queue(theirs))
+    answer = the_hooks().served(job, {"ours": ours, "theirs": theirs}, controller)
+    assert answer is state.queues.serves(parse_job(job).queue)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from builders import JobBuilder, a_job, a_queue
+from pod_objects import a_launch, as_created, made
 from taskjob.core.decisions import EndBy, Launch, SetStatus
 from taskjob.core.model import Queue
 from taskjob.core.phases import Phase, PodPhase, Preempt, Reason, Stopping, Strategy
+from taskjob.kube.pods import parse_pod
 from world import World
 
 
@@ -38,6 +40,26 @@ def run_and_start(world: World, *names: str) -> None:
 
 def preempted(world: World) -> list[str]:
     return [end.pod.job_name for end in world.ended]
+
+
+def test_pods_with_the_longest_grace_period_are_stopped_and_waited_for_like_any_other() -> None:
+    spec = {"containers": [{"name": "main", "image": "x"}], "terminationGracePeriodSeconds": 2**62}
+    grace = parse_pod(as_created(made(a_launch({"spec": spec})))).grace_seconds
+    world = a_world(cpu=2)
+    world.pods_obey = False
+    world.submit(low("cancelled"), low("orphaned"))
+    run_and_start(world, "cancelled", "orphaned")
+    for name in ("cancelled", "orphaned"):
+        world.put_pod(world.pod(name), grace_seconds=grace)
+    world.edit("cancelled", cancel=True)
+    world.delete("orphaned")
+    world.submit(high("high", cpu=2))
+    world.let_pass(3600)
+    assert {end.pod.job_name: end.by for end in world.ended} == {
+        "cancelled": EndBy.DEADLINE,
+        "orphaned": EndBy.DELETE,
+    }
+    assert world.names_launched() == ["cancelled", "orphaned"]
 
 
 # ------------------------------------------------------------------ the life of a victim

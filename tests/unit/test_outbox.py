@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from builders import a_job, a_pod
+from taskjob.control.launches import Launches
 from taskjob.control.outbox import Courtesy, Outbox, Pace, Request
 from taskjob.core.decisions import EndBy, EndPod, Launch, RemovePod, SetStatus, Urgency
 from taskjob.core.model import AttemptId, Job
@@ -14,7 +15,13 @@ PLENTY = 1000
 
 
 def an_outbox(holds: int = PLENTY, progress: int = PLENTY) -> Outbox:
-    return Outbox(Courtesy(holds, pauses=1), Pace(PLENTY, PLENTY), Pace(PLENTY, PLENTY), Courtesy(progress, pauses=1))
+    return Outbox(
+        Launches(PLENTY),
+        Courtesy(holds, pauses=1),
+        Pace(PLENTY, PLENTY),
+        Pace(PLENTY, PLENTY),
+        Courtesy(progress, pauses=1),
+    )
 
 
 def writing(job: Job, urgency: Urgency, phase: Phase = Phase.PENDING, reason: Reason = Reason.SUSPENDED) -> SetStatus:
@@ -39,7 +46,7 @@ def test_what_others_wait_for_is_sent_first() -> None:
     ]
     outbox = an_outbox()
     for request in reversed(wanted):
-        outbox.push(request)
+        outbox.push(request, 0)
     assert [outbox.pop(0) for _ in wanted] == wanted
     assert outbox.pop(0) is None
 
@@ -48,16 +55,16 @@ def test_requests_of_one_rank_are_sent_in_their_order() -> None:
     outbox = an_outbox()
     wanted = [launching(a_job(name).build()) for name in "zxy"]
     for request in wanted:
-        outbox.push(request)
-    assert outbox.launches == 3
+        outbox.push(request, 0)
+    assert len(outbox.launches) == 3
     assert [outbox.pop(0) for _ in wanted] == wanted
-    assert outbox.launches == 0
+    assert len(outbox.launches) == 0
 
 
 def test_of_the_status_writes_of_a_job_only_the_latest_is_sent() -> None:
     outbox, job = an_outbox(), a_job("a").build()
-    outbox.push(writing(job, Urgency.HOLD))
-    outbox.push(latest := writing(job, Urgency.TERMINAL, Phase.FAILED))
+    outbox.push(writing(job, Urgency.HOLD), 0)
+    outbox.push(latest := writing(job, Urgency.TERMINAL, Phase.FAILED), 0)
     assert outbox.pop(0) is latest
     outbox.written(job.uid, 0)
     assert outbox.pop(0) is None
@@ -65,9 +72,9 @@ def test_of_the_status_writes_of_a_job_only_the_latest_is_sent() -> None:
 
 def test_a_job_has_one_status_write_under_way_at_most() -> None:
     outbox, job = an_outbox(), a_job("a").build()
-    outbox.push(writing(job, Urgency.PROGRESS))
+    outbox.push(writing(job, Urgency.PROGRESS), 0)
     assert outbox.pop(0) is not None
-    outbox.push(second := writing(job, Urgency.TERMINAL, Phase.FAILED))
+    outbox.push(second := writing(job, Urgency.TERMINAL, Phase.FAILED), 0)
     assert outbox.pop(0) is None, "the first is still under way"
     outbox.written(job.uid, 0)
     assert outbox.pop(0) is second
@@ -76,14 +83,14 @@ def test_a_job_has_one_status_write_under_way_at_most() -> None:
 def test_explanations_wait_for_the_server_and_do_not_hold_up_what_is_more_urgent() -> None:
     outbox = an_outbox(holds=1)
     first, second, third = (a_job(name).build() for name in "abc")
-    outbox.push(writing(first, Urgency.HOLD))
-    outbox.push(writing(second, Urgency.HOLD))
+    outbox.push(writing(first, Urgency.HOLD), 0)
+    outbox.push(writing(second, Urgency.HOLD), 0)
     assert outbox.pop(0) == writing(first, Urgency.HOLD)
     assert outbox.pop(1) is None
     outbox.written(first.uid, 2)
     assert outbox.pop(3) is None
     assert outbox.due_in(3) == 1
-    outbox.push(urgent := writing(third, Urgency.TERMINAL, Phase.FAILED))
+    outbox.push(urgent := writing(third, Urgency.TERMINAL, Phase.FAILED), 0)
     assert outbox.pop(3) is urgent
     assert outbox.pop(4) == writing(second, Urgency.HOLD)
 
@@ -91,9 +98,9 @@ def test_explanations_wait_for_the_server_and_do_not_hold_up_what_is_more_urgent
 def test_a_superseded_explanation_takes_no_place() -> None:
     outbox = an_outbox(holds=1)
     job, other = a_job("a").build(), a_job("b").build()
-    outbox.push(writing(job, Urgency.HOLD, reason=Reason.WAITING_FOR_QUOTA))
-    outbox.push(latest := writing(job, Urgency.TERMINAL, Phase.FAILED))
-    outbox.push(explanation := writing(other, Urgency.HOLD))
+    outbox.push(writing(job, Urgency.HOLD, reason=Reason.WAITING_FOR_QUOTA), 0)
+    outbox.push(latest := writing(job, Urgency.TERMINAL, Phase.FAILED), 0)
+    outbox.push(explanation := writing(other, Urgency.HOLD), 0)
     assert [outbox.pop(0), outbox.pop(0)] == [latest, explanation]
 
 
@@ -101,12 +108,12 @@ def test_the_explanation_of_a_tenants_one_job_does_not_wait_for_another_tenants_
     outbox = an_outbox()
     flood = [writing(a_job(f"flood-{number}").in_queue("flooded").build(), Urgency.HOLD) for number in range(1000)]
     for request in flood:
-        outbox.push(request)
+        outbox.push(request, 0)
     few = [writing(a_job(name).in_queue("other").build(), Urgency.HOLD) for name in ("x", "y")]
     for request in few:
-        outbox.push(request)
+        outbox.push(request, 0)
     for request in flood[:3]:
-        outbox.push(replace(request, status=replace(request.status, phase=Phase.FAILED), urgency=Urgency.TERMINAL))
+        outbox.push(replace(request, status=replace(request.status, phase=Phase.FAILED), urgency=Urgency.TERMINAL), 0)
     assert [outbox.pop(0) for _ in range(3)] == [
         replace(request, status=replace(request.status, phase=Phase.FAILED), urgency=Urgency.TERMINAL)
         for request in flood[:3]
@@ -126,7 +133,7 @@ def test_what_is_held_back_does_not_hold_up_what_is_less_urgent() -> None:
         writing(fourth, Urgency.HOLD),
         RemovePod(pod),
     ):
-        outbox.push(request)
+        outbox.push(request, 0)
     sent = [outbox.pop(0) for _ in range(3)]
     assert sent == [writing(first, Urgency.PROGRESS), writing(third, Urgency.HOLD), RemovePod(pod)]
     assert outbox.pop(0) is None
@@ -137,7 +144,7 @@ def test_progress_goes_out_at_the_speed_at_which_the_server_answers() -> None:
     outbox = an_outbox(progress=1)
     first, second, third = (a_job(name).build() for name in "abc")
     for job in (first, second, third):
-        outbox.push(writing(job, Urgency.PROGRESS))
+        outbox.push(writing(job, Urgency.PROGRESS), 0)
     assert outbox.pop(10) is not None
     assert outbox.pop(10) is None, "one is under way"
     assert outbox.due_in(10) is None, "only its answer can tell"
@@ -152,8 +159,8 @@ def test_progress_goes_out_at_the_speed_at_which_the_server_answers() -> None:
 def test_an_answer_that_was_late_for_an_outage_holds_progress_back_for_seconds_only() -> None:
     outbox = an_outbox(progress=1)
     first, second = (a_job(name).build() for name in "ab")
-    outbox.push(writing(first, Urgency.PROGRESS))
-    outbox.push(writing(second, Urgency.PROGRESS))
+    outbox.push(writing(first, Urgency.PROGRESS), 0)
+    outbox.push(writing(second, Urgency.PROGRESS), 0)
     assert outbox.pop(0) is not None
     outbox.written(first.uid, 17)
     assert outbox.pop(21.9) is None
@@ -163,10 +170,10 @@ def test_an_answer_that_was_late_for_an_outage_holds_progress_back_for_seconds_o
 def test_the_end_of_a_job_overtakes_its_progress_that_is_held_back() -> None:
     outbox = an_outbox(progress=1)
     first, second = (a_job(name).build() for name in "ab")
-    outbox.push(writing(first, Urgency.PROGRESS))
-    outbox.push(writing(second, Urgency.PROGRESS))
+    outbox.push(writing(first, Urgency.PROGRESS), 0)
+    outbox.push(writing(second, Urgency.PROGRESS), 0)
     assert outbox.pop(0) is not None
-    outbox.push(end := writing(second, Urgency.TERMINAL, Phase.FAILED))
+    outbox.push(end := writing(second, Urgency.TERMINAL, Phase.FAILED), 0)
     assert outbox.pop(0) is end
     outbox.written(first.uid, 1)
     assert outbox.pop(9) is None

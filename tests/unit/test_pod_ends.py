@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from pod_objects import a_launch, as_created, condition, ended, failed, made, read, waiting
+from taskjob.acting import pod_reader
+from taskjob.config import OperatorSettings
 from taskjob.core.phases import FailureClass, PodPhase
 from taskjob.kube.pods import parse_pod
 
@@ -200,3 +202,15 @@ def test_a_pod_that_has_not_ended_tells_what_it_would_fail_of(
 
 def test_a_running_pod_that_is_being_evicted_says_so_before_it_ends() -> None:
     assert read({"phase": "Running", "conditions": [DISRUPTED]}).trouble is FailureClass.EVICTED
+
+
+def test_what_is_taken_out_of_logs_stands_in_no_containers_last_words_either() -> None:
+    settings = OperatorSettings(database_url="postgresql://x", log_redact=("^token: .*", "hunter[0-9]"))
+    parse = pod_reader(settings)
+    said = [
+        parse(as_created(made(a_launch()), failed(ended("main", 1, message=message)))).message
+        for message in ("token: abc\nand more", "a ÿ hunter2 " + "x" * 2000)
+    ]
+    begin = 'container "main" exited with code 1: '
+    assert said[0] == begin + "[redacted]"
+    assert said[1].startswith(begin + "a ÿ [redacted] xxx")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from odd_json import JSON
 from pod_objects import a_launch, as_created, condition, ended, failed, instants, made, read
 from taskjob.core.model import Job
-from taskjob.core.phases import PodPhase
+from taskjob.core.phases import FailureClass, PodPhase
 from taskjob.kube.pods import parse_pod, pod_name
 from taskjob.kube.schema import UnusableObjectError
 
@@ -110,6 +110,17 @@ def test_a_pod_of_an_unknown_phase_counts_as_running() -> None:
 
 def test_a_pod_that_is_being_deleted_says_so() -> None:
     assert read({"phase": "Running"}, deletionTimestamp="2026-01-01T12:00:01Z").deleting
+
+
+@pytest.mark.parametrize(("asked", "meant"), [(-5, 0), (0, 0), (600, 600), (2**62, 2**31 - 1)])
+def test_a_grace_period_is_one_that_instants_can_be_moved_by(asked: int, meant: int) -> None:
+    spec = {"containers": [{"name": "main", "image": "x"}], "terminationGracePeriodSeconds": asked}
+    assert parse_pod(as_created(made(a_launch({"spec": spec})))).grace_seconds == meant
+
+
+def test_a_pod_that_failed_while_it_was_deleted_with_any_grace_period_is_read() -> None:
+    deleted = {"deletionTimestamp": "2026-01-01T12:00:01Z", "deletionGracePeriodSeconds": 2**62}
+    assert read(failed(ended("main", 1)), **deleted).failure is FailureClass.POD_DELETED
 
 
 def test_the_charge_follows_the_pod_as_created() -> None:

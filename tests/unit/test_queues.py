@@ -42,12 +42,18 @@ class Desk:
     def _submit(self, news: Iterable[SetQueueStatus]) -> None:
         self.submitted.extend(news)
 
-    def report(self) -> list[SetQueueStatus]:
-        """What one report submits, when it is time for one."""
+    def report(self, *, answered: bool = True) -> list[SetQueueStatus]:
+        """What one report submits, when it is time for one; the API server takes it at once, if it answers."""
         self.clock.seconds += REPORT_SECONDS
         self.submitted.clear()
         self._report()
+        for figures in self.submitted if answered else ():
+            self.told(figures, True)
         return list(self.submitted)
+
+    def told(self, figures: SetQueueStatus, ok: bool) -> None:
+        """What the API server made of a report."""
+        self._report.told(figures, ok)
 
 
 def gauge(queue: str) -> float | None:
@@ -80,9 +86,21 @@ def test_a_queue_that_is_made_anew_under_its_name_is_reported_again_though_jobs_
 def test_figures_that_did_not_reach_the_api_server_are_told_again() -> None:
     desk = Desk()
     desk.mirror.observe_queue(a_queue("lost"))
-    (figures,) = desk.report()
-    desk._report.not_told(figures)
+    (figures,) = desk.report(answered=False)
+    desk.told(figures, False)
     assert desk.report() == [figures]
+    assert desk.report() == []
+
+
+def test_while_a_report_is_under_way_no_other_of_its_queue_is_sent_and_then_the_last_figures_are() -> None:
+    desk = Desk()
+    desk.mirror.observe_queue(a_queue("slow"))
+    (first,) = desk.report(answered=False)
+    for number in range(5):
+        desk.mirror.observe_job(a_job(f"job-{number}").in_queue("slow").build())
+        assert desk.report() == [], "it could overtake the one before it"
+    desk.told(first, True)
+    assert [each.pending for each in desk.report()] == [5]
     assert desk.report() == []
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
+from random import Random
 
+from prometheus_client import REGISTRY
+
+from applier_world import World, story_of
 from builders import a_job, a_pod, at
 from fakes_history import FakeHistory
+from shell import FlakyKube, Shell
 from taskjob.control.mirror import Mirror
 from taskjob.control.recorder import Lately, Recorder, Written
 from taskjob.core import chronicle
-from taskjob.core.model import AttemptId, Entry, Job, Uid
+from taskjob.core.model import AttemptId, Entry, Job, Pod, Uid
 from taskjob.core.phases import Phase, Reason
 from taskjob.core.state import State
 from taskjob.core.tracked import LogCare
@@ -106,6 +111,27 @@ def test_a_finished_taskjob_that_left_while_no_operator_looked_keeps_its_outcome
     story(tell)
 
 
+def test_a_taskjob_that_left_just_before_history_opened_is_not_closed_as_unknown() -> None:
+    async def tell() -> None:
+        history = FakeHistory()
+        job = a_job("a").being(Phase.RUNNING, attempt=1, transition=2).build()
+        first = Desk(history, [job])
+        first.recorder.tell([Entry(job, (chronicle.appearance(job), *chronicle.established(job, (), True)))])
+        await first.settle()
+        await first.stop()
+        second = Desk(history, [job], epoch=2)
+        second.mirror.forget_job(job.uid)
+        await second.settle()
+        assert [row.reason for row in history.transitions if row.reason is Reason.OUTCOME_UNKNOWN] == []
+        second.recorder.tell(second.mirror.state.entries)  # as the next cycle does
+        await second.settle()
+        assert history.transitions[-1].reason is Reason.DELETED
+        assert history.jobs[job.uid].gone_at is not None
+        await second.stop()
+
+    story(tell)
+
+
 def test_what_a_full_buffer_dropped_is_told_anew_once_history_is_back() -> None:
     async def tell() -> None:
         history = FakeHistory(available=False)
@@ -125,6 +151,48 @@ def test_what_a_full_buffer_dropped_is_told_anew_once_history_is_back() -> None:
         await desk.stop()
 
     story(tell)
+
+
+def dropped_so_far() -> float:
+    return REGISTRY.get_sample_value("taskjobs_history_dropped_entries_total") or 0
+
+
+class Cramped(World):
+    """Whose operator remembers few entries for a history that is slow."""
+
+    def start(self) -> None:
+        self.epoch += 1
+        kube = FlakyKube(self.fake, Random(0), latency=0.001)
+        self.shell = Shell(self.fake, kube, self.history, epoch=self.epoch, buffer=3)
+        self.shell.start()
+
+
+def test_what_a_full_buffer_dropped_while_history_was_slow_is_told_anew_once_it_has_caught_up() -> None:
+    async def tell(world: Cramped) -> None:
+        before = dropped_so_far()
+        job = world.fake.create_job(a_job("a").retrying(2, initial_seconds=1).build())
+        gate = world.history.close_the_gate()
+
+        async def play(attempt: int, end: Callable[[Pod], object]) -> None:
+            await world.until(lambda: len(world.fake.created) == attempt)
+            pod = world.fake.start(world.fake.pod_of("a", attempt))
+            await world.pass_time(1)
+            end(pod)
+
+        await play(1, world.fake.fail)
+        await play(2, world.fake.fail)
+        await play(3, world.fake.succeed)
+        await world.until(lambda: world.job(job).status.phase is Phase.SUCCEEDED)
+        dropped = dropped_so_far()
+        assert dropped > before
+        gate.set()
+        way = sorted([Phase.PENDING, Phase.STARTING, Phase.RUNNING] * 3 + [Phase.SUCCEEDED])
+        await world.until(lambda: sorted(told(world.history, job.uid)) == way, 10)
+        await world.pass_time(30)
+        assert world.shell.recorder.idle
+        assert dropped_so_far() == dropped, "and telling it anew is not for ever"
+
+    story_of(Cramped, tell)
 
 
 def test_what_history_held_before_a_restart_is_confirmed_without_being_told_again() -> None:

@@ -107,7 +107,6 @@ def test_a_full_spec_is_read() -> None:
         rerun=2,
         ttl_seconds=0,
         pod_retention=PodRetention.KEEP_FAILED,
-        grace_seconds=5,
         deleting=True,
         problem=None,
         status=Status(),
@@ -121,7 +120,7 @@ def test_what_is_not_said_has_its_default() -> None:
     assert (job.timeout_seconds, job.deadline_seconds, job.ttl_seconds) == (None, None, None)
     assert (job.suspend, job.cancel, job.deleting) == (False, False, False)
     assert (job.on_dependency_failure, job.pod_retention) == (OnDependencyFailure.SKIP, None)
-    assert (job.request, job.grace_seconds) == ((("pods", 1),), 30)
+    assert job.request == (("pods", 1),)
     assert job.problem is None
 
 

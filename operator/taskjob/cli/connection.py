@@ -28,6 +28,8 @@ from taskjob.kube.fields import UNREADABLE
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _KUBECONFIG: Final = Path("~/.kube/config")
 _ANSWER_SECONDS: Final = 30
+_SILENCE_SECONDS: Final = 60
+"""A followed log has a beat every 15 s: where nothing comes for so long, nobody is there any more."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -162,7 +164,7 @@ class ApiClient:
                 self.place.url + path,
                 params=query,
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10),
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10, sock_read=_SILENCE_SECONDS),
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:

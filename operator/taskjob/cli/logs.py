@@ -30,13 +30,20 @@ def register(commands: Any) -> None:
     parser = commands.add_parser("logs", help="show what a job writes, or wrote, also when its pod is gone")
     parser.add_argument("name", metavar="NAME", help="the job's name")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
-    parser.add_argument("--attempt", type=int, metavar="N", help="this attempt; otherwise the current or last one")
+    parser.add_argument("--attempt", type=_attempt, metavar="N", help="this attempt; otherwise the current or last one")
     parser.add_argument("-c", "--container", metavar="NAME", help="this container; otherwise the main one")
     parser.add_argument("--tail", type=int, metavar="N", help="only so many lines of the end")
     parser.add_argument("--since", metavar="WHEN", help="only what was written since: 10m, or 2026-01-31T12:00:00Z")
     parser.add_argument("--timestamps", action="store_true", help="with the time before each line")
     add_options(parser)
     parser.set_defaults(run=_run)
+
+
+def _attempt(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"there is no attempt {number}: the first one is 1")
+    return number
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -70,37 +77,44 @@ async def _follow(api: ApiClient, job: Job, path: str, query: dict[str, str], on
     attempt, said = only or job.attempt, ""
     while True:
         job = await api.get(f"/jobs/{job.id}", Job)
-        if attempt == 0 or (attempt > job.attempt and job.phase not in ENDED):
-            attempt = max(job.attempt, attempt)
-            waits = f"waits: {job.reason}" + (f", {job.message}" if job.message else "")
-            if job.phase == "Pending" and waits != said:
-                said = waits
-                _say(f"{job.name} {waits}")
-            if job.phase in ENDED:
-                raise CommandError(f"{job.name} never started: {job.phase}, {job.reason}")
+        attempt = attempt or job.attempt
         if 0 < attempt <= job.attempt:
             try:
                 end = await _follow_attempt(api, path, query | {"attempt": str(attempt)})
-            except NotFoundError:  # its container has not started yet, or never will
-                job = await api.get(f"/jobs/{job.id}", Job)
-                if job.phase in ENDED or job.attempt > attempt:
+            except NotFoundError as error:  # its container has not started yet, or never will
+                if attempt == job.attempt and job.phase not in ENDED:
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                    continue
+                if only is not None or attempt == job.attempt:
                     raise
+                _say(str(error))
             else:
                 if only is not None or end.job_phase in ENDED:
                     return
-                attempt += 1
-                query.pop("tail", None)
-                continue
+            attempt += 1
+            query.pop("tail", None)
+            continue
+        if job.phase in ENDED:
+            if job.attempt == 0:
+                raise CommandError(f"{job.name} never started: {job.phase}, {job.reason}")
+            if only is not None:
+                raise CommandError(f"{job.name} has no attempt {only}: its last one is {job.attempt}")
+            return  # it ended while it waited for this attempt
+        waits = f"waits: {job.reason}" + (f", {job.message}" if job.message else "")
+        if job.phase == "Pending" and waits != said:
+            said = waits
+            _say(f"{job.name} {waits}")
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _follow_attempt(api: ApiClient, path: str, query: dict[str, str]) -> End:
     """The log of one attempt, through broken connections; what the API says at its end."""
-    last, failures = "", 0
+    last, failures, answered = "", 0, False
     wanted = query | {"follow": "true", "encoding": "base64"}
     while True:
         try:
             async with api.stream(path, wanted, headers={"Last-Event-ID": last} if last else {}) as response:
+                answered = True
                 async for event in events(response.content):
                     last = event.identity or last
                     failures = 0
@@ -118,7 +132,7 @@ async def _follow_attempt(api: ApiClient, path: str, query: dict[str, str]) -> E
             raise
         except CommandError:
             failures += 1
-            if failures >= _PATIENCE or not last:
+            if failures >= _PATIENCE or not answered:  # what never worked is wrong, not broken
                 raise
         await asyncio.sleep(_AGAIN_SECONDS)
 

@@ -13,6 +13,8 @@ from typing import assert_never
 
 from taskjob import metrics
 from taskjob.control.capture import Capture
+from taskjob.control.launcher import RETRY_SECONDS, Launcher, pause
+from taskjob.control.launches import Launches
 from taskjob.control.mirror import Mirror
 from taskjob.control.outbox import Courtesy, Outbox, Pace, Request
 from taskjob.core.decisions import (
@@ -35,7 +37,6 @@ from taskjob.ports import (
     Done,
     Gone,
     KubePort,
-    Launched,
     Refused,
     Stale,
     Unreachable,
@@ -56,10 +57,9 @@ PROGRESS_AT_ONCE, PROGRESS_PAUSES = 4, 10.0
 NOTICES_PER_SECOND, NOTICES_AT_ONCE = 10.0, 50
 """Events: a courtesy, which a thousand failing jobs must not turn into a load."""
 
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 REFUSED_STATUS_SECONDS = 30.0
-FAILED_CREATES = 6
-"""So many failures (500) in a row over one pod that is not there count as a refusal: some ten seconds of them."""
+SWEEP_SECONDS = 1.0
+"""So often launches that wait are looked at, whether they wait in vain."""
 
 
 class Applier:
@@ -83,7 +83,10 @@ class Applier:
         self._wake = wake
         self.epoch = epoch
         self._limit = in_flight
+        launches = Launches(in_flight)
+        self._launcher = Launcher(kube, mirror, clock, wake, launches, epoch=epoch)
         self._outbox = Outbox(
+            launches,
             Courtesy(HOLDS_AT_ONCE, HOLDS_PAUSES, LONGEST_HOLDS_PAUSE),
             Pace(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE),
             Pace(NOTICES_PER_SECOND, NOTICES_AT_ONCE),
@@ -91,29 +94,33 @@ class Applier:
         )
         self.tasks: set[asyncio.Task[None]] = set()  # the requests under way
         self._timer: asyncio.TimerHandle | None = None
-        self._failures = 0  # answers in a row that did not come
-        self.queue_not_told: Callable[[SetQueueStatus], None] = lambda _: None  # `QueueReporter.not_told`
+        self._sweep: asyncio.TimerHandle | None = None
+        self.queue_told: Callable[[SetQueueStatus, bool], None] = lambda *_: None  # `QueueReporter.told`
         self.deposed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # ------------------------------------------------------------------ in and out
     def room(self) -> int:
         """How many more launches may be decided: what waits is kept short, so that priority holds to the last."""
-        return max(0, self._limit - self._outbox.launches)
+        return max(0, self._limit - self._outbox.launches.waiting(self._clock.elapsed()))
 
     def submit(self, decisions: Iterable[Decision | SetQueueStatus]) -> None:
         """Take decisions to carry out."""
+        now, in_vain = self._clock.elapsed(), False
         for decision in decisions:
             metrics.labelled(metrics.decisions, type(decision).__name__).inc()
             if isinstance(decision, KeepLog):
                 self._capture.ask(decision.pod)
             else:
-                self._outbox.push(decision)
+                self._outbox.push(decision, now)
+                in_vain = in_vain or self._outbox.launches.is_held_up(decision, now)
+        if in_vain:
+            self._wake()  # they take no room, and no answer will tell that there is some
         self._pump()
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not self.tasks and not len(self._outbox)
+        return not self.tasks and not len(self._outbox) and not self._outbox.launches.in_doubt
 
     async def finish(self, seconds: float) -> None:
         """Wait for the requests under way, for so many seconds at most; nothing new is sent."""
@@ -133,6 +140,14 @@ class Applier:
         due_in = self._outbox.due_in(now)
         if due_in is not None and self._timer is None and len(self.tasks) < self._limit:
             self._timer = asyncio.get_running_loop().call_later(due_in + 0.001, self._paced)
+        if len(self._outbox.launches) and self._sweep is None and self._limit:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._look_at_launches)
+
+    def _look_at_launches(self) -> None:
+        self._sweep = None
+        self._launcher.give_up(self._limit)
+        self._wake()  # whose turn it is has changed with time alone
+        self._pump()
 
     def _paced(self) -> None:
         self._timer = None
@@ -160,7 +175,7 @@ class Applier:
         state = self._mirror.state
         match request:
             case Launch():
-                self._outbox.push(request)  # it may have been created: only the same create can tell
+                self._outbox.push(request, self._clock.elapsed())  # it may exist: only the same create can tell
                 self._pump()
             case SetStatus():
                 state.not_written(request)
@@ -171,7 +186,7 @@ class Applier:
             case RemoveJob():
                 state.job_not_removed(request.job.uid)
             case SetQueueStatus():
-                self.queue_not_told(request)
+                self.queue_told(request, False)
             case Notice():
                 pass
             case _:
@@ -180,7 +195,9 @@ class Applier:
     async def _carry_out(self, request: Request) -> None:
         match request:
             case Launch():
-                await self._launch(request)
+                again_in = await self._launcher.launch(request)
+                if again_in is not None:  # until then it holds no slot
+                    self._later(again_in, lambda: self._ask_again(request))
             case SetStatus():
                 try:
                     await self._set_status(request)
@@ -193,65 +210,13 @@ class Applier:
             case RemoveJob():
                 await self._remove_job(request)
             case SetQueueStatus():
-                answer = await self._kube.set_queue_status(request)
-                if isinstance(answer, Unreachable):
-                    self.queue_not_told(request)
+                await self._set_queue_status(request)
             case Notice():
                 await self._kube.announce(request)  # whatever comes of it: the status says the same
             case _:
                 assert_never(request)
 
     # ------------------------------------------------------------------ one function per decision
-    async def _launch(self, launch: Launch) -> None:
-        """Create the pod. Until the answer is definite the attempt counts as launched: it may exist."""
-        state = self._mirror.state
-        tracked = state.jobs.get(launch.job.uid)
-        job = tracked.job if tracked is not None and tracked.launching == launch.attempt else None
-        if job is None or job.cancel or job.suspend or job.deleting:
-            state.not_launched(launch.attempt, None, self._clock.now())
-            self._wake()
-            return
-        failures = 0
-        doubt = False  # whether some create was not answered: it may be carried out late
-        while True:
-            answer = await self._kube.launch(launch, self.epoch)
-            if isinstance(answer, Unreachable):
-                doubt = doubt or not answer.absent
-                if failures + 1 >= FAILED_CREATES and not doubt:
-                    answer = Refused(500, answer.message)
-            match answer:
-                case Launched(pod):
-                    self._mirror.observe_pod(pod)
-                    return
-                case Deposed(message):
-                    raise DeposedError(message)
-                case Refused(_, message):
-                    state.not_launched(launch.attempt, message, self._clock.now())
-                    self._wake()
-                    return
-                case Gone():
-                    message = f'namespace "{launch.job.namespace}" does not exist any more'
-                    state.not_launched(launch.attempt, message, self._clock.now())
-                    self._wake()
-                    return
-                case Unreachable():
-                    await self._pause(answer, failures)
-                    failures += 1
-                    if not self._still_launching(launch):
-                        return
-                case _:
-                    assert_never(answer)
-
-    def _still_launching(self, launch: Launch) -> bool:
-        """Whether an unanswered create is still to be asked for again."""
-        state = self._mirror.state
-        tracked = state.jobs.get(launch.job.uid)
-        if tracked is None:  # with its TaskJob gone nobody wants a pod; if one came of it, the watch shows an orphan
-            state.not_launched(launch.attempt, None, self._clock.now())
-            self._wake()
-            return False
-        return tracked.launching == launch.attempt  # otherwise the watch has shown the pod meanwhile
-
     async def _set_status(self, decision: SetStatus) -> None:
         state = self._mirror.state
         if not state.still_wanted(decision):
@@ -262,6 +227,8 @@ class Applier:
             self._wake()
             return
         answer = await self._kube.set_status(decision, self.epoch)
+        if not isinstance(answer, Unreachable):
+            self._launcher.answering.heard(self._clock.elapsed())
         match answer:
             case Written(job):
                 self._mirror.observe_job(job)
@@ -287,11 +254,18 @@ class Applier:
                 self._later(REFUSED_STATUS_SECONDS, lambda: state.not_written(decision))
                 return
             case Unreachable():
-                await self._pause(answer, 0)
+                await asyncio.sleep(pause(answer, 0))
             case _:
                 assert_never(answer)
         state.not_written(decision)  # whatever it was, what is wanted now is decided on what is known now
         self._wake()
+
+    async def _set_queue_status(self, figures: SetQueueStatus) -> None:
+        answer = await self._kube.set_queue_status(figures)
+        if isinstance(answer, Refused):  # of an API server that has just started, or it may not be written at all
+            self._later(REFUSED_STATUS_SECONDS, lambda: self.queue_told(figures, False))
+        else:
+            self.queue_told(figures, not isinstance(answer, Unreachable))
 
     def _announce(self, notice: Notice | None) -> None:
         """Tell it by an Event, when there is nothing better to do; what is too much is dropped."""
@@ -299,7 +273,7 @@ class Applier:
             return
         if self._outbox.has_room_for_notices:
             metrics.notices.labels(notice.reason).inc()
-            self._outbox.push(notice)
+            self._outbox.push(notice, self._clock.elapsed())
             self._pump()
         else:
             metrics.notices_dropped.inc()
@@ -324,9 +298,8 @@ class Applier:
                     decision.pod.name,
                     answer.message,
                 )
-                await self._pause(answer, 0)
-                self._mirror.state.end_asked(decision.pod, None)
-                self._wake()
+                # No slot is held meanwhile: this is sent before all else, and it may be that no pod may be ended.
+                self._later(RETRY_SECONDS[-1], lambda: self._mirror.state.end_asked(decision.pod, None))
             case _:
                 assert_never(answer)
 
@@ -362,13 +335,6 @@ class Applier:
                 assert_never(answer)
 
     # ------------------------------------------------------------------ waiting
-    async def _pause(self, answer: Unreachable | Refused, failures: int) -> None:
-        """Before the same is tried again: what the server asks for, or longer each time."""
-        seconds = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
-        if isinstance(answer, Unreachable) and answer.retry_after_seconds is not None:
-            seconds = max(seconds, answer.retry_after_seconds)
-        await asyncio.sleep(seconds)
-
     def _later(self, seconds: float, ask_again: Callable[[], None]) -> None:
         def do() -> None:
             ask_again()

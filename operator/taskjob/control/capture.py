@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import Final
 
 from taskjob import metrics
+from taskjob.control.lines import Lines
 from taskjob.control.mirror import Mirror
 from taskjob.control.reading import Care, End, Reading
 from taskjob.core.model import AttemptId, ContainerRun, Pod
@@ -26,6 +27,10 @@ from taskjob.ports import Gone, HistoryPort, HistoryUnavailableError, KeptLog, L
 logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 8
+AT_ONCE_OF_A_NODE: Final = 2
+"""Pods that ended: so many are read. One whose node does not answer leaves its place to others while it waits for its
+next chance, so that nodes which serve no logs hold up those of no other."""
+
 RETRY_SECONDS: Final = (0.5, 2.0, 8.0)
 """A node that does not answer gets so many more chances; then the log counts as lost, and history says why."""
 
@@ -77,7 +82,8 @@ class Capture:
         self._epoch = epoch
         self._following = following
         self._ended: asyncio.Queue[Pod] = asyncio.Queue()
-        self._due: asyncio.Queue[tuple[Pod, list[Reading] | None]] = asyncio.Queue()
+        self._due: Lines[str, tuple[Pod, list[Reading] | None]] = Lines(AT_ONCE_OF_A_NODE)
+        self._reads = asyncio.Semaphore(AT_ONCE)
         self._places = asyncio.Semaphore(following.at_once)
         self._in_line = 0  # containers that wait for a place
         self._followed: dict[Key, Followed] = {}
@@ -94,15 +100,14 @@ class Capture:
     @property
     def waiting(self) -> int:
         """How many pods wait to be read."""
-        return self._ended.qsize() + self._due.qsize()
+        return self._ended.qsize() + len(self._due)
 
     async def run(self) -> None:
         """Capture until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look(group))
             group.create_task(self._receive(group))
-            for _ in range(AT_ONCE):
-                group.create_task(self._work())
+            group.create_task(self._read_due(group))
 
     # ------------------------------------------------------------------ what runs
     async def _look(self, group: asyncio.TaskGroup) -> None:
@@ -119,10 +124,11 @@ class Capture:
         if self._following.at_once == 0 or self._care.limit_bytes == 0:
             return
         latest = self._care.clock.now() - timedelta(seconds=self._following.after_seconds)
-        for attempt, tracked in self._mirror.state.pods.items():
-            if not tracked.live:
-                continue
+        state = self._mirror.state
+        for attempt, tracked in state.pods.items():
             pod = tracked.pod
+            if not tracked.live or not state.queues.serves(pod.queue):
+                continue
             for run in pod.containers:
                 # A pod that is being deleted takes its logs with it.
                 due = pod.deleting or (run.started_at is not None and run.started_at <= latest)
@@ -229,7 +235,7 @@ class Capture:
             if streams:
                 group.create_task(self._hand_over(pod, streams))
             else:
-                self._due.put_nowait((pod, None))
+                self._due.put(pod.node or "", (pod, None))
 
     async def _hand_over(self, pod: Pod, streams: list[Followed]) -> None:
         """As long as they bring something: the file that one is still in nobody can open again."""
@@ -240,17 +246,29 @@ class Capture:
                 break
             before = brought
             await asyncio.wait(tasks, timeout=HANDOVER_SECONDS)
-        self._due.put_nowait((pod, None))
+        self._due.put(pod.node or "", (pod, None))
 
-    async def _work(self) -> None:
+    async def _read_due(self, group: asyncio.TaskGroup) -> None:
         while True:
-            pod, read = await self._due.get()
-            try:
-                await self._capture(pod, read)
-            except Exception:  # as above
-                metrics.log_failures.labels("Defect").inc()
-                logger.exception("the log of pod %s/%s could not be captured", pod.namespace, pod.name)
-                await self._care.recorder.keep(pod.attempt, _lost(pod, "an error of the operator"))
+            node, (pod, read) = await self._due.take()
+            await self._reads.acquire()
+            group.create_task(self._work(node, pod, read))
+
+    async def _work(self, node: str, pod: Pod, read: list[Reading] | None) -> None:
+        try:
+            await self._capture(pod, read)
+        except Exception:  # as above
+            metrics.log_failures.labels("Defect").inc()
+            logger.exception("the log of pod %s/%s could not be captured", pod.namespace, pod.name)
+            await self._care.recorder.keep(pod.attempt, _lost(pod, "an error of the operator"))
+        self._reads.release()
+        self._due.done(node)
+
+    async def _step_aside(self, seconds: float) -> None:
+        """Others are read meanwhile."""
+        self._reads.release()
+        await asyncio.sleep(seconds)
+        await self._reads.acquire()
 
     async def _capture(self, pod: Pod, read: list[Reading] | None) -> None:
         """`read`: what was read a moment ago, and was empty in part."""
@@ -260,7 +278,7 @@ class Capture:
             if read is None or reading.empty:
                 notes[reading.run.name] = await self._read(reading)
         if read is None and any(each.empty and not notes[each.run.name] for each in readings):
-            asyncio.get_running_loop().call_later(EMPTY_SECONDS, self._due.put_nowait, (pod, readings))
+            asyncio.get_running_loop().call_later(EMPTY_SECONDS, self._due.put, pod.node or "", (pod, readings))
             return
         if readings:
             logs = tuple(reading.close(notes.get(reading.run.name, "")) for reading in readings)
@@ -308,7 +326,7 @@ class Capture:
                     message = "the connection broke off"
             metrics.log_failures.labels("Unreachable").inc()
             if seconds is not None:
-                await asyncio.sleep(seconds)
+                await self._step_aside(seconds)
         if not reading.empty:
             reading.gap(f"the log could not be read to its end: {message}")
         return f"the log could not be read: {message}"

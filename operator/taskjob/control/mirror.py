@@ -42,7 +42,6 @@ class Mirror:
         self._pods_floor = -1
         self._queues_floor = -1
         self.newest_epoch = 0  # the greatest that a status or a pod carries
-        self.first_pods_version = -1  # pods at or below it may have ended before this process began
         self._departed_jobs: dict[Uid, None] = {}  # since the last list; older ones are below its floor
         self._departed_pods: dict[PodUid, None] = {}
         self.surroundings_needed = asyncio.Event()  # some queue's quota follows the nodes
@@ -141,8 +140,6 @@ class Mirror:
             self.state.drop_pod(pod)
         self._departed_pods.clear()
         self._pods_floor = version
-        if self.first_pods_version < 0:
-            self.first_pods_version = version
         self._wake()
 
     # ------------------------------------------------------------------ TaskQueues

@@ -11,6 +11,7 @@ from enum import IntEnum
 from heapq import heappop, heappush
 from typing import Protocol
 
+from taskjob.control.launches import Launches
 from taskjob.core.decisions import EndPod, Launch, RemoveJob, RemovePod, SetQueueStatus, SetStatus, Urgency
 from taskjob.core.model import Uid
 from taskjob.core.notices import Notice
@@ -173,13 +174,13 @@ class Outbox:
     courtesy, and so may wait for long, no tenant's ten thousand come before another's one.
     """
 
-    def __init__(self, holds: Courtesy, removals: Pace, notices: Pace, progress: Courtesy) -> None:
+    def __init__(self, launches: Launches, holds: Courtesy, removals: Pace, notices: Pace, progress: Courtesy) -> None:
+        self.launches = launches
         self._queues: dict[Rank, Turns] = {rank: Turns() for rank in Rank}
         self._latest: dict[Uid, SetStatus] = {}  # of the status writes in the queues, those that still count
         self._writing: dict[Uid, tuple[SetStatus, float]] = {}  # what is under way, and since when
         self._courtesies = {Rank.HOLD: holds, Rank.PROGRESS: progress}
         self._brakes: dict[Rank, Brake] = {Rank.NOTICE: notices, Rank.REMOVE: removals, **self._courtesies}
-        self.launches = 0  # how many launches wait
 
     @property
     def has_room_for_notices(self) -> bool:
@@ -187,18 +188,19 @@ class Outbox:
         return len(self._queues[Rank.NOTICE]) < NOTICES_KEPT
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values()))
+        return sum(map(len, self._queues.values())) + len(self.launches)
 
-    def push(self, request: Request) -> None:
+    def push(self, request: Request, now: float) -> None:
         """Add a request; a status write replaces an earlier one of the same job that was not sent yet."""
         if isinstance(request, SetStatus):
             uid = request.job.uid
             self._latest[uid] = request
             if uid in self._writing:
                 return  # comes into its queue when the one under way is done
-        elif isinstance(request, Launch):
-            self.launches += 1
-        self._add(request)
+        if isinstance(request, Launch):
+            self.launches.push(request, now)
+        else:
+            self._add(request)
 
     def _add(self, request: Request) -> None:
         of = rank(request)
@@ -210,6 +212,11 @@ class Outbox:
     def pop(self, now: float) -> Request | None:
         """The next request to send, or None if there is none that may be sent at `now`."""
         for each, waiting in self._queues.items():
+            if each is Rank.LAUNCH:
+                launch = self.launches.take(now)
+                if launch is not None:
+                    return launch
+                continue
             self._drop_superseded(waiting)
             if not waiting:
                 continue
@@ -220,8 +227,6 @@ class Outbox:
             if isinstance(request, SetStatus):
                 del self._latest[request.job.uid]
                 self._writing[request.job.uid] = (request, now)
-            elif isinstance(request, Launch):
-                self.launches -= 1
             return request
         return None
 

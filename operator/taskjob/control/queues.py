@@ -19,19 +19,23 @@ REPORT_SECONDS = 2.0
 
 
 class QueueReporter:
-    """Called after each cycle; submits a status write for each queue whose figures changed."""
+    """Called after each cycle; submits a status write for each queue whose figures changed, unless one of it is under
+    way: a report carries no version, and two could arrive in either order."""
 
     def __init__(self, mirror: Mirror, clock: Clock, submit: Callable[[Iterable[SetQueueStatus]], None]) -> None:
         self._mirror = mirror
         self._clock = clock
         self._submit = submit
         self._reported: dict[QueueName, SetQueueStatus] = {}
+        self._under_way: set[QueueName] = set()
         self._next_at = 0.0
 
-    def not_told(self, figures: SetQueueStatus) -> None:
-        """These figures did not reach the API server: they are news again."""
-        if self._reported.get(figures.queue.name) == figures:
-            del self._reported[figures.queue.name]
+    def told(self, figures: SetQueueStatus, ok: bool) -> None:
+        """What became of a report: the queue's next may follow. Did it not reach the API server, it is news again."""
+        name = figures.queue.name
+        self._under_way.discard(name)
+        if not ok and self._reported.get(name) == figures:
+            del self._reported[name]
 
     def __call__(self) -> None:
         """Report, if it is time to."""
@@ -49,12 +53,13 @@ class QueueReporter:
             metrics.queue_jobs.labels(name, "pending").set(figures.pending)
             metrics.queue_jobs.labels(name, "admitted").set(figures.admitted)
             before = self._reported.get(name)
-            if (
+            if name not in self._under_way and (
                 before is None
                 or before.queue.generation != figures.queue.generation
                 or replace(before, queue=figures.queue) != figures
             ):
                 self._reported[name] = figures
+                self._under_way.add(name)
                 news.append(figures)
         for name in self._reported.keys() - there:  # one that is made anew under the name has no figures yet
             del self._reported[name]

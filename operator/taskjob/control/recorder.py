@@ -128,6 +128,7 @@ class Recorder:
         while len(self._entries) > self._buffer:
             self._entries.popleft()
             self._dropped += 1
+            metrics.history_dropped.inc()
         if self._entries and not before:
             self._begun = self._clock.elapsed()
         if self._entries:
@@ -176,6 +177,10 @@ class Recorder:
                 failures = 0
                 await self._wait_for_news()
                 await self._drain()
+                if self._dropped and 2 * len(self._mirror.state.jobs) < self._buffer:
+                    # It was slow, and has caught up: there is room to tell it all anew, of lately too.
+                    self._lately.take()
+                    self.open = False
             except HistoryUnavailableError as error:
                 self.open = False
                 metrics.history_failures.inc()
@@ -277,10 +282,12 @@ class Recorder:
         held = {known.job.uid: known for known in told}
         self._remind()
         self._look_for_lost({uid: known.recorded for uid, known in held.items()})
-        leaving = {entry.job.uid for entry in self._entries if entry.gone_at is not None}
+        # Of those that left since the last cycle the next one tells.
+        leaving = {entry.job.uid for entry in (*self._entries, *state.entries) if entry.gone_at is not None}
         closed: list[Entry] = []
         for uid, known in held.items():
-            self._known[uid] = known.recorded
+            if not self._dropped:  # what it holds may have holes below
+                self._known[uid] = known.recorded
             if uid in state.jobs:
                 state.recorded(uid, known.recorded)
             elif self._mirror.synced and uid not in leaving:
@@ -289,7 +296,7 @@ class Recorder:
             logger.info("%d TaskJobs left while no operator looked: closed in history", len(closed))
         self.tell(closed)
         if self._dropped:
-            logger.warning("%d entries of history were dropped while it was away: telling anew", self._dropped)
+            logger.warning("%d entries were dropped while history was away or slow: telling it anew", self._dropped)
             self._dropped = 0
             state.tell_again()
         self._wake()

@@ -23,6 +23,11 @@ def compile_patterns(patterns: Sequence[str]) -> re.Pattern[bytes] | None:
     return re.compile(b"|".join(b"(?:" + pattern.encode() + b")" for pattern in patterns)) if patterns else None
 
 
+def redact_line(pattern: re.Pattern[bytes] | None, line: str) -> str:
+    """A line that stands elsewhere than in a log, without what must not be stored."""
+    return line if pattern is None else pattern.sub(REDACTED, line.encode()).decode(errors="replace")
+
+
 class Redactor:
     """For one container's log. `held` bytes of the line that is under way have not been given out yet."""
 

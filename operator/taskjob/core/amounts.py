@@ -104,17 +104,3 @@ def add(one: Amounts, other: Amounts) -> Amounts:
     for resource, amount in other:
         total[resource] = total.get(resource, 0) + amount
     return tuple(sorted(total.items()))
-
-
-def largest(one: Amounts, other: Amounts) -> Amounts:
-    """The greater of both, resource by resource."""
-    greatest = dict(one)
-    for resource, amount in other:
-        greatest[resource] = max(greatest.get(resource, amount), amount)
-    return tuple(sorted(greatest.items()))
-
-
-def fits(request: Amounts, available: Amounts) -> bool:
-    """Whether nothing is asked beyond what is available; a resource that `available` does not name is unlimited."""
-    limits = dict(available)
-    return all(amount <= limits.get(resource, amount) for resource, amount in request)

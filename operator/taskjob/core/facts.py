@@ -27,10 +27,11 @@ class Block:
 @value
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The API server refused the job's pod."""
+    """The API server refused the job's pod; or, not `asked` for it, would have kept it waiting behind others."""
 
     message: str
     until: datetime
+    asked: bool = True
 
 
 @value

@@ -207,7 +207,6 @@ class Job:
     rerun: int = 0  # the run that is wanted: begun when a lesser one has ended
     ttl_seconds: int | None = None  # None: the installation's default
     pod_retention: PodRetention | None = None  # None: ended pods are deleted
-    grace_seconds: int = 30  # the pod's terminationGracePeriodSeconds
     deleting: bool = False  # has a deletionTimestamp
     problem: str | None = None
     status: Status = field(default_factory=Status)
@@ -278,7 +277,7 @@ class Pod:
     deleting: bool = False
     gone_by: datetime | None = None  # of one that is being deleted: when its grace period ends
     active_deadline_seconds: int | None = None
-    grace_seconds: int = 30
+    grace_seconds: int = 30  # its terminationGracePeriodSeconds
     containers: tuple[ContainerRun, ...] = ()  # those that have started, init containers first
 
     @property

@@ -37,8 +37,9 @@ def waits(facts: Facts, now: datetime) -> Step:
         return _end_waiting(job, Phase.CANCELLED, Reason.CANCELLED_BY_USER, "cancelled by spec.cancel", now)
     if job.problem is not None:
         return hold(job, Reason.INVALID_SPEC, job.problem)
-    if facts.refusal is not None and judge(job.retrying, FailureClass.POD_REFUSED).action is RetryAction.FAIL:
-        return _end_waiting(job, Phase.FAILED, Reason.POD_REFUSED, facts.refusal.message, now)
+    refusal = facts.refusal
+    if refusal and refusal.asked and judge(job.retrying, FailureClass.POD_REFUSED).action is RetryAction.FAIL:
+        return _end_waiting(job, Phase.FAILED, Reason.POD_REFUSED, refusal.message, now)
     deadline = deadline_at(job)
     if deadline is not None and now >= deadline:
         return _end_waiting(job, Phase.FAILED, Reason.DEADLINE_EXCEEDED, deadline_message(job), now)
@@ -71,8 +72,8 @@ def waits(facts: Facts, now: datetime) -> Step:
         said = status.message if status.reason is Reason.BACKING_OFF else ""
         message = said or f"the next attempt not before {status.not_before:%H:%M:%S} UTC"
         return hold(job, Reason.BACKING_OFF, message, earliest(deadline, status.not_before))
-    if facts.refusal is not None and now < facts.refusal.until:
-        return hold(job, Reason.POD_REFUSED, facts.refusal.message, earliest(deadline, facts.refusal.until))
+    if refusal is not None and now < refusal.until:
+        return hold(job, Reason.POD_REFUSED, refusal.message, earliest(deadline, refusal.until))
     if facts.occupied:  # an earlier attempt's pod still runs; its end wakes us
         return stay(status, deadline)
     if status is not facts.job.status:

@@ -27,7 +27,6 @@ class Phase(StrEnum):
 
 
 TERMINAL: Final = frozenset(phase for phase in Phase if phase.terminal)
-ACTIVE: Final = frozenset(phase for phase in Phase if phase.active)
 
 # A path is canonical: an attempt always goes through STARTING, and through RUNNING if its container ever
 # started, however late the operator looks. So a replay after a crash counts the same transitions.

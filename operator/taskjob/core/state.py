@@ -289,8 +289,9 @@ class State:
         self.queues.charge(attempt, job.queue, job.request)
         self.keys.reserve(job, attempt)
 
-    def not_launched(self, attempt: AttemptId, refusal: str | None, now: datetime) -> None:
-        """A definite answer: there is no pod for this attempt. `refusal` says why, None if nobody tried."""
+    def not_launched(self, attempt: AttemptId, refusal: str | None, now: datetime, *, asked: bool = True) -> None:
+        """A definite answer: there is no pod for this attempt. `refusal` says why, None if nobody tried; not `asked`:
+        why nobody did, which is not counted."""
         if attempt not in self.pods:
             self.queues.release(attempt)
             self.keys.release(attempt)
@@ -300,9 +301,9 @@ class State:
         tracked.launching = None
         self.graph.waits_again(tracked)
         if refusal is not None:
-            tracked.refusals += 1
-            seconds = backoff_of_refusals(tracked.refusals)
-            tracked.refusal = Refusal(refusal, now + timedelta(seconds=seconds))
+            tracked.refusals += asked
+            seconds = backoff_of_refusals(tracked.refusals if asked else 1)
+            tracked.refusal = Refusal(refusal, now + timedelta(seconds=seconds), asked)
         self.dirty_jobs[attempt.uid] = None
 
     def enqueue(self, tracked: TrackedJob) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from heapq import heappop, heappush
-from typing import Generic, TypeVar
+from heapq import heapify, heappop, heappush
+from typing import Final, Generic, TypeVar
 
 _Key = TypeVar("_Key", bound=str)
+
+_SPARE: Final = 1000
+"""Beside as many as there are keys, so many meaningless instants may lie about."""
 
 
 class Wakes(Generic[_Key]):
@@ -18,7 +21,7 @@ class Wakes(Generic[_Key]):
 
     def __init__(self) -> None:
         self._earliest: dict[_Key, datetime] = {}
-        self._heap: list[tuple[datetime, _Key]] = []  # with those that an earlier one replaced, which mean nothing
+        self._heap: list[tuple[datetime, _Key]] = []  # with those that were replaced or forgotten, which mean nothing
 
     def at(self, key: _Key, at: datetime | None) -> None:
         """Look at it at that instant, unless it is looked at before."""
@@ -27,6 +30,10 @@ class Wakes(Generic[_Key]):
             if known is None or at < known:
                 self._earliest[key] = at
                 heappush(self._heap, (at, key))
+                if len(self._heap) > 2 * len(self._earliest) + _SPARE:
+                    # What is gone may have had a week to go: it is not kept until then.
+                    self._heap = [(at, key) for key, at in self._earliest.items()]
+                    heapify(self._heap)
 
     def forget(self, key: _Key) -> None:
         """It is gone."""
@@ -39,6 +46,10 @@ class Wakes(Generic[_Key]):
             if self._earliest.get(key) == at:
                 del self._earliest[key]
                 yield key
+
+    def __len__(self) -> int:
+        """How many instants are held, meaningless ones included."""
+        return len(self._heap)
 
     @property
     def next_at(self) -> datetime | None:

@@ -7,6 +7,7 @@ idempotent and when to ask again is the caller's to know.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -42,7 +43,10 @@ from taskjob.ports import (
     Written,
 )
 
-_IS_OVER: Final = re.compile(r"\bepoch \S* ?is over\b")
+_IS_OVER: Final = re.compile(
+    r"""\S+ "[^"]*" is forbidden: ValidatingAdmissionPolicy '[^']*' with binding '[^']*' denied request: """
+    r"epoch \S* ?is over: service account "
+)
 FIELD_MANAGER: Final = "taskjobs"
 _GROUP_PATH: Final = f"/apis/{GROUP}/{VERSION}"
 _decode_pod = msgspec.json.Decoder(PodObject).decode
@@ -63,8 +67,9 @@ def job_path(namespace: str, name: str = "") -> str:
 class KubeClient:
     """The real `ports.KubePort`."""
 
-    def __init__(self, http: KubeHttp) -> None:
+    def __init__(self, http: KubeHttp, parse: Callable[[bytes | PodObject], Pod] = parse_pod) -> None:
         self.http = http
+        self._parse = parse
 
     # ------------------------------------------------------------ pods
     async def launch(self, launch: Launch, epoch: int) -> Launched | Deposed | Refused | Gone | Unreachable:
@@ -90,14 +95,14 @@ class KubeClient:
                 body=body,
             )
             if reply.ok:
-                return Launched(parse_pod(reply.body))
+                return Launched(self._parse(reply.body))
             if reply.code == 409 and reply.status().reason == "AlreadyExists":
                 return await self._found(launch)
             if reply.code == 500:
                 return await self._failed(launch, reply)
         except (NoAnswerError, UnusableObjectError) as error:
             return Unreachable(str(error))
-        if _deposed(reply):
+        if _fenced(reply):
             return Deposed(reply.message)
         return _no(reply)
 
@@ -116,7 +121,7 @@ class KubeClient:
             return Unreachable(f"pod {namespace}/{name} existed a moment ago: {reply.message}")
         try:
             found = _decode_pod(reply.body)
-            pod = parse_pod(found)
+            pod = self._parse(found)
             ours = owned_by(found, launch.attempt.uid) and pod.attempt == launch.attempt
         except (UnusableObjectError, *UNREADABLE):
             ours = False
@@ -143,7 +148,7 @@ class KubeClient:
                 content_type=MERGE_PATCH,
             )
             if reply.ok:
-                return Done(parse_pod(reply.body))
+                return Done(self._parse(reply.body))
             if reply.code == 422 and any(cause.field == "metadata.uid" for cause in reply.status().causes):
                 return Gone()
         except (NoAnswerError, UnusableObjectError) as error:
@@ -160,7 +165,7 @@ class KubeClient:
             reply = await self.http.request("GET", pod_path(pod.namespace, pod.name), verb="get", resource="pods")
             if not reply.ok:
                 return _no(reply)
-            found = parse_pod(reply.body)
+            found = self._parse(reply.body)
         except (NoAnswerError, UnusableObjectError) as error:
             return Unreachable(str(error))
         return Changed(found) if found.uid == pod.uid else Gone()
@@ -214,7 +219,7 @@ class KubeClient:
                 return fresh if isinstance(fresh, Unreachable) else Stale(fresh if isinstance(fresh, Job) else None)
         except (NoAnswerError, UnusableObjectError, *UNREADABLE) as error:
             return Unreachable(str(error))
-        if _deposed(reply):
+        if _fenced(reply) or _lowered(reply):
             return Deposed(reply.message)
         return _no(reply)
 
@@ -297,12 +302,12 @@ def _no(reply: Reply) -> Refused | Gone | Unreachable:
     return Refused(reply.code, reply.message)
 
 
-def _deposed(reply: Reply) -> bool:
-    """Whether a write was refused for its epoch: by the CRD's rule, which names the field, or by the chart's admission
-    policy, which says that the epoch is over."""
-    if reply.code not in (403, 422):
-        return False
-    status = reply.status()
-    return _IS_OVER.search(status.message) is not None or any(
-        "epoch" in cause.message or "epoch" in cause.field for cause in status.causes
-    )
+def _fenced(reply: Reply) -> bool:
+    """Whether the chart's admission policy refused a write because its epoch is over. Its words count at their place
+    only: other refusals quote what users wrote."""
+    return reply.code == 403 and _IS_OVER.match(reply.status().message) is not None
+
+
+def _lowered(reply: Reply) -> bool:
+    """Whether the CRD's rule refused a status because one of a newer epoch is there."""
+    return reply.code == 422 and any(cause.field == "status.epoch" for cause in reply.status().causes)

@@ -18,6 +18,7 @@ LONGEST_MESSAGE: Final = 1024
 """Characters of `status.message` and of a condition's message; longer ones are cut."""
 
 LARGEST_INT: Final = 2**31 - 1
+"""As seconds 68 years: added to any instant that is told, it is an instant still."""
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises of bytes that are no JSON, or not of the shape that is asked for."""
@@ -144,6 +145,11 @@ def whole(value: object) -> int:
     if type(value) is str and len(value) <= 20 and value.isascii() and value.isdigit():
         return int(value)
     return 0
+
+
+def seconds(value: int | None, default: int) -> int:
+    """A duration of an object that the API server bounds by 64 bits alone, as one that instants can be moved by."""
+    return default if value is None else min(max(value, 0), LARGEST_INT)
 
 
 def cut(message: str) -> str:

@@ -42,6 +42,10 @@ class NoAnswerError(Exception):
     """No definite answer came: the request may or may not have been carried out."""
 
 
+class NotSentError(NoAnswerError):
+    """Nobody was there to take the request: it was not carried out."""
+
+
 class _Cause(msgspec.Struct, frozen=True):
     reason: str = ""
     message: str = ""
@@ -261,6 +265,8 @@ class KubeHttp:
                 self.clock.observe(response.headers.get("Date"), sent_at)
                 self._tell_warnings(response.headers.getall("Warning", ()))
                 return reply
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotSentError(_why(error, call.seconds)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswerError(_why(error, call.seconds)) from error
         finally:

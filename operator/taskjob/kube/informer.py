@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
@@ -272,9 +272,17 @@ OUR_PODS: Final = Kind("pods", PodObject, parse_pod, label_selector=JOB_UID)
 class PodInformer(Informer[PodObject, Pod]):
     """Follows the pods that carry our label, in the given namespaces or in all."""
 
-    def __init__(self, http: KubeHttp, sink: PodSink, namespaces: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        http: KubeHttp,
+        sink: PodSink,
+        namespaces: Sequence[str] = (),
+        parse: Callable[[bytes | PodObject], Pod] = parse_pod,
+    ) -> None:
         paths = [f"/api/v1/namespaces/{name}/pods" for name in namespaces] or ["/api/v1/pods"]
-        super().__init__(http, OUR_PODS, Told(sink.replace_pods, sink.observe_pod, sink.forget_pod), paths)
+        super().__init__(
+            http, replace(OUR_PODS, parse=parse), Told(sink.replace_pods, sink.observe_pod, sink.forget_pod), paths
+        )
 
 
 class _Watch(Generic[_Shape, _Value]):

@@ -5,11 +5,12 @@ The classes are `core.phases.FailureClass`; `docs/lifecycle.md` has the whole li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from taskjob.core.phases import FailureClass
+from taskjob.kube.fields import seconds
 from taskjob.kube.pod_shape import (
     ContainerState,
     ContainerStatus,
@@ -68,8 +69,8 @@ class Failure(NamedTuple):
     container: str = ""
 
 
-def failure_of(pod: PodObject, main: str) -> Failure:
-    """Class, exit code and a sentence of a failed pod.
+def failure_of(pod: PodObject, main: str, clean: Callable[[str], str]) -> Failure:
+    """Class, exit code and a sentence of a failed pod; `clean` is for what a container said last (`pods.parse_pod`).
 
     Looked at in this order: the pod's own reason (its deadline), what took it off its node (a lost node, an eviction),
     whether somebody deleted it, then the container that failed: an init container, else the main one, else the first.
@@ -95,7 +96,7 @@ def failure_of(pod: PodObject, main: str) -> Failure:
         told = ": ".join(part for part in (reason, status.message or "") if part)
         return Failure(FailureClass.START_ERROR, None, told or "failed before any container ran")
     kind, name, end = failed
-    note = (end.message or "").strip().partition("\n")[0]
+    note = clean((end.message or "").strip().partition("\n")[0])
     if end.reason == "OOMKilled":
         sentence, failure = f'{kind} "{name}" ran out of memory', FailureClass.OOM_KILLED
     elif end.reason in _CANNOT_START:
@@ -177,7 +178,7 @@ def _deletion_asked_at(meta: PodMeta) -> datetime | None:
     """`deletionTimestamp` is when the grace period ends, not when the deletion was asked for."""
     if meta.deletion_timestamp is None:
         return None
-    return meta.deletion_timestamp - timedelta(seconds=max(meta.deletion_grace_period_seconds or 0, 0))
+    return meta.deletion_timestamp - timedelta(seconds=seconds(meta.deletion_grace_period_seconds, 0))
 
 
 def _first_failed(spec: PodSpecRead, status: PodStatus, main: str) -> tuple[str, str, Terminated] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from taskjob.core.model import (
     Uid,
 )
 from taskjob.core.phases import ConcurrencyScope, PodPhase
-from taskjob.kube.fields import UNREADABLE, cut, whole
+from taskjob.kube.fields import UNREADABLE, cut, seconds, whole
 from taskjob.kube.pod_ends import failure_of, state_of, trouble_of
 from taskjob.kube.pod_shape import (
     ContainerState,
@@ -162,25 +162,26 @@ _decode_pod = msgspec.json.Decoder(PodObject).decode
 _decode_meta = msgspec.json.Decoder(PodByMeta).decode
 
 
-def parse_pod(raw: bytes | PodObject) -> Pod:
-    """A pod of ours as the core sees it.
+def parse_pod(raw: bytes | PodObject, clean: Callable[[str], str] = str) -> Pod:
+    """A pod of ours as the core sees it. `clean` takes what must not be stored out of a line of a log: of that of a
+    container that failed the kubelet may have put a part into the status.
 
     Raises `UnusableObjectError` if its metadata do not say which attempt it is. A pod whose spec or status cannot
     be read counts as running: it stays charged until it is gone.
     """
     if isinstance(raw, PodObject):
-        return _read(raw)
+        return _read(raw, clean)
     try:
-        return _read(_decode_pod(raw))
+        return _read(_decode_pod(raw), clean)
     except UNREADABLE as error:
         try:
             meta = _decode_meta(raw).metadata
         except UNREADABLE:
             raise UnusableObjectError(f"a pod that cannot be read: {error}") from None
-        return _read(PodObject(meta, status=PodStatus(phase="Running", message=f"cannot be read: {error}")))
+        return _read(PodObject(meta, status=PodStatus(phase="Running", message=f"cannot be read: {error}")), clean)
 
 
-def _read(pod: PodObject) -> Pod:
+def _read(pod: PodObject, clean: Callable[[str], str]) -> Pod:
     meta, spec, status = pod.metadata, pod.spec, pod.status
     labels, annotations = meta.labels or {}, meta.annotations or {}
     attempt = _attempt(meta, labels)
@@ -193,7 +194,7 @@ def _read(pod: PodObject) -> Pod:
     main_state = state_of(status.container_statuses, main)
     failure, exit_code, message, container, trouble = None, None, "", "", None
     if phase is PodPhase.FAILED:
-        failure, exit_code, message, container = failure_of(pod, main)
+        failure, exit_code, message, container = failure_of(pod, main, clean)
     elif phase is PodPhase.SUCCEEDED:
         exit_code = 0
     else:
@@ -225,7 +226,7 @@ def _read(pod: PodObject) -> Pod:
         deleting=meta.deletion_timestamp is not None,
         gone_by=meta.deletion_timestamp,
         active_deadline_seconds=spec.active_deadline_seconds,
-        grace_seconds=30 if spec.termination_grace_period_seconds is None else spec.termination_grace_period_seconds,
+        grace_seconds=seconds(spec.termination_grace_period_seconds, 30),
         containers=tuple(_ran(status, main)),
     )
 

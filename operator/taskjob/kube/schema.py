@@ -141,7 +141,6 @@ def parse_job(obj: Object) -> Job:
         rerun=rerun,
         ttl_seconds=ttl_seconds,
         pod_retention=pod_retention,
-        grace_seconds=template.grace_seconds,
         deleting=meta.get("deletionTimestamp") is not None,
         problem=read.problem,
         status=status,

@@ -9,7 +9,7 @@ import msgspec
 
 from taskjob.core.model import Amounts, PodTemplate
 from taskjob.core.values import shown
-from taskjob.kube.fields import LARGEST_INT, Object, Reader
+from taskjob.kube.fields import Object, Reader
 from taskjob.kube.requests import PodSpec, RequestError, effective_request
 
 TEMPLATES_KEPT: Final = 4096
@@ -20,7 +20,6 @@ class Template(NamedTuple):
 
     body: PodTemplate
     request: Amounts
-    grace_seconds: int
     problem: tuple[str, str] | None
 
 
@@ -30,10 +29,6 @@ _templates: OrderedDict[bytes, Template] = OrderedDict()
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class _TemplateSpec(PodSpec, frozen=True, rename="camel"):
-    termination_grace_period_seconds: int | None = None
-
-
 class _TemplateMeta(msgspec.Struct, frozen=True):
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
@@ -41,7 +36,7 @@ class _TemplateMeta(msgspec.Struct, frozen=True):
 
 class _TemplateShape(msgspec.Struct, frozen=True):
     metadata: _TemplateMeta | None = None
-    spec: _TemplateSpec | None = None
+    spec: PodSpec | None = None
 
 
 def read_template(spec: Object, read: Reader) -> Template:
@@ -84,22 +79,20 @@ def read_template(spec: Object, read: Reader) -> Template:
 
 
 _ONE_POD: Final[Amounts] = (("pods", 1),)
-_NO_TEMPLATE: Final = Template(PodTemplate(b"{}"), _ONE_POD, 30, None)
+_NO_TEMPLATE: Final = Template(PodTemplate(b"{}"), _ONE_POD, None)
 
 
 def _understand(body: PodTemplate, template: Object) -> Template:
     try:
-        spec = msgspec.convert(template, _TemplateShape).spec or _TemplateSpec()
+        spec = msgspec.convert(template, _TemplateShape).spec or PodSpec()
     except msgspec.ValidationError as error:
         why, _, path = str(error).partition(" - at `$.")
-        return Template(body, _ONE_POD, 30, (path.rstrip("`"), why))
-    grace_seconds = spec.termination_grace_period_seconds
-    grace_seconds = 30 if grace_seconds is None else min(max(grace_seconds, 0), LARGEST_INT)
+        return Template(body, _ONE_POD, (path.rstrip("`"), why))
     if not spec.containers:
-        return Template(body, _ONE_POD, grace_seconds, ("spec.containers", "is missing"))
+        return Template(body, _ONE_POD, ("spec.containers", "is missing"))
     try:
         request = effective_request(spec.containers or (), spec.init_containers or (), spec.resources, spec.overhead)
     except RequestError as error:
         field, _, why = str(error).partition(": ")
-        return Template(body, _ONE_POD, grace_seconds, ("spec." + field, why))
-    return Template(body, request, grace_seconds, None)
+        return Template(body, _ONE_POD, ("spec." + field, why))
+    return Template(body, request, None)
