@@ -21,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from taskjob.core.model import Entry, Job
+from taskjob.history.cursors import read_position
 from taskjob.history.reader import HistoryReader
 from taskjob.history.writer import HistoryWriter
 from taskjob.kube.http import KubeHttp
@@ -95,6 +96,16 @@ class Stream:
         while beats < 2:
             frame = await self.next_of("HEARTBEAT", "TRANSITION")
             beats += frame["type"] == "HEARTBEAT"
+            found += [frame] if frame["type"] == "TRANSITION" else []
+        return found
+
+    async def up_to(self, seq: int) -> list[Frame]:
+        """The transitions up to history's number `seq`, which a heartbeat's cursor tells. Heartbeats are not counted:
+        those of the time in which nobody read come first."""
+        found: list[Frame] = []
+        while (frame := await self.next_of("HEARTBEAT", "TRANSITION"))["type"] == "TRANSITION" or (
+            read_position(frame["cursor"]).seq < seq
+        ):
             found += [frame] if frame["type"] == "TRANSITION" else []
         return found
 
@@ -195,18 +206,20 @@ async def a_world(
     going = asyncio.Event()
     async with (
         await KubeHttp.connect(kubeconfig, timeout_seconds=5) as kube,
+        KubeHttp(kube.credentials, timeout_seconds=5) as own_kube,
         HistoryReader(database_url, size=4) as reader,
+        HistoryReader(database_url, size=2) as own_reader,
         Leader(operator_url, operator_token) as leader,
         httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as http,
         contextlib.AsyncExitStack() as sockets,
     ):
-        hub = Hub(reader, kept=kept)
+        hub = Hub(own_reader, kept=kept)
         limits = limits or StreamLimits(heartbeat_seconds=HEARTBEAT_SECONDS)
         guard = Guard(None, reader.namespaces)
         if judged is not None:
-            reviews = Reviews(kube, audiences=judged.audiences, keep_seconds=judged.keep_seconds, clock=clock)
+            reviews = Reviews(own_kube, audiences=judged.audiences, keep_seconds=judged.keep_seconds, clock=clock)
             guard = Guard(reviews, reader.namespaces, recheck_seconds=judged.recheck_seconds)
-        service = Service(Cluster(kube), reader, hub, limits=limits, going=going, guard=guard, leader=leader)
+        service = Service(Cluster(kube, own_kube), reader, hub, limits=limits, going=going, guard=guard, leader=leader)
         doors = Doors(insecure_local=judged is None, origins=judged.origins if judged is not None else ())
         server = Server(configured(build(service, version="test", doors=doors)), going)
         serving = asyncio.create_task(server.serve([listening]))

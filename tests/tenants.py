@@ -74,7 +74,7 @@ def token_of(cluster: Cluster, namespace: str, account: str, audiences: Iterable
 def tenant(cluster: Cluster, namespace: str) -> Tenant:
     """Has all rights of a tenant in the test's namespace."""
     tenant = a_tenant(cluster, namespace)
-    tenant.may(namespace, TENANT, LOGS)
+    tenant.may(namespace, LOGS, TENANT)  # `known` waits for the last
     return tenant
 
 

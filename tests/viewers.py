@@ -120,7 +120,7 @@ class Viewer(Logs):
             now=VirtualClock().now,
         )
         of = Target(self._found(), 0, 1, self.pod.name)
-        return Follower(desk, of, self.query, self.since, Place.parse(self.last_id, 1))
+        return Follower(desk, of, self.query, self.since, Place.parse(self.last_id, 0, 1))
 
     async def _follow(self) -> None:
         follower = self.follower()

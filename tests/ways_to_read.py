@@ -86,7 +86,10 @@ def streamed(*, ticket: bool = False, **query: str) -> Way:
         except InvalidStatus as refused:
             return f"{refused.response.status_code} {refused.response.body!r}"
         await heard_all(client)
+        before = client.cursor
         await scene.news()
+        while client.cursor == before:  # a heartbeat's goes past what is kept away, too
+            await client.next()
         await heard_all(client)
         client.kill()
         return json.dumps(client.frames)

@@ -113,19 +113,23 @@ async def serve(settings: ApiSettings, listening: socket.socket) -> None:
     """Serve until a signal ends it. Raises `ConfigurationError`."""
     going = asyncio.Event()
     limits = StreamLimits(heartbeat_seconds=settings.stream_heartbeat_seconds, clients=settings.stream_clients)
+    database_url = settings.database_url.get_secret_value()
     async with (
         await KubeHttp.connect(settings.kubeconfig, timeout_seconds=settings.request_timeout_seconds) as http,
-        HistoryReader(settings.database_url.get_secret_value()) as reader,
+        HistoryReader(database_url) as reader,
+        # What everybody depends on waits behind nobody's requests: who calls, readiness, and the stream.
+        KubeHttp(http.credentials, timeout_seconds=settings.request_timeout_seconds) as own_http,
+        HistoryReader(database_url, size=2) as own_reader,
         Leader(settings.operator_url, settings.operator_token_file) as leader,
     ):
-        hub = Hub(reader, kept=settings.stream_kept)
+        hub = Hub(own_reader, kept=settings.stream_kept)
         service = Service(
-            Cluster(http),
+            Cluster(http, own_http),
             reader,
             hub,
             limits=limits,
             going=going,
-            guard=guard(settings, http, reader),
+            guard=guard(settings, own_http, reader),
             leader=leader,
         )
         doors = Doors(settings.insecure_local, settings.allowed_origins)

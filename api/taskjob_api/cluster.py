@@ -7,6 +7,7 @@ used kubectl.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from taskjob.kube.http import (
     MERGE_PATCH,
     KubeHttp,
     NoAnswerError,
+    NotSentError,
     Reply,
     ServerStatus,
     encode,
@@ -40,6 +42,9 @@ FIELD_MANAGER: Final = "taskjobs-api"
 _TELL_TRIES: Final = 5
 _STRICT_ERROR: Final = re.compile(r'(unknown|duplicate) field "([^"]{1,512})"')
 _RETRY_SECONDS: Final = 2.0
+_READY_SECONDS: Final = 3.0
+_IN_DOUBT: Final = (500, 502, 504)
+"""Answers of who does not know himself: a question of his own, to etcd or to the API server, was left without one."""
 _LOG_SILENCE_SECONDS: Final = 3600.0
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_page = msgspec.json.Decoder(Page[dict[str, Any]]).decode
@@ -54,10 +59,12 @@ class NoPodLog:
 
 
 class Cluster:
-    """The API server. What there is to do there, a caller does: see `of`."""
+    """The API server. What there is to do there, a caller does: see `of`. Whether it answers is asked through `own`,
+    which no caller's requests hold up."""
 
-    def __init__(self, http: KubeHttp) -> None:
+    def __init__(self, http: KubeHttp, own: KubeHttp) -> None:
         self._http = http
+        self._own = own
 
     def of(self, caller: Caller) -> CallersCluster:
         """The API server as this caller has it."""
@@ -66,11 +73,18 @@ class Cluster:
     async def ready(self) -> str | None:
         """None if TaskJobs are known there, else what is wrong."""
         try:
-            reply = await self._http.request(
-                "GET", "/apis/taskjobs.dev/v1beta1", verb="get", resource="readiness", timeout_seconds=3
-            )
+            async with asyncio.timeout(_READY_SECONDS):
+                reply = await self._own.request(
+                    "GET",
+                    "/apis/taskjobs.dev/v1beta1",
+                    verb="get",
+                    resource="readiness",
+                    timeout_seconds=_READY_SECONDS,
+                )
         except NoAnswerError as error:
             return f"does not answer: {error}"
+        except TimeoutError:
+            return f"does not answer: no answer within {_READY_SECONDS:g} s"
         if reply.code == 404:
             return "does not know TaskJobs: the CRDs are not installed"
         return None if reply.ok else reply.message
@@ -84,14 +98,23 @@ class CallersCluster:
         self._token = token  # None: nobody has to log in here, and our own credentials are used
 
     async def create(self, job: Submission) -> Job:
-        """Create a TaskJob; an unknown field is refused with its name."""
-        reply = await self._send(
-            "POST",
-            job_path(job.namespace),
-            "create",
-            {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
-            encode(job.manifest),
-        )
+        """Create a TaskJob; an unknown field is refused with its name. If it has no name and may have been created
+        although no answer says so, the `Problem` does: the same request again would make another one."""
+        named = bool(job.manifest["metadata"].get("name"))
+        try:
+            reply = await self._send(
+                "POST",
+                job_path(job.namespace),
+                "create",
+                {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+                encode(job.manifest),
+            )
+        except Problem as problem:
+            if named or isinstance(problem.__cause__, NotSentError):
+                raise
+            raise _in_doubt(problem.detail) from problem
+        if not named and reply.unsettled and reply.code in _IN_DOUBT:
+            raise _in_doubt(f"the API server: {reply.message}")
         if not reply.ok:
             raise self._refusal(reply, job)
         return _job(reply)
@@ -212,6 +235,12 @@ class CallersCluster:
             )
         except NoAnswerError as error:
             raise unavailable(f"the API server does not answer: {error}", _RETRY_SECONDS) from error
+
+
+def _in_doubt(why: str) -> Problem:
+    """Says nothing of when to try again: who does so unseen may have two jobs."""
+    hint = "it may have been created all the same: look for it before you try again, or give it a name"
+    return Problem(Kind.UNAVAILABLE, f"{why}; {hint}")
 
 
 def refusal(reply: Reply, job: Submission | None = None) -> Problem:

@@ -132,16 +132,13 @@ class Follower:
 
     @property
     def _identity(self) -> str:
-        return self._place.identity(self._of.attempt)
+        return self._place.identity(self._of.run, self._of.attempt)
 
     async def _events(self, opened: LiveLog | NoPodLog) -> AsyncIterator[bytes]:
         wait, longest = _LOOK_SECONDS
         if not self._place.time or isinstance(opened, NoPodLog):
-            row = await self._desk.logs.followed(self._of, self._query)
-            if row is not None:
-                self._sequence.volume += row.size
-                for sent in self._kept(row):
-                    yield sent
+            async for sent in self._before():
+                yield sent
         if self._place.time:
             self._beginning = None  # history has seen it
         while True:
@@ -170,6 +167,14 @@ class Follower:
                     await grown.wait()
             wait = min(wait * 2, longest)
             opened = await self.open()
+
+    async def _before(self) -> AsyncIterator[bytes]:
+        """What history has before the pod's. A generator of its own: what is followed for hours holds no kept log."""
+        row = await self._desk.logs.followed(self._of, self._query)
+        if row is not None:
+            self._sequence.volume += row.size
+            for sent in self._kept(row):
+                yield sent
 
     async def _rest(self) -> AsyncIterator[bytes]:
         """What was written after the connection ended and before the attempt did: from the pod, or else from history,

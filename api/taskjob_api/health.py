@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from taskjob.ports import HistoryUnavailableError
+from taskjob_api.hub import Hub
 from taskjob_api.views import encode
 
 health = APIRouter(tags=["health"])
@@ -27,7 +28,9 @@ class Answering(BaseModel):
 class Readiness(BaseModel):
     """Whether requests can be answered."""
 
-    ready: bool = Field(description="Whether everything needed answers.")
+    ready: bool = Field(
+        description="Whether requests are to be sent here: the API server answers, and PostgreSQL does or once did."
+    )
     apiServer: Answering = Field(description="The Kubernetes API server, knowing TaskJobs.")  # noqa: N815 - JSON
     postgresql: Answering = Field(description="PostgreSQL, with a history to read.")
 
@@ -50,10 +53,11 @@ async def healthz() -> Response:
     responses={503: {"model": Readiness, "description": "Something does not answer; each is named."}},
 )
 async def readyz(request: Request) -> Response:
-    """Asks the API server and PostgreSQL, and names what does not answer."""
+    """Asks the API server and PostgreSQL, and names what does not answer. A process that has reached PostgreSQL once
+    stays ready without it: jobs in the cluster are still created, read and changed."""
     service = request.app.state.service
-    cluster, history = await asyncio.gather(service.cluster.ready(), _history(service.reader))
-    ready = cluster is None and history is None
+    cluster, history = await asyncio.gather(service.cluster.ready(), _history(service.hub))
+    ready = cluster is None and (history is None or service.hub.incarnation is not None)
     answer = {
         "ready": ready,
         "apiServer": {"ready": cluster is None, "message": cluster},
@@ -62,10 +66,10 @@ async def readyz(request: Request) -> Response:
     return Response(encode(answer), 200 if ready else 503, media_type="application/json")
 
 
-async def _history(reader: Any) -> str | None:
+async def _history(hub: Hub) -> str | None:
     try:
         async with asyncio.timeout(3):
-            await reader.ping()
+            await hub.ping()
     except HistoryUnavailableError as error:
         return str(error)
     except TimeoutError:

@@ -95,6 +95,10 @@ class Hub:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def ping(self) -> None:
+        """Whether history can be read now. Raises `HistoryUnavailableError`."""
+        await self._reader.ping()
+
     def lag(self) -> int:
         """How many transitions the slowest follower is behind, by their numbers."""
         return max((self.seq - follower.seq for follower in self.followers), default=0)

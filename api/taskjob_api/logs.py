@@ -28,7 +28,8 @@ from taskjob_api.auth import Rights
 from taskjob_api.cluster import CallersCluster, NoPodLog
 from taskjob_api.jobs import Found
 from taskjob_api.kept import as_text, contents, has_times, since
-from taskjob_api.problems import FieldError, Kind, Problem, invalid
+from taskjob_api.place import attempt_of
+from taskjob_api.problems import FieldError, Kind, Problem, invalid, unavailable
 from taskjob_api.reviews import to_read_logs
 from taskjob_api.views import rfc3339
 
@@ -163,6 +164,19 @@ def target(found: Found, query: LogQuery) -> Target:
             [FieldError(field="attempt", message=f"the last attempt so far is {current}")],
         )
     return Target(found, run, attempt, pods.get((run, attempt)) if job is not None else None)
+
+
+def taken_up(found: Found, query: LogQuery, identity: str) -> Target:
+    """The same for whoever comes back with an event's id: the attempt that it is of, be the current one another by now,
+    unless another is asked for or the job has had none like it. Raises `Problem`."""
+    named = attempt_of(identity)
+    if named is not None and query.run in (None, named[0]) and query.attempt in (None, named[1]):
+        try:
+            return target(found, query.model_copy(update={"run": named[0], "attempt": named[1]}))
+        except Problem as problem:
+            if not found.history_answers:
+                raise unavailable(f"history does not answer, which knows of run {named[0]}") from problem
+    return target(found, query)
 
 
 class LiveLog:

@@ -18,7 +18,8 @@ log_followers: Final = Gauge("taskjobs_log_followers", "Clients that follow a lo
 frames: Final = Counter("taskjobs_stream_frames", "Frames sent to stream clients.", ("type",))
 stream_transitions: Final = Counter("taskjobs_stream_transitions", "Transitions read for the stream.")
 stream_lag: Final = Gauge(
-    "taskjobs_stream_lag_transitions", "How many transitions the slowest stream client has still to be sent."
+    "taskjobs_stream_lag_transitions",
+    "How many transitions the slowest stream client has still to be sent, once it has caught up.",
 )
 stream_read_seconds: Final = Histogram(
     "taskjobs_stream_read_seconds",

@@ -13,7 +13,9 @@ from taskjob_api.kept import LINE_MAX, Line
 _TIME_MAX: Final = 40
 _WHOLE: Final = 0
 _HALF_A_TIME: Final = re.compile(rb"[0-9TZ:.+-]{1,40}")
-_IDENTITY: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9TZ:.+-]{0,35})(m?)")
+_IDENTITY: Final = re.compile(  # those of earlier releases name no run
+    r"(?:([0-9]{1,9})-)?([0-9]{1,9})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9]{1,15})\.([0-9TZ:.+-]{0,35})(m?)"
+)
 
 
 class Place:
@@ -43,16 +45,16 @@ class Place:
         self.restart()
 
     @classmethod
-    def parse(cls, identity: str, attempt: int) -> Place | None:
+    def parse(cls, identity: str, run: int, attempt: int) -> Place | None:
         """From an event's id; None if it is none of this attempt's."""
         found = _IDENTITY.fullmatch(identity)
-        if found is None or int(found[1]) != attempt:
+        if found is None or (int(found[1] or run), int(found[2])) != (run, attempt):
             return None
-        return cls(int(found[2]), int(found[3]), int(found[4]), found[5].encode(), marked=bool(found[6]))
+        return cls(int(found[3]), int(found[4]), int(found[5]), found[6].encode(), marked=bool(found[7]))
 
-    def identity(self, attempt: int) -> str:
+    def identity(self, run: int, attempt: int) -> str:
         """As an event's id."""
-        return f"{attempt}.{self.lines}.{self._nth}.{self._taken}.{self._time.decode()}{'m' * self.marked}"
+        return f"{run}-{attempt}.{self.lines}.{self._nth}.{self._taken}.{self._time.decode()}{'m' * self.marked}"
 
     @property
     def since(self) -> str | None:
@@ -138,6 +140,12 @@ class Place:
     def skip(self, time: bytes) -> None:
         """The line of that time is the rest of the one that was sent last: it was sent with it."""
         self._time, self._nth, self._taken, self._met = time, 1, _WHOLE, True
+
+
+def attempt_of(identity: str) -> tuple[int, int] | None:
+    """Run and attempt that an event's id is of, if it tells."""
+    found = _IDENTITY.fullmatch(identity)
+    return None if found is None or found[1] is None else (int(found[1]), int(found[2]))
 
 
 def ends_text(line: Line, text: bytes) -> bool:

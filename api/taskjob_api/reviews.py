@@ -6,8 +6,10 @@ API server does not answer, or does not let us ask, nobody is anybody and nothin
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -22,6 +24,10 @@ from taskjob_api.remembered import Kept, Remembered
 
 REFUSED_SECONDS: Final = 2.0
 """How long it is kept that a token is not accepted: only so that one that is tried again and again costs little."""
+STRANGERS: Final = 8
+"""How many tokens are asked about at once that were not accepted before: anybody can make some up, without end."""
+_ACQUAINTED: Final = 32
+"""How many questions at once are about those who were accepted; with the strangers' fewer than a session has slots."""
 _IDENTITIES: Final = 10_000
 _DECISIONS: Final = 100_000
 _Review = TypeVar("_Review")
@@ -104,7 +110,8 @@ def unauthenticated(detail: str) -> Problem:
 
 
 class Reviews:
-    """Asks the API server, and remembers its answers for `keep_seconds`."""
+    """Asks the API server, and remembers its answers for `keep_seconds`. Tokens that nobody knows wait for each other,
+    and not those who were accepted before for them."""
 
     def __init__(
         self,
@@ -120,6 +127,10 @@ class Reviews:
         self._audiences = list(audiences)
         self._keep_seconds = keep_seconds
         self._clock = clock
+        self._strangers = asyncio.Semaphore(STRANGERS)
+        self._acquainted = asyncio.Semaphore(_ACQUAINTED)
+        self._met: OrderedDict[bytes, None] = OrderedDict()  # whose token was accepted the last time
+        self._met_max = identities
         self.identities: Remembered[bytes, User | None] = Remembered(identities, clock)
         self.decisions: Remembered[tuple[bytes, Right], bool] = Remembered(decisions, clock)
 
@@ -132,7 +143,7 @@ class Reviews:
             return caller.user
         token = caller.token
         assert token is not None  # noqa: S101 - whoever has none is never asked about
-        user = await self.identities.get(caller.key, lambda: self._ask_who(token))
+        user = await self.identities.get(caller.key, lambda: self._ask_who(caller.key, token))
         if user is None:
             raise unauthenticated("the API server does not accept this token: it has expired, or is not one of its own")
         return user
@@ -142,15 +153,20 @@ class Reviews:
         user = await self.user(caller)
         return await self.decisions.get((caller.key, right), lambda: self._ask_whether(user, right))
 
-    async def _ask_who(self, token: str) -> Kept[User | None]:
+    async def _ask_who(self, key: bytes, token: str) -> Kept[User | None]:
         spec: dict[str, object] = {"token": token}
         if self._audiences:
             spec["audiences"] = self._audiences
-        body = await self._ask("authentication.k8s.io", "TokenReview", "tokenreviews", spec)
+        turn = self._acquainted if key in self._met else self._strangers
+        body = await self._ask("authentication.k8s.io", "TokenReview", "tokenreviews", spec, turn)
         status = _read(body, _TokenReview).status
         # An authenticator that does not know of audiences names none: then the token was not meant for us.
         meant = not self._audiences or not set(self._audiences).isdisjoint(status.audiences or ())
+        self._met.pop(key, None)
         if status.authenticated and meant and status.user.username:
+            self._met[key] = None
+            while len(self._met) > self._met_max:
+                self._met.popitem(last=False)
             return Kept(status.user, self._keep_seconds)
         return Kept(None, min(REFUSED_SECONDS, self._keep_seconds))
 
@@ -168,22 +184,29 @@ class Reviews:
                 "subresource": right.subresource,
             },
         }
-        body = await self._ask("authorization.k8s.io", "SubjectAccessReview", "subjectaccessreviews", spec)
+        body = await self._ask(
+            "authorization.k8s.io", "SubjectAccessReview", "subjectaccessreviews", spec, self._acquainted
+        )
         status = _read(body, _AccessReview).status
         # A no is kept as long as a yes: a list asks about every namespace there is, and most of the answers are no.
         return Kept(status.allowed and not status.denied, self._keep_seconds)
 
-    async def _ask(self, group: str, kind: str, resource: str, spec: dict[str, object]) -> bytes:
+    async def _ask(
+        self, group: str, kind: str, resource: str, spec: dict[str, object], turn: asyncio.Semaphore
+    ) -> bytes:
+        seconds = self._http.timeout_seconds
         try:
-            reply = await self._http.request(
-                "POST",
-                f"/apis/{group}/v1/{resource}",
-                verb="create",
-                resource=resource,
-                body=encode({"apiVersion": f"{group}/v1", "kind": kind, "spec": spec}),
-            )
-        except NoAnswerError as error:
-            raise unavailable(f"the API server does not answer who may do what: {error}") from error
+            async with asyncio.timeout(seconds), turn:
+                reply = await self._http.request(
+                    "POST",
+                    f"/apis/{group}/v1/{resource}",
+                    verb="create",
+                    resource=resource,
+                    body=encode({"apiVersion": f"{group}/v1", "kind": kind, "spec": spec}),
+                )
+        except (NoAnswerError, TimeoutError) as error:
+            why = str(error) or f"no answer within {seconds:g} s"
+            raise unavailable(f"the API server does not answer who may do what: {why}") from error
         if reply.code in (401, 403):
             raise unavailable(
                 f"this API may not ask the API server who may do what: grant its account to create {resource}.{group}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -33,12 +33,12 @@ from taskjob_api.health import health
 from taskjob_api.hub import Hub
 from taskjob_api.jobs import Jobs, Names
 from taskjob_api.leader import Leader
-from taskjob_api.logs import LogQuery, Logs, ended_at, shown, target
+from taskjob_api.logs import LogQuery, Logs, ended_at, shown, taken_up
 from taskjob_api.middleware import LocalOnly, Measured, OnlyOrigins, Sealed
 from taskjob_api.place import Place
 from taskjob_api.problems import Kind, Problem, field_errors, from_fields, unavailable
 from taskjob_api.reviews import Caller
-from taskjob_api.stream import Client
+from taskjob_api.stream import Client, Seats
 from taskjob_api.tickets import TICKET_SECONDS, Tickets
 from taskjob_api.views import JobDetail, JobPage, encode, rfc3339
 from taskjob_api.wishes import GroupAnswer, GroupQuery, Wish
@@ -110,6 +110,7 @@ class Service:
         self.limits = limits
         self.going = going  # set when the process is about to end
         self.guard = guard
+        self.seats = Seats(limits.clients)
         self.tickets = Tickets(reader)
         self._names = Names()
 
@@ -141,10 +142,11 @@ def _json(answer: dict[str, object], status: int = 200, headers: dict[str, str] 
 @router.post("/", status_code=201, summary="Create a job", **openapi.create())
 async def create_job(request: Request) -> Response:
     """A TaskJob manifest as JSON, or the short form. The API server has the last word, and is strict."""
-    jobs = _desk(request).jobs
+    desk = _desk(request)
+    await desk.rights.user()  # first, so that nobody has a large body read and judged with a token that is made up
     body = await read_body(request)
     read_query(openapi.NoQuery, request.query_params)
-    answer = await jobs.create(submission(parse(body)))
+    answer = await desk.jobs.create(submission(parse(body)))
     return _json(answer, 201, {"Location": f"/jobs/{answer['id']}"})
 
 
@@ -241,10 +243,10 @@ async def get_logs(request: Request, job_id: JobId) -> Response:
     if resumed == END_IDENTITY:
         return Response(status_code=204)
     found = await desk.jobs.find(job_id)
-    wanted = target(found, query)
+    wanted = taken_up(found, query, resumed)
     since_time = rfc3339(since.replace(microsecond=0)) if since is not None else None
     if query.follow:
-        place = Place.parse(resumed, wanted.attempt)
+        place = Place.parse(resumed, wanted.run, wanted.attempt)
         follower = Follower(desk, wanted, query, since_time, place)
         opened = await follower.open()
         if isinstance(opened, NoPodLog) and await desk.logs.kept(wanted, query) is None:
@@ -271,33 +273,39 @@ async def get_logs(request: Request, job_id: JobId) -> Response:
 @router.websocket("/stream")
 async def stream(socket: WebSocket) -> None:
     """See `stream.py`. What is wrong with the query or the caller is told as an HTTP answer before the upgrade."""
-    service = _service(socket)
-    try:
-        ticket = socket.query_params.get("ticket")
-        if ticket is None:
-            caller = service.guard.caller(socket.headers)
-        else:
-            caller = await _redeemed(service, ticket)
-        query = read_query(StreamQuery, socket.query_params)
-        if service.hub.unavailable is not None and service.hub.cursor is None:
-            raise unavailable(f"history cannot be read: {service.hub.unavailable}")
-        if len(service.hub.followers) >= service.limits.clients:
-            raise unavailable(f"{service.limits.clients} clients are connected already", 10)
-        client = Client(
-            socket,
-            query,
-            service.hub,
-            service.reader,
-            Rights(service.guard, caller),
-            heartbeat_seconds=service.limits.heartbeat_seconds,
-            send_seconds=service.limits.send_seconds,
-        )
-        await client.admit()
-    except Problem as problem:
-        await socket.send_denial_response(problem.response(socket))
-        return
-    await socket.accept()
-    await client.serve()
+    with ExitStack() as seat:
+        try:
+            client = await _admitted(socket, _service(socket), seat)
+        except Problem as problem:
+            await socket.send_denial_response(problem.response(socket))
+            return
+        await socket.accept()
+        await client.serve()
+
+
+async def _admitted(socket: WebSocket, service: Service, seat: ExitStack) -> Client:
+    """Who may have the stream, on a seat. What needs no question comes first: no ticket is spent on a refusal, and of
+    many who come at once no more go on than there are seats. Raises `Problem`."""
+    caller = None if "ticket" in socket.query_params else service.guard.caller(socket.headers)
+    query = read_query(StreamQuery, socket.query_params)
+    if service.hub.unavailable is not None and service.hub.cursor is None:
+        raise unavailable(f"history cannot be read: {service.hub.unavailable}")
+    if caller is not None:
+        await Rights(service.guard, caller).user()  # before a seat is taken: tokens can be made up without end
+    seat.enter_context(service.seats.one())
+    if caller is None:
+        caller = await _redeemed(service, query.ticket or "")
+    client = Client(
+        socket,
+        query,
+        service.hub,
+        service.reader,
+        Rights(service.guard, caller),
+        heartbeat_seconds=service.limits.heartbeat_seconds,
+        send_seconds=service.limits.send_seconds,
+    )
+    await client.admit()
+    return client
 
 
 async def _redeemed(service: Service, ticket: str) -> Caller:

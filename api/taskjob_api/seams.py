@@ -80,82 +80,110 @@ def unsent(
     With `until`: that line follows without another mark unless `place` is still seeking afterwards. `ends`: the log is
     complete, so that marks at its end count, however far it comes. `ends_at`: so many bytes of the whole log do.
     """
-    place.restart()
-    waiting: list[Line | Mark] = []  # marks since the line before, and the rest of a line whose beginning was left out
-    before: Line | None = None
-    behind = not place.time  # what comes next is known to lie behind all that was sent
+    walk = _Walk(place)
     for each in found:
         if isinstance(each, Mark) or not (each.time or each.begins):
-            waiting.append(each)
-        elif not each.time:  # as earlier releases kept it
-            yield from waiting
-            waiting, behind = [], True
-            place.lines += each.whole
-            yield each
-        elif until is not None and each.time >= until.time:
-            yield from _up_to(place, until, each, before, waiting, behind=behind)
-            return
+            walk.between(each)
+        elif not each.time:
+            yield from walk.timeless(each)
+        elif until is None or each.time < until.time:
+            yield from walk.line(each)
         else:
-            drop = False
-            if (waiting or place.lacks(each)) and copy(place).rest(each) is not None:
-                if before is not None and place.joins(before, each):
-                    waiting, drop = [], True
-                elif waiting or before is None or not place.is_within(before):
-                    yield from _telling(place, _said(place, waiting, behind=behind) if waiting else [PASSED_OVER])
-                    drop = place.marked and not behind and place.covers(each)
-            marked = place.marked
-            rest = place.rest(each)
-            place.marked = place.marked or (drop and marked)
-            behind = rest is not None or place.ends_as(each)
-            waiting, before = [], each
-            if rest is not None and not drop:
-                yield rest
-    marks = [each for each in waiting if isinstance(each, Mark)]
-    if ends or behind or place.met:
-        yield from _telling(place, _said(place, waiting if ends else marks, behind=behind))
-    else:
-        marks = []
-    place.ends_at = ends_at if behind else place.ends_at
-    place.restart(met=bool(marks))
-    if until is not None and marks and place.covers(until):
-        place.skip(until.time)
+            yield from walk.arrived(until, each.time)
+            return
+    yield from walk.ended(until, ends=ends, ends_at=ends_at)
 
 
-def _up_to(
-    place: Place, until: Line, found: Line, before: Line | None, waiting: list[Line | Mark], *, behind: bool
-) -> Iterator[Line | Mark]:
-    """History has come to that line, or to the first one after it."""
-    here = found.time == until.time
-    said = _said(place, waiting, behind=behind and here)
-    if said or (waiting and place.marked):
-        yield from _telling(place, said)
-        place.restart(met=True)
-        if place.covers(until) and not (behind and here):
-            place.skip(until.time)
-    elif here:
-        follows = behind or place.met or bool(waiting) or (before is not None and place.is_within(before))
-        place.restart(met=follows)
-    else:  # it has that line with the one before it
-        covered = place.covers(until) if waiting else before is not None and ends_text(until, before.text)
+class _Walk:
+    """On the way through a kept log. Between two of its lines marks wait until it is known whether they are news."""
+
+    def __init__(self, place: Place) -> None:
         place.restart()
-        if covered:
+        self._place = place
+        self._before: Line | None = None  # the line that was met last
+        self._waiting: list[Line | Mark] = []  # since then
+        self._behind = not place.time  # all that was sent lies before this point: that is known
+
+    def between(self, each: Line | Mark) -> None:
+        """A mark, or the rest of a line whose beginning was left out: told or not with the line that follows."""
+        self._waiting.append(each)
+
+    def timeless(self, line: Line) -> Iterator[Line | Mark]:
+        """A line as earlier releases kept it."""
+        yield from self._waiting
+        self._waiting, self._behind = [], True
+        self._place.lines += line.whole
+        yield line
+
+    def line(self, line: Line) -> Iterator[Line | Mark]:
+        """A line, and before it what is told of what waits or is missing."""
+        place, shown = self._place, False  # `shown`: as the rest of the line that was sent last
+        if (self._waiting or place.lacks(line)) and copy(place).rest(line) is not None:
+            if self._before is not None and place.joins(self._before, line):
+                shown = True
+            elif self._waiting or not self._ends_as_sent():
+                yield from self._telling(self._news(behind=self._behind) if self._waiting else [PASSED_OVER])
+                shown = place.marked and not self._behind and place.covers(line)
+        marked = place.marked
+        rest = place.rest(line)
+        if shown:
+            place.marked = marked  # nothing has followed the mark yet
+        elif rest is not None:
+            yield rest
+        self._before, self._waiting = line, []
+        self._behind = rest is not None or place.ends_as(line)
+
+    def arrived(self, until: Line, time: bytes) -> Iterator[Line | Mark]:
+        """At the line that the walk was to end at, or at the first after it, which is of that time."""
+        place, here = self._place, time == until.time
+        behind = self._behind and here
+        news = self._news(behind=behind)
+        if news or (self._waiting and place.marked):
+            yield from self._telling(news)
+            place.restart(met=True)
+            if place.covers(until) and not behind:
+                place.skip(until.time)
+        elif here:
+            place.restart(met=behind or place.met or bool(self._waiting) or self._ends_as_sent())
+        else:  # that line is here the end of the one before it, if it is here
+            before = self._before
+            joined = place.covers(until) if self._waiting else before is not None and ends_text(until, before.text)
+            place.restart()
+            if joined:
+                place.skip(until.time)
+
+    def ended(self, until: Line | None, *, ends: bool, ends_at: int | None) -> Iterator[Line | Mark]:
+        """There is no more."""
+        place = self._place
+        if not ends:  # the rest of a line may still grow
+            self._waiting = [each for each in self._waiting if isinstance(each, Mark)]
+        told = ends or self._behind or place.met
+        if told:
+            yield from self._telling(self._news(behind=self._behind))
+        place.ends_at = ends_at if self._behind else place.ends_at
+        marked = told and any(isinstance(each, Mark) for each in self._waiting)
+        place.restart(met=marked)
+        if until is not None and marked and place.covers(until):
             place.skip(until.time)
 
+    def _ends_as_sent(self) -> bool:
+        """What was sent last is the rest of the line that was met last."""
+        return self._before is not None and self._place.is_within(self._before)
 
-def _said(place: Place, waiting: Iterable[Line | Mark], *, behind: bool) -> list[Line | Mark]:
-    """What is told of what history has between two lines. Who has perhaps seen a part of what was left out is not told
-    how much that was, nor shown the rest of a line of it."""
-    if behind:
-        return [each for each in waiting if not (place.marked and isinstance(each, Mark))]
-    marks = [each for each in waiting if isinstance(each, Mark) and not place.marked]
-    return [
-        _LONGER if mark.kind == "cut" else mark
-        for mark in marks
-        if mark.ends_at is None or mark.ends_at != place.ends_at
-    ]
+    def _news(self, *, behind: bool) -> list[Line | Mark]:
+        """What is told of what waits. Who has perhaps seen a part of what was left out is not told how much that was,
+        nor shown the rest of a line of it."""
+        place = self._place
+        if behind:
+            return [each for each in self._waiting if not (place.marked and isinstance(each, Mark))]
+        marks = [each for each in self._waiting if isinstance(each, Mark) and not place.marked]
+        return [
+            _LONGER if mark.kind == "cut" else mark
+            for mark in marks
+            if mark.ends_at is None or mark.ends_at != place.ends_at
+        ]
 
-
-def _telling(place: Place, found: Iterable[Line | Mark]) -> Iterator[Line | Mark]:
-    for each in found:
-        place.marked = place.marked or isinstance(each, Mark)
-        yield each
+    def _telling(self, found: Iterable[Line | Mark]) -> Iterator[Line | Mark]:
+        for each in found:
+            self._place.marked = self._place.marked or isinstance(each, Mark)
+            yield each

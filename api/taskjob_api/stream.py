@@ -8,7 +8,8 @@ Every frame passes the caller's sight just before it is sent: what it may not se
 and from the moment at which a right is found to be withdrawn.
 
 A transition is sent after the cursor that the client holds and before the one that it gets with it: a client that
-comes back with its last cursor misses nothing and sees nothing twice.
+comes back with its last cursor misses nothing and sees nothing twice. Until a snapshot's last page the cursor is one
+that is never known: who comes back with it starts anew.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final, NoReturn
@@ -25,14 +26,14 @@ from uuid import UUID
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from taskjob.history.cursors import read_position
-from taskjob.history.reader import CursorUnknownError, HistoryReader
+from taskjob.history.cursors import Position, read_position, write_position
+from taskjob.history.reader import CursorUnknownError, HistoryReader, JobFilter
 from taskjob.ports import HistoryUnavailableError
 from taskjob_api import metrics
 from taskjob_api.auth import Rights, Sight
 from taskjob_api.filters import StreamQuery, matcher
 from taskjob_api.hub import Hub, LaggedError
-from taskjob_api.problems import Kind, Problem
+from taskjob_api.problems import Kind, Problem, unavailable
 from taskjob_api.views import encode, past, transition_frame
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ NOT_ALLOWED: Final = 1008  # for those that should not, unless with another toke
 _REASON_MAX: Final = 120  # bytes of a close frame's reason
 _PAGE: Final = 500
 _BATCH: Final = 256  # transitions a client takes out of the hub at once
+_UNFINISHED: Final = write_position(Position(UUID(int=0), 0))  # of a snapshot; no history has this incarnation
 _SLOW_SECONDS: Final = 0.5  # a batch takes milliseconds to write, unless the client does not read
 
 
@@ -62,6 +64,25 @@ class ClosedError(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+class Seats:
+    """So many clients at once, and those among them whose rights are still being asked for."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._taken = 0
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Take one for as long as the client is there. Raises `Problem` if there is none."""
+        if self._taken >= self._number:
+            raise unavailable(f"{self._number} clients are connected already", 10)
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
 
 class Client:
@@ -99,17 +120,16 @@ class Client:
         listening = asyncio.create_task(self._until_it_leaves())
         sending = asyncio.create_task(self._stream())
         metrics.stream_clients.inc()
-        self._hub.followers.add(self)
         try:
             await asyncio.wait((listening, sending), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 await self._end(sending.exception())
         finally:
-            self._hub.followers.discard(self)
             metrics.stream_clients.dec()
             for task in (listening, sending):
                 task.cancel()
             await asyncio.gather(listening, sending, return_exceptions=True)
+            self._hub.followers.discard(self)
 
     async def _end(self, error: BaseException | None) -> None:
         match error:
@@ -146,10 +166,13 @@ class Client:
             if (cursor := self._query.cursor) is not None:
                 self._stand_at(cursor)
             else:
-                await self._begin(snapshot=self._query.snapshot)
+                self._stand_at(await self._reader.head())
+                if self._query.snapshot:
+                    await self._show(await self._listed())
             await self._catch_up()
         except CursorUnknownError as error:
             await self._reset(str(error))
+        self._hub.followers.add(self)  # not before: until it has caught up, how far it is behind is no lag
         next_beat = 0.0  # at once: it says that the stream stands, and where
         while True:
             grown = self._hub.grown
@@ -166,25 +189,35 @@ class Client:
                 async with asyncio.timeout(min(next_beat - time.monotonic(), self._watching.seconds_left)):
                     await grown.wait()
 
-    async def _begin(self, *, snapshot: bool) -> None:
-        """From now on, after the matching jobs if they are wanted. The place is taken before the jobs are read."""
-        self._stand_at(await self._reader.head())
-        place: str | None = None
-        wanted = self._filter
-        if snapshot and (scope := await self._rights.scope("list", self._query.namespace)) is not None:
-            wanted = replace(wanted, namespaces=sorted(scope))
-        while snapshot:
+    async def _listed(self) -> JobFilter:
+        """The matching jobs that the caller may list. Raises `Problem`."""
+        scope = await self._rights.scope("list", self._query.namespace)
+        return self._filter if scope is None else replace(self._filter, namespaces=sorted(scope))
+
+    async def _show(self, wanted: JobFilter) -> None:
+        """The jobs as they are. What has happened since our place was taken is told after that."""
+        place, last = None, False
+        while not last:
             page = await self._reader.jobs(wanted, _PAGE, place)
-            place = page.next
+            place, last = page.next, page.next is None
             sees = await self._listing.of(row.namespace for row in page.items)
             items = [past(row) for row in page.items if sees(row.namespace)]
-            frame = _frame(Frame.SNAPSHOT, cursor=self._cursor, items=items, last=place is None)
-            await self._send(Frame.SNAPSHOT, [frame])
-            snapshot = place is not None
+            cursor = self._cursor if last else _UNFINISHED
+            await self._send(Frame.SNAPSHOT, [_frame(Frame.SNAPSHOT, cursor=cursor, items=items, last=last)])
 
     async def _reset(self, reason: str) -> None:
-        await self._send(Frame.RESET, [_frame(Frame.RESET, cursor=await self._reader.head(), reason=reason)])
-        await self._begin(snapshot=True)
+        """Start anew. Who may only watch, and has not asked for a snapshot, gets none."""
+        wanted: JobFilter | None = None
+        try:
+            wanted = await self._listed()
+        except Problem as problem:
+            if problem.kind is not Kind.FORBIDDEN or self._query.snapshot:
+                raise
+        self._stand_at(await self._reader.head())
+        cursor = self._cursor if wanted is None else _UNFINISHED
+        await self._send(Frame.RESET, [_frame(Frame.RESET, cursor=cursor, reason=reason)])
+        if wanted is not None:
+            await self._show(wanted)
         await self._catch_up()
 
     async def _catch_up(self, *, patiently: bool = True) -> None:
@@ -232,6 +265,9 @@ class Client:
         raise ClosedError(TRY_AGAIN, "too slow: come back with the cursor")
 
     def _stand_at(self, cursor: str) -> None:
+        """Raises `CursorUnknownError`."""
+        if cursor == _UNFINISHED:
+            raise CursorUnknownError("the cursor is of a snapshot that did not come to its end")
         self._incarnation, self.seq = read_position(cursor)
         self._cursor = cursor
 

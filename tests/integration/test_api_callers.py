@@ -27,6 +27,7 @@ from relays import Relay
 from taskjob.core.model import AttemptId, Uid
 from taskjob.history.writer import HistoryWriter
 from taskjob.ports import Log
+from taskjob_api.bodies import BODY_MAX
 from taskjob_api.health import health
 from taskjob_api.routes import router
 from taskjob_cluster import Cluster
@@ -128,6 +129,20 @@ async def accepts(world: World, token: str) -> bool:
     return answer.status_code == 201
 
 
+async def test_who_is_not_accepted_is_told_so_whatever_the_body_is(world: World) -> None:
+    bodies = {
+        "no JSON": (b"{", "application/json"),
+        "no job": (b"{}", "application/json"),
+        "YAML": (b"image: busybox", "application/yaml"),
+        "too large": (b" " * (BODY_MAX + 1), "application/json"),
+    }
+    found = {}
+    for name, (body, kind) in bodies.items():
+        headers = {"Authorization": "Bearer garbage", "Content-Type": kind}
+        found[name] = Refusal.of(await world.http.post("/jobs/", content=body, headers=headers))
+    assert found == dict.fromkeys(bodies, Refusal(401, "unauthenticated", ()))
+
+
 async def test_what_is_done_in_the_cluster_is_done_by_the_caller_itself(world: World, tenant: Tenant) -> None:
     await known(world, tenant)
     answer = await world.http.post("/jobs/", json=a_body(tenant) | {"name": "mine"}, headers=tenant.headers)
@@ -167,8 +182,8 @@ async def test_tokens_have_to_be_meant_for_the_audience_that_is_asked_for(
                 (await world.http.get("/jobs/", headers=one.headers)).status_code,
                 (await world.http.post("/jobs/", json=a_body(tenant), headers=one.headers)).status_code,
             ]
-        # What is done in the cluster is for the API server to judge, and that asks for its own audience.
-        assert codes == {"for both": [200, 201], "for us": [200, 401], "for the API server": [401, 201]}
+        # What is done in the cluster is for the API server to judge too, and that asks for its own audience.
+        assert codes == {"for both": [200, 201], "for us": [200, 401], "for the API server": [401, 401]}
 
 
 async def test_however_many_tokens_are_tried_no_more_is_remembered_than_the_limit(world: World) -> None:

@@ -11,8 +11,9 @@ import pytest
 from kubernetes import client
 
 from api_server import Server, a_taskjob
-from api_world import NOBODY, Refusal, World, a_world, known_as
+from api_world import NOBODY, PATIENCE_SECONDS, Refusal, World, a_world, known_as
 from builders import a_job, at
+from chaos.api_wire import ApiWire
 from history_stories import FULL, a_story, an_entry
 from relays import Relay
 from taskjob_api.views import JobDetail, JobPage
@@ -153,8 +154,9 @@ def server_client(server: Server) -> client.ApiClient:
 
 
 async def test_a_job_made_with_kubectl_is_found_as_soon_as_history_hears_of_it(
-    world: World, server: Server, namespace: str
+    world: World, server: Server, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("taskjob_api.jobs.HISTORY_LAG_SECONDS", PATIENCE_SECONDS)
     stored = server.create(a_taskjob("elsewhere"))
     asking = asyncio.create_task(world.http.get(f"/jobs/{stored['metadata']['uid']}"))
     job = known_as(a_job("elsewhere").build(), uid=stored["metadata"]["uid"], namespace=namespace)
@@ -293,11 +295,19 @@ async def test_without_postgresql_jobs_are_still_created_read_and_cancelled(
         assert [Refusal.of(response) for response in away] == [Refusal(503, "unavailable", ())] * 2
         assert all(int(response.headers["retry-after"]) >= 1 for response in away)
         ready = await world.http.get("/readyz")
-        assert ready.status_code == 503
+        assert (ready.status_code, ready.json()["ready"]) == (200, True), "or nobody could do the above in a cluster"
         assert (ready.json()["apiServer"]["ready"], ready.json()["postgresql"]["ready"]) == (True, False)
         own_postgres.restart()
         assert (await world.http.get("/jobs/")).status_code == 200
-        assert (await world.http.get("/readyz")).json()["ready"] is True
+        assert (await world.http.get("/readyz")).json()["postgresql"] == {"ready": True, "message": None}
+
+
+async def test_a_database_that_was_never_reached_makes_the_api_unready(cluster: Cluster) -> None:
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    async with a_world(cluster.kubeconfig, nowhere, migrated=False) as world:
+        ready = await world.http.get("/readyz")
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
+        assert (ready.json()["apiServer"]["ready"], ready.json()["postgresql"]["ready"]) == (True, False)
 
 
 async def test_without_the_api_server_history_is_still_read(
@@ -324,6 +334,31 @@ async def test_without_the_api_server_history_is_still_read(
             assert (ready["apiServer"]["ready"], ready["postgresql"]["ready"]) == (False, True)
             await relay.mend()
             assert (await world.http.get(f"/jobs/{answer['id']}")).status_code == 200
+
+
+@pytest.mark.parametrize("trouble", ["lose", "lie"])
+async def test_of_a_job_without_a_name_whose_answer_was_lost_it_is_said_that_it_may_be_there(
+    cluster: Cluster, database_url: str, namespace: str, tmp_path: Any, trouble: str
+) -> None:
+    wire = ApiWire(cluster.server, cluster.ca_file)
+    await wire.open()
+    try:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(cluster.kubeconfig.read_text().replace(cluster.server, wire.url))
+        async with a_world(kubeconfig, database_url) as world:
+            wire.trouble, wire.share = trouble, 1.0
+            unnamed = await world.post({"image": "busybox", "namespace": namespace, "labels": {"mine": "1"}})
+            assert Refusal.of(unnamed) == Refusal(503, "unavailable", ())
+            assert "it may have been created all the same: look for it" in unnamed.json()["detail"]
+            assert "retry-after" not in unnamed.headers, "whoever heeds it has two jobs"
+            named = await world.post({"image": "busybox", "namespace": namespace, "name": "train"})
+            assert Refusal.of(named) == Refusal(503, "unavailable", ())
+            assert "retry-after" in named.headers
+            wire.trouble = ""
+            again = await world.post({"image": "busybox", "namespace": namespace, "name": "train"})
+            assert Refusal.of(again) == Refusal(409, "already-exists", ("name",))
+    finally:
+        await wire.close()
 
 
 async def test_before_the_operator_has_made_the_history_readyz_says_so(cluster: Cluster, database_url: str) -> None:

@@ -7,8 +7,6 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 from kubernetes import client
@@ -17,9 +15,10 @@ from api_server import Server, a_taskjob
 from api_world import Refusal, World, a_world, eventually, known_as, until
 from builders import a_job
 from history_stories import FULL, an_entry
-from kubelets import Kubelet, a_kubelet, stamp
-from live_logs import Running, Start, a_log, a_v1pod, following, running
+from kubelets import Kubelet, stamp
+from live_logs import Running, Start, a_log, a_part, a_v1pod, following, running
 from taskjob.core.model import AttemptId, Uid
+from taskjob.core.phases import Phase
 from taskjob.ports import Log, LogChunk, LogGap
 from taskjob_cluster import Cluster
 
@@ -32,12 +31,6 @@ SECOND = 10**9
 async def world(cluster: Cluster, database_url: str) -> AsyncIterator[World]:
     async with a_world(cluster.kubeconfig, database_url) as world:
         yield world
-
-
-@pytest.fixture
-async def kubelet(kubernetes_client: client.ApiClient, namespace: str, tmp_path: Path) -> AsyncIterator[Kubelet]:
-    async with a_kubelet(kubernetes_client, f"node-{namespace}", tmp_path) as kubelet:
-        yield kubelet
 
 
 @pytest.fixture
@@ -79,6 +72,7 @@ async def test_a_connection_that_breaks_on_the_way_loses_and_doubles_nothing(job
             job.kubelet.write(job.pod, *lines[3:], at=n * SECOND // 3 + 7)
             await until(lambda: job.kubelet.following > 0, "it is followed (again)")
             job.kubelet.cut()
+            await until(lambda: job.kubelet.following == 0, "the cut is felt")
         job.kubelet.end(job.pod)
         await until(lambda: job.kubelet.following == 0, "the log ends")
         await job.finish(remove_pod=False)
@@ -96,6 +90,30 @@ async def test_a_client_that_comes_back_with_its_last_event_goes_on_after_it(job
     async with following(world, job.path, last_id=events.last_id) as again:
         await again.read(3)
     assert events.lines[:2] + again.lines == ["a", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("run", [0, 1])
+async def test_a_client_that_comes_back_after_a_retry_or_a_rerun_gets_the_rest_of_the_attempt_that_it_followed(
+    job: Running, world: World, run: int
+) -> None:
+    job.kubelet.write(job.pod, "a", "b", at=1 * SECOND)
+    async with following(world, job.path) as events:
+        await events.read(2)
+    job.kubelet.end(job.pod)
+    failed = an_entry(
+        known_as(a_job(job.name).build(), uid=job.uid, namespace=job.server.namespace), RUNNING, Phase.FAILED, 3
+    )
+    other = Log(AttemptId(Uid(job.uid), run, 0, 2 - run), "main", b"x\ny\nz\n", 6)
+    await world.tell(failed, logs=(a_log(job.uid, b"a\nb\nc\nd\n"), other))
+    again = {"run": run, "attempt": 2 - run, "transition": 5}
+    job.server.patch_status(job.name, {"phase": "Running", "reason": "Started", "epoch": 1, **again})
+    job.pods.delete_namespaced_pod(job.pod, job.server.namespace, grace_period_seconds=0)
+    async with following(world, job.path, last_id=events.last_id) as rest:
+        await rest.read()
+    assert (rest.lines, rest.marks) == (["c", "d"], [])
+    assert rest.end is not None
+    assert (rest.end["event"], rest.end["attempt"], rest.end["exitCode"]) == ("end", 1, 1)
+    assert (await world.http.get(job.path)).text == "x\ny\nz\n", "who comes without an id is shown the current one"
 
 
 async def test_what_was_written_while_the_client_was_away_comes_from_history_if_the_pod_is_gone(
@@ -251,12 +269,6 @@ async def test_a_log_with_a_piece_cut_out_says_so(world: World) -> None:
 
 
 # ---------------------------------------------------------------- history and pod, one log
-def a_part(uid: str, body: bytes, times: list[int], *, complete: bool = False, **fields: Any) -> Log:
-    """A log with the kubelet's times; of one that goes on, or of all of it."""
-    stamps = "".join(f"{stamp(at)}\n" for at in times).encode()
-    return a_log(uid, body, times=stamps, complete=complete, main=True, **fields)
-
-
 async def test_what_the_kubelet_has_begun_anew_comes_from_history_and_the_rest_from_the_pod(
     job: Running, world: World
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from kubernetes import client
@@ -14,7 +13,7 @@ from api_server import Server, a_taskjob
 from api_world import PATIENCE_SECONDS, Judged, Refusal, World, a_world, eventually, known_as
 from builders import a_job
 from history_stories import FULL, an_entry
-from kubelets import Kubelet, a_kubelet
+from kubelets import Kubelet
 from taskjob_cluster import Cluster
 from tenants import LOGS, TENANT, Tenant, a_tenant, known
 
@@ -27,12 +26,6 @@ POD = "train-1"
 async def world(cluster: Cluster, database_url: str) -> AsyncIterator[World]:
     async with a_world(cluster.kubeconfig, database_url, judged=Judged()) as world:
         yield world
-
-
-@pytest.fixture
-async def kubelet(kubernetes_client: client.ApiClient, namespace: str, tmp_path: Path) -> AsyncIterator[Kubelet]:
-    async with a_kubelet(kubernetes_client, f"node-{namespace}", tmp_path) as kubelet:
-        yield kubelet
 
 
 @pytest.fixture

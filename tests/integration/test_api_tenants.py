@@ -36,7 +36,7 @@ PENDING, STARTING, RUNNING, SUCCEEDED = FULL
 @pytest.fixture
 def owner(cluster: Cluster, namespace: str) -> Tenant:
     tenant = a_tenant(cluster, namespace)
-    tenant.may(namespace, TENANT, LOGS)
+    tenant.may(namespace, LOGS, TENANT)  # `known` waits for the last
     return tenant
 
 
@@ -47,7 +47,7 @@ def stranger(cluster: Cluster, kubernetes_client: client.ApiClient, namespace: s
     made = client.V1Namespace(metadata=client.V1ObjectMeta(name=elsewhere))
     client.CoreV1Api(kubernetes_client).create_namespace(made)
     tenant = a_tenant(cluster, elsewhere)
-    tenant.may(elsewhere, TENANT, LOGS)
+    tenant.may(elsewhere, LOGS, TENANT)  # `known` waits for the last
     return tenant
 
 

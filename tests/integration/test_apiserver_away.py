@@ -93,7 +93,10 @@ def test_an_api_server_that_is_killed_under_load_costs_no_job_and_doubles_no_pod
             jobs.wait_until(lambda found: len(found) == JOBS and all(map(ended, found.values())), 90, "all jobs end")
             told = wait_history(
                 database_url,
-                lambda told: len(told) == JOBS and all(len(one.logs) == one.job["attempt"] for one in told.values()),
+                lambda told: (
+                    len(told) == JOBS
+                    and all(one.ended and len(one.logs) == one.job["attempt"] for one in told.values())
+                ),
                 40,
                 "all are recorded, with a log of each attempt",
             )

@@ -60,7 +60,9 @@ def settled_jobs(site: Site) -> list[str]:
     site.jobs.wait_status("waits", reason="QueueNotFound")
     site.jobs.wait_phase("runs", "Running")
     site.jobs.wait_until(lambda jobs: "gone" not in jobs, 20, "the job is removed")
-    told = site.wait_history(lambda told: "gone" in told and len(told["done"].logs) == 1, "history has it all")
+    told = site.wait_history(
+        lambda told: "gone" in told and told["done"].ended and len(told["done"].logs) == 1, "history has it all"
+    )
     return [one.job["uid"] for one in told.values()]
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
 from taskjob.config import ApiSettings
+from taskjob.kube.http import KubeHttp
 from taskjob_api.auth import NAMESPACES_MAX, Guard, Rights, Sight
 from taskjob_api.problems import Kind, Problem, unavailable
 from taskjob_api.remembered import Kept, Remembered
-from taskjob_api.reviews import Caller, Reviews, Right, User, unauthenticated
+from taskjob_api.reviews import STRANGERS, Caller, Reviews, Right, User, unauthenticated
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl_-"
 
@@ -183,6 +185,33 @@ async def test_where_nobody_has_to_log_in_a_token_is_not_used_and_everything_is_
     assert await rights.may(Right("list"))
     assert await rights.scope("list", None) is None
     assert await rights.scope("list", "a") == frozenset({"a"})
+
+
+class MuteServer:
+    """An API server that answers nothing; how many questions it had at once, at most."""
+
+    timeout_seconds = 0.1
+
+    def __init__(self) -> None:
+        self.open = self.most = 0
+
+    async def request(self, *_: object, **__: object) -> None:
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.open -= 1
+
+
+async def test_who_waits_too_long_for_a_turn_to_be_asked_about_may_come_again() -> None:
+    server = MuteServer()
+    reviews = Reviews(cast(KubeHttp, server))
+    tokens = [reviews.user(Caller.bearing(f"made-up-{n}")) for n in range(100)]
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(*tokens, return_exceptions=True)
+    assert {answer.kind for answer in answers if isinstance(answer, Problem)} == {Kind.UNAVAILABLE}
+    assert (len(answers), server.most) == (100, STRANGERS)
 
 
 # ---------------------------------------------------------------- what a stream sees

@@ -13,20 +13,23 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from builders import a_job, at
+from history_stories import a_row
 from taskjob.core.model import PodTemplate
 from taskjob.core.phases import Phase
-from taskjob.history.reader import AttemptView, JobRow, TransitionView
-from taskjob.history.views import DependencyView, JobSummary
+from taskjob.history.reader import TransitionView
+from taskjob.history.views import JobSummary
 from taskjob_api import place
 from taskjob_api.filters import JobQuery, ListQuery
 from taskjob_api.follow import event
+from taskjob_api.jobs import Found
 from taskjob_api.kept import LINE_MAX, Line
-from taskjob_api.logs import LogQuery, meant_container
+from taskjob_api.logs import LogQuery, meant_container, taken_up
 from taskjob_api.openapi import parameters
 from taskjob_api.place import Place, lines_of
-from taskjob_api.problems import TYPES, Kind
+from taskjob_api.problems import TYPES, Kind, Problem
 from taskjob_api.routes import Service, build
 from taskjob_api.views import JobBrief, JobDetail, JobView, encode, live, past, past_detail, rfc3339, transition_frame
 
@@ -34,23 +37,6 @@ DOCS = Path(__file__).parents[2] / "docs" / "api.md"
 
 
 # ---------------------------------------------------------------- views
-def a_row(**fields: Any) -> JobRow:
-    attempt = AttemptView(
-        run=0, member=0, attempt=1, pod_name="p", pod_uid="u", node=None, pod_phase="Running", created_at=at(1),
-        started_at=at(2), finished_at=None, exit_code=None, failure=None, message="",
-    )  # fmt: skip
-    known: dict[str, Any] = {
-        "uid": "u", "namespace": "n", "name": "train", "labels": {"a": "b"}, "group": None, "queue": "q",
-        "priority": 100, "depends_on": (DependencyView("x", "Failed"),), "created_at": at(0), "phase": "Running",
-        "reason": "Started", "message": "m", "run": 0, "attempt": 1, "transition": 2, "retries": 0,
-        "queued_at": at(0), "admitted_at": at(1), "started_at": at(2), "finished_at": None, "not_before": None,
-        "pod_name": "p", "node_name": None, "exit_code": None, "gone_at": None, "updated_at": at(3),
-        "requests": {"cpu": "500m"},
-        "attempts": (attempt,),
-    }  # fmt: skip
-    return JobRow(**{**known, **fields})
-
-
 def test_a_live_and_a_past_job_are_the_same_model() -> None:
     job = a_job("train").after("x").being(Phase.RUNNING, attempt=1, started_at=at(2)).build()
     shown, kept = live(job, a_row().attempts), past_detail(a_row())
@@ -145,7 +131,7 @@ def test_a_log_that_is_taken_up_again_loses_and_doubles_nothing(
             if (text := where.new(line)) is not None:
                 sent.append(text)
         if by_identity:
-            again = Place.parse(where.identity(3), 3)
+            again = Place.parse(where.identity(1, 3), 1, 3)
             assert again is not None
             where = again
     assert sent == [line.text for line in log]
@@ -182,10 +168,47 @@ def test_the_rest_of_a_long_line_which_the_kubelet_serves_without_a_time_is_not_
 
 
 def test_an_event_id_of_another_attempt_is_not_taken_up() -> None:
-    identity = Place(5, 1, 7, TIME).identity(2)
-    assert Place.parse(identity, 2) is not None
-    assert Place.parse(identity, 3) is None
-    assert Place.parse("end", 2) is None
+    identity = Place(5, 1, 7, TIME).identity(0, 2)
+    assert Place.parse(identity, 0, 2) is not None
+    assert Place.parse(identity, 0, 3) is None
+    assert Place.parse(identity, 1, 2) is None, "nor one of another run"
+    assert Place.parse("end", 0, 2) is None
+
+
+def test_an_event_id_of_an_earlier_release_which_names_no_run_is_taken_up() -> None:
+    _, _, old = Place(5, 1, 7, TIME).identity(1, 2).partition("-")
+    found = Place.parse(old, 1, 2)
+    assert found is not None
+    assert found.identity(1, 2) == f"1-{old}"
+
+
+def followed_by(identity: str, **query: int) -> tuple[int, int]:
+    """Run and attempt that a client follows which comes back with that id, of a job that is in run 2, attempt 3."""
+    job = a_job("train").being(Phase.RUNNING, run=2, attempt=3).build()
+    one = a_row().attempts[0]
+    row = a_row(attempts=tuple(replace(one, run=run, attempt=n) for run in (0, 2) for n in (1, 2)))
+    of = taken_up(Found(job, row), LogQuery(follow=True, **query), identity)
+    return of.run, of.attempt
+
+
+def test_who_comes_back_to_a_log_follows_the_attempt_that_it_has_followed() -> None:
+    last, retried, rerun = (Place(5, 1, 0, TIME).identity(*of) for of in ((2, 3), (2, 1), (0, 2)))
+    assert [followed_by(identity) for identity in ("", last, retried, rerun)] == [(2, 3), (2, 3), (2, 1), (0, 2)]
+    assert followed_by(rerun, attempt=2) == (0, 2), "it names the attempt, and not the run"
+    assert followed_by(rerun, attempt=1) == (2, 1), "it asks for another"
+    assert followed_by(rerun, run=2) == (2, 3)
+
+
+@pytest.mark.parametrize("of", [(2, 4), (3, 1), (1, 1), (0, 3)])
+def test_an_event_id_of_an_attempt_that_the_job_has_not_had_is_passed_over(of: tuple[int, int]) -> None:
+    assert followed_by(Place(5, 1, 0, TIME).identity(*of)) == (2, 3)
+
+
+def test_who_comes_back_to_an_earlier_run_while_history_is_away_is_not_shown_another() -> None:
+    job = a_job("train").being(Phase.RUNNING, run=1, attempt=1).build()
+    with pytest.raises(Problem) as refused:
+        taken_up(Found(job, None, history_answers=False), LogQuery(), Place(5, 1, 0, TIME).identity(0, 1))
+    assert refused.value.kind is Kind.UNAVAILABLE
 
 
 def test_a_carriage_return_cannot_forge_an_event() -> None:

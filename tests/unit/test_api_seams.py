@@ -171,7 +171,7 @@ def test_a_mark_goes_before_its_line_and_is_not_told_again_to_who_comes_back_bet
     place = sent(3)
     events = unsent(place, [a_line(3), GAP, a_line(5)], ends=False)
     assert next(events) == GAP
-    back = Place.parse(place.identity(1), 1)
+    back = Place.parse(place.identity(0, 1), 0, 1)
     assert back is not None
     assert list(events) == [a_line(5)]
     assert told(back, [a_line(3), GAP, a_line(5), CUT, a_line(9)]) == [a_line(5), CUT, a_line(9)]
