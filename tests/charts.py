@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import time
 from collections.abc import Iterable
@@ -65,6 +66,21 @@ def of_kind(objects: Iterable[Object], *kinds: str) -> list[Object]:
 def of_the_operator(home: str, *values: str) -> list[Object]:
     """The operator's account with its roles and their bindings, for a release in the namespace `home`."""
     return _account_of("operator", home, *values)
+
+
+def of_the_uninstall(home: str, *values: str) -> list[Object]:
+    """The account of the hook that cancels jobs, with its roles and their bindings, for a release in `home`."""
+    return _account_of("end", home, "--set=uninstall.runningJobs=End", *values)
+
+
+def the_hooks() -> Any:
+    """The script of the chart's hooks, as a module of its own at each call."""
+    spec = importlib.util.spec_from_file_location("chart_hooks", CHART / "files" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def of_the_api(home: str) -> list[Object]:

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from charts import CHART, SETS, TRIAL, HelmError, apply, helm, of_kind, rendered
 from taskjob.config import ApiSettings, CommonSettings, OperatorSettings
+from taskjob_api.app import GRACE_SECONDS
 from taskjob_cluster import Cluster
 from taskjob_cluster.paths import CHECKOUT
 
@@ -109,12 +111,16 @@ def test_settings_reach_the_operator_as_numbers_that_it_can_read(monkeypatch: py
 
 
 def operator_settings(objects: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch) -> OperatorSettings:
-    (deployment,) = (
-        found for found in of_kind(objects, "Deployment") if found["metadata"]["name"].endswith("-operator")
-    )
-    for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]:
+    (operator,) = (found for found in of_kind(objects, "Deployment") if found["metadata"]["name"].endswith("-operator"))
+    for variable in operator["spec"]["template"]["spec"]["containers"][0]["env"]:
         monkeypatch.setenv(variable["name"], variable.get("value", "postgresql://x"))
     return OperatorSettings()
+
+
+def test_namespaces_that_were_set_to_nothing_are_all() -> None:
+    """`namespaces:` with nothing behind it takes the default away."""
+    database = "--set=database.existingSecret=mine"
+    assert rendered("default", database, "--set=namespaces=null") == rendered("default", database)
 
 
 def test_every_variable_that_the_chart_sets_is_a_setting() -> None:
@@ -184,3 +190,63 @@ def test_the_install_page_names_every_setting_that_is_not_the_charts_own() -> No
         if name not in of_the_chart:
             default = "[]" if field.default == () else field.default
             assert f"| {name} | {default} |" in page, name
+
+
+def policy(component: str, *values: str) -> dict[str, Any]:
+    """The spec of a component's NetworkPolicy."""
+    found = rendered("default", TRIAL, "--set=networkPolicy.enabled=true", *values)
+    (one,) = (each for each in of_kind(found, "NetworkPolicy") if each["metadata"]["name"].endswith(f"-{component}"))
+    spec: dict[str, Any] = one["spec"]
+    return spec
+
+
+def deployment(component: str, *values: str) -> dict[str, Any]:
+    """The spec of a component's Deployment."""
+    found = rendered("default", TRIAL, *values)
+    (one,) = (each for each in of_kind(found, "Deployment") if each["metadata"]["name"].endswith(f"-{component}"))
+    spec: dict[str, Any] = one["spec"]
+    return spec
+
+
+def labels_of(component: str) -> dict[str, str]:
+    """Of the pods of a Deployment."""
+    labels: dict[str, str] = deployment(component)["template"]["metadata"]["labels"]
+    return labels
+
+
+def test_where_egress_is_restricted_the_api_reaches_the_operator_all_the_same() -> None:
+    restricted = ("--set=networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8", "--set=operator.port=9000")
+    *_, last = policy("api", *restricted)["egress"]
+    assert last["ports"] == [{"port": 9000}]
+    (peer,) = last["to"]
+    assert peer["podSelector"]["matchLabels"].items() <= labels_of("operator").items()
+    assert not peer["podSelector"]["matchLabels"].items() <= labels_of("api").items()
+    assert len(policy("operator", *restricted)["egress"]) == 1
+    assert "egress" not in policy("api")
+
+
+def test_who_reads_metrics_reads_the_apis_too_where_it_is_not_open_to_everybody() -> None:
+    callers = "--set=networkPolicy.apiFrom[0].podSelector.matchLabels.app=callers"
+    prometheus = "--set=networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus"
+    (rule,) = policy("api", callers, prometheus)["ingress"]
+    assert [peer["podSelector"]["matchLabels"]["app"] for peer in rule["from"]] == ["callers", "prometheus"]
+    assert "from" not in policy("api", prometheus)["ingress"][0]
+    (rule,) = policy("operator", callers, prometheus)["ingress"]
+    assert rule["from"][0] == {"podSelector": {"matchLabels": {"app": "prometheus"}}}
+    assert rule["from"][1]["podSelector"]["matchLabels"].items() <= labels_of("api").items()
+
+
+@pytest.mark.parametrize("component", ["operator", "api"])
+def test_pods_that_hold_a_port_of_their_host_go_before_others_come(component: str) -> None:
+    here = deployment(component)["strategy"]["rollingUpdate"]
+    on_host = deployment(component, "--set=hostNetwork=true")["strategy"]["rollingUpdate"]
+    assert (here, on_host) == ({"maxSurge": 1, "maxUnavailable": 0}, {"maxSurge": 0, "maxUnavailable": 1})
+
+
+def test_an_api_that_is_to_end_takes_requests_until_nobody_is_sent_to_it() -> None:
+    pod = deployment("api", "--set=api.terminationGracePeriodSeconds=20")["template"]["spec"]
+    (container,) = pod["containers"]
+    listens = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert listens + GRACE_SECONDS < pod["terminationGracePeriodSeconds"]
+    with pytest.raises(HelmError, match="terminationGracePeriodSeconds"):
+        deployment("api", "--set=api.terminationGracePeriodSeconds=19")

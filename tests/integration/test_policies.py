@@ -27,7 +27,7 @@ def home(cluster: Cluster) -> Iterator[str]:
     name = f"policies-{uuid.uuid4().hex[:6]}"
     cluster.kubectl("create", "namespace", name)
     objects = policies_of(name)
-    assert len(objects) == 6
+    assert len(objects) == 8
     apply(cluster, objects)
     yield name
     remove(cluster, objects)
@@ -196,18 +196,19 @@ def a_pod(cluster: Cluster, home: str, place: str, epoch: str | None, account: s
     cluster.kubectl("-n", place, "create", "-f", "-", who, input=json.dumps(pod))
 
 
-def let_create_pods(cluster: Cluster, home: str, place: str, *accounts: str) -> None:
-    cluster.kubectl("-n", place, "create", "role", "pods", "--verb=create", "--resource=pods")
-    for account in accounts:
-        cluster.kubectl(
-            *("-n", place, "create", "rolebinding", account, "--role=pods", f"--serviceaccount={home}:{account}")
-        )
+def let_operate(cluster: Cluster, home: str, place: str, *accounts: str) -> None:
+    """What operators may do: create pods, and write the status of TaskJobs."""
+    for role, verb, resource in (("pods", "create", "pods"), ("statuses", "update", "taskjobs.taskjobs.dev/status")):
+        cluster.kubectl("-n", place, "create", "role", role, f"--verb={verb}", f"--resource={resource}")
+        for account in accounts:
+            bound = (f"{account}-{role}", f"--role={role}", f"--serviceaccount={home}:{account}")
+            cluster.kubectl("-n", place, "create", "rolebinding", *bound)
 
 
 def test_a_pod_of_an_epoch_that_is_over_is_refused(
     cluster: Cluster, home: str, place: str, led_by: Callable[[int | None], None]
 ) -> None:
-    let_create_pods(cluster, home, place, OPERATOR, "another")
+    let_operate(cluster, home, place, OPERATOR, "another")
     led_by(None)
     eventually_refused(lambda: a_pod(cluster, home, place, "7"), "param")
 
@@ -225,10 +226,43 @@ def test_a_pod_of_an_epoch_that_is_over_is_refused(
     a_pod(cluster, home, place, "1", account="another")  # another installation has an epoch of its own
 
 
+def test_only_an_operator_says_of_a_pod_whose_attempt_it_is_and_of_which_epoch(
+    cluster: Cluster, home: str, place: str, led_by: Callable[[int | None], None]
+) -> None:
+    let_operate(cluster, home, place, OPERATOR)
+    led_by(7)
+    eventually_allowed(lambda: a_pod(cluster, home, place, "7"))
+    ours = cluster.kubectl("-n", place, "get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
+    for verb in ("create", "get", "patch", "delete"):
+        grant(cluster, place, verb, "pods")
+
+    def change(*arguments: str) -> None:
+        cluster.kubectl("-n", place, *arguments, ANN)
+
+    plain = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "plain"}}
+    plain |= {"spec": {"containers": [{"name": "main", "image": "busybox"}]}}
+    eventually_allowed(lambda: cluster.kubectl("-n", place, "create", "-f", "-", ANN, input=json.dumps(plain)))
+    copy = plain | {"metadata": {"name": "copy", "labels": {"taskjobs.dev/job-uid": "u"}}}
+    forged = (
+        lambda: cluster.kubectl("-n", place, "create", "-f", "-", ANN, input=json.dumps(copy)),
+        lambda: change("annotate", "pod", ours, "taskjobs.dev/epoch=2147483646", "--overwrite"),
+        lambda: change("annotate", "pod", ours, "taskjobs.dev/epoch-"),
+        lambda: change("label", "pod", ours, "taskjobs.dev/attempt=9"),
+        lambda: change("label", "pod", ours, "taskjobs.dev/job-uid-"),
+        lambda: change("label", "pod", "plain", "taskjobs.dev/job-uid=u"),
+    )
+    for forge in forged:
+        eventually_refused(forge, "only an operator of Taskjobs sets")
+
+    eventually_allowed(lambda: change("annotate", "pod", ours, "example.com/note=mine", "taskjobs.dev/epoch=7"))
+    change("label", "pod", "plain", "team=mine", "taskjobs.dev/elsewhere=1")
+    change("delete", "pod", ours, "--now")
+
+
 def test_policies_that_are_removed_and_made_again_compare_with_the_epoch_of_now(
     cluster: Cluster, home: str, place: str, led_by: Callable[[int | None], None]
 ) -> None:
-    let_create_pods(cluster, home, place, OPERATOR)
+    let_operate(cluster, home, place, OPERATOR)
     led_by(7)
     eventually_allowed(lambda: a_pod(cluster, home, place, "7"))
     eventually_refused(lambda: a_pod(cluster, home, place, "6"), "epoch 6 is over")

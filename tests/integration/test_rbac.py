@@ -119,6 +119,8 @@ async def test_an_operator_of_named_namespaces_reads_queues_everywhere_and_nothi
     objects = of_the_operator(home, f"--set=namespaces={{{namespace}}},defaultQueue.create=false")
     everywhere = [("taskqueues", "list"), ("taskqueues", "watch"), ("tokenreviews", "create")]
     assert rights_of(of_kind(objects, "ClusterRole")) == everywhere
+    without_api = of_the_operator(home, f"--set=namespaces={{{namespace}}},defaultQueue.create=false,api.enabled=false")
+    assert rights_of(of_kind(without_api, "ClusterRole")) == everywhere[:2]
 
     async with operator_with(cluster, home, namespace, objects, tmp_path) as scene:
         await list_queues(scene.http)
@@ -149,6 +151,7 @@ def test_the_roles_for_people_say_who_may_what_in_a_namespace(
     apply(cluster, [found for found in roles if found["metadata"]["name"].startswith("taskjobs-")])
     cluster.kubectl("-n", namespace, "create", "rolebinding", "people", f"--clusterrole={role}", "--user=ann")
 
+    until(lambda: allowed(cluster, namespace, may[0]), "the authorizer knows the RoleBinding")
     for question in (*may, *may_not):
         assert allowed(cluster, namespace, question) == (question in may), f"{role}: {question}"
 

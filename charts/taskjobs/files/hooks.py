@@ -1,4 +1,4 @@
-"""What the chart's hooks do: `test` runs a job, `end` cancels every TaskJob and waits until all are over.
+"""What the chart's hooks do: `test` runs a job, `end` cancels its TaskJobs and waits until all are over.
 
 Runs in the pods of `helm test` and of the pre-delete hook with their own service accounts; the standard library
 suffices.
@@ -6,6 +6,7 @@ suffices.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import ssl
@@ -24,6 +25,8 @@ RESTRICTED = {
     "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
 }
 API = "/apis/taskjobs.dev/v1beta1"
+# So much longer than it waits it cancels, if there are very many: half of what the hook's Job has beyond that.
+CANCEL_SECONDS = 30
 
 
 def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -90,32 +93,59 @@ def test(seconds: float) -> int:
 
 
 def end(seconds: float) -> int:
-    """Cancel what is not over yet, in the operator's namespaces, and wait for it; 1 if something still runs then."""
-    named = json.loads(os.environ.get("NAMESPACES") or "[]")
-    paths = [f"{API}/namespaces/{name}/taskjobs" for name in named] or [f"{API}/taskjobs"]
-    began = time.monotonic()
+    """Cancel what is not over yet of this installation's jobs, and wait for it; 0 in any case.
+
+    A hook that fails keeps Helm from uninstalling at all.
+    """
+    give_up_at = time.monotonic() + seconds
     while True:
-        live = [job for path in paths for job in listed(path) if not over(job)]
-        if not live:
-            print("nothing runs any more")
+        try:
+            live = [job for job in jobs_of_ours() if not over(job)]
+            if not live:
+                print("nothing runs any more")
+                return 0
+            left = f"{len(live)} jobs still run"
+            for job in live:
+                if time.monotonic() <= give_up_at + CANCEL_SECONDS:
+                    cancel(job)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            left = f"nobody can tell what still runs ({error})"
+            print(f"{error}: trying again")
+        if time.monotonic() > give_up_at:
+            print(f"{left} after {seconds:.0f} s: the uninstall goes on, and so do they, without an operator")
             return 0
-        for job in live:
-            if not job["spec"].get("cancel"):
-                of = job["metadata"]
-                print(f"cancelling {of['namespace']}/{of['name']}")
-                try:
-                    path = f"{API}/namespaces/{of['namespace']}/taskjobs/{of['name']}"
-                    ask("PATCH", path, {"metadata": {"uid": of["uid"]}, "spec": {"cancel": True}})
-                except urllib.error.HTTPError as error:
-                    print(f"  {error.code}: {error.read(500).decode(errors='replace')}")
-        if time.monotonic() - began > seconds:
-            print(f"{len(live)} jobs still run after {seconds:.0f} s: they go on without an operator")
-            return 1
         time.sleep(1)
 
 
+def jobs_of_ours() -> list[dict[str, Any]]:
+    """The jobs that this installation's operator acts for, in its namespaces."""
+    named = json.loads(os.environ.get("NAMESPACES") or "[]")
+    paths = [f"{API}/namespaces/{name}/taskjobs" for name in named] or [f"{API}/taskjobs"]
+    queues = {queue["metadata"]["name"]: queue for queue in listed(f"{API}/taskqueues")}
+    return [job for path in paths for job in listed(path) if served(job, queues, os.environ["CONTROLLER_NAME"])]
+
+
+def served(job: dict[str, Any], queues: dict[str, dict[str, Any]], controller: str) -> bool:
+    """Whether the installation of that name acts for the job: what `Queues.serves` says in the operator."""
+    queue = queues.get(job["spec"].get("queue", "default"), {})
+    return bool(queue.get("spec", {}).get("controllerName", "default") == controller)
+
+
+def cancel(job: dict[str, Any]) -> None:
+    """Have the operator end it, if nobody has yet; what the API server refuses is said."""
+    if job["spec"].get("cancel"):
+        return
+    of = job["metadata"]
+    print(f"cancelling {of['namespace']}/{of['name']}")
+    try:
+        path = f"{API}/namespaces/{of['namespace']}/taskjobs/{of['name']}"
+        ask("PATCH", path, {"metadata": {"uid": of["uid"]}, "spec": {"cancel": True}})
+    except urllib.error.HTTPError as error:
+        print(f"  {error.code}: {error.read(500).decode(errors='replace')}")
+
+
 def listed(path: str) -> list[dict[str, Any]]:
-    """All TaskJobs there, chunk by chunk; none where the CRDs are gone."""
+    """All objects there, chunk by chunk; none where the CRDs are gone."""
     found: list[dict[str, Any]] = []
     rest = ""
     while True:

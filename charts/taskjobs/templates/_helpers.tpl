@@ -87,6 +87,19 @@ dnsPolicy: {{ . }}
 enableServiceLinks: false
 {{- end }}
 
+{{/* How a Deployment is rolled over. */}}
+{{- define "taskjobs.strategy" -}}
+strategy:
+  type: RollingUpdate
+  {{- if .Values.hostNetwork }}
+  # A port of the host is free only when the old one has gone.
+  rollingUpdate: {maxSurge: 0, maxUnavailable: 1}
+  {{- else }}
+  # The new one is ready, a standby warm, before an old one goes.
+  rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+  {{- end }}
+{{- end }}
+
 {{/* Where a component's pods run: (dict "of" .Values.operator "selector" {...}). */}}
 {{- define "taskjobs.placement" -}}
 {{- with .of.nodeSelector }}
@@ -174,5 +187,20 @@ terminationGracePeriodSeconds: {{ .of.terminationGracePeriodSeconds }}
 {{- end }}
 {{- if and .Values.defaultQueue.create (not .Values.defaultQueue.quota) (ne (include "taskjobs.watchesCluster" .) "true") }}
 {{- fail "the default queue follows the nodes, which this operator may not watch: set defaultQueue.quota, or rbac.watchCluster=Always, or defaultQueue.create=false" }}
+{{- end }}
+{{- end }}
+
+{{/*
+Of a policy's binding: the namespaces that the operator watches, if they are not all.
+*/}}
+{{- define "taskjobs.whereItWatches" -}}
+{{- with .Values.namespaces -}}
+matchResources:
+  namespaceSelector:
+    matchExpressions:
+      - key: kubernetes.io/metadata.name
+        operator: In
+        values:
+          {{- toYaml . | nindent 10 }}
 {{- end }}
 {{- end }}
