@@ -91,7 +91,7 @@ test-life: binaries ## Measure the life of jobs and their logs, half an hour; pr
 # How many schedules of faults `make chaos` plays, and the first seed (empty: drawn at random, and printed).
 SCHEDULES ?= 20
 SEED ?=
-CHAOS = PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
+CHAOS = PYTHONPATH=tests:. $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
 
 .PHONY: chaos
 chaos: binaries ## Random faults on the real control plane, and 2,000 schedules of simulated ones; prints its figures

@@ -10,10 +10,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import aiohttp
 
 from taskjob_cluster import Cluster, components, up
 
@@ -27,6 +29,9 @@ from .peers import PEERS, operator
 from .profile import table
 from .run import LONGEST_SECONDS, Result, measure, told
 from .work import Ability, Shape
+
+NODES = 24
+"""Simulated ones, of a thousand CPUs each: "room for all" is true of 20,000 jobs, too, and on every machine."""
 
 
 def _shapes(options: argparse.Namespace) -> dict[str, Shape]:
@@ -53,7 +58,14 @@ async def _run(options: argparse.Namespace, cluster: Cluster) -> tuple[list[Resu
     failed: list[str] = []
     patience = min(LONGEST_SECONDS, options.minutes * 60 / 9)  # of one run; none of those takes a ninth of the time
 
-    def keep(result: Result) -> None:
+    async def keep(what: str, running: Awaitable[Result], words: Callable[[Result], str]) -> None:
+        try:
+            result = await running
+        except (RuntimeError, aiohttp.ClientError) as error:  # one that fails leaves the others' figures
+            print(f"{what}: FAILED: {error}", flush=True)
+            failed.append(what)
+            return
+        print(words(result), flush=True)
         results.append(result)
         _save(options, results)
 
@@ -66,25 +78,15 @@ async def _run(options: argparse.Namespace, cluster: Cluster) -> tuple[list[Resu
                 if name in live.SCENARIOS:
                     if repetition == 0:
                         scenario, count = live.SCENARIOS[name]
-                        result = await scenario(cluster, server, min(count, options.live))
-                        print(json.dumps(result), flush=True)
-                        keep(result)
+                        await keep(name, scenario(cluster, server, min(count, options.live)), json.dumps)
                     continue
                 shape, begun = known[name], time.monotonic()
                 if begun + took.get(name, 0) > ends_at:
                     print(f"{shape.title}: not run again, it would end too late", flush=True)
                     continue
                 for peer in peers:
-                    if not shape.needs <= PEERS[peer].knows:
-                        continue
-                    try:
-                        result = await measure(cluster, server, PEERS[peer], shape, patience)
-                    except RuntimeError as error:  # one that fails leaves the others' figures
-                        print(f"{shape.title} | {peer}: FAILED: {error}", flush=True)
-                        failed.append(f"{name} {peer}")
-                        continue
-                    print(told(result), flush=True)
-                    keep(result)
+                    if shape.needs <= PEERS[peer].knows:
+                        await keep(f"{name} {peer}", measure(cluster, server, PEERS[peer], shape, patience), told)
                 took[name] = time.monotonic() - begun
     return results, failed
 
@@ -155,7 +157,7 @@ def main() -> int:
         return 0
     options.machine = machine()
     print(json.dumps(options.machine), flush=True)
-    with up(f"bench-{os.getpid()}", provider="kwok", die_with_parent=True) as cluster:
+    with up(f"bench-{os.getpid()}", provider="kwok", kwok_nodes=NODES, die_with_parent=True) as cluster:
         if options.command == "profile":
             print(asyncio.run(_profile(options, cluster)))
             return 0

@@ -7,6 +7,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -115,10 +116,11 @@ class ApiServer:
         """Delete a whole collection, at once and without grace, and wait until it is empty."""
         options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
         while True:
-            async with self._session.delete(f"{self._server}{path}", json=options, timeout=_FOREVER) as answer:
-                if answer.status == 404:
-                    return
-                await answer.read()
+            with suppress(aiohttp.ServerDisconnectedError):  # a request may take a minute, thousands of objects more
+                async with self._session.delete(f"{self._server}{path}", json=options, timeout=_FOREVER) as answer:
+                    if answer.status == 404:
+                        return
+                    await answer.read()
             async with self._session.get(f"{self._server}{path}?limit=1") as answer:
                 if not _decode_list(await answer.read()).items:
                     return

@@ -25,6 +25,7 @@ from taskjob_cluster.components import COMPONENTS
 from taskjob_cluster.credentials import ensure_certificate
 from taskjob_cluster.programs import answers
 
+from . import children
 from .work import Shape
 
 VERSION = COMPONENTS["kueue"].version
@@ -50,16 +51,15 @@ def manager(cluster: Cluster, shape: Shape) -> Iterator[Mapping[str, int]]:
         (folder / "config.yaml").write_text(yaml.safe_dump(_configuration(folder, webhooks, health)))
         log = folder / "kueue.log"
         with log.open("wb") as output:
-            running = subprocess.Popen(
+            running = children.start(
                 [
                     str(binary),
                     f"--config={folder / 'config.yaml'}",
                     "--feature-gates=VisibilityOnDemand=false",
                     "--zap-log-level=info",
                 ],
-                env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
-                stdout=output,
-                stderr=output,
+                {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
+                output,
             )
         try:
             give_up_at = time.monotonic() + _READY_SECONDS

@@ -58,16 +58,18 @@ async def _staged(
     """An operator, a queue with that room, and a look at what becomes of the jobs. In the end nothing is left of it."""
     shape = Shape("live", "", [], (Quota("bench", room),))
     cluster.kubectl("apply", "-f", "-", input=queue_manifests(shape))
-    with tempfile.TemporaryDirectory() as folder, postgres.start(die_with_parent=True) as database:
-        operator = _Operator(cluster, database.url, Path(folder) / "operator.log")
-        try:
-            async with watching(server, peer) as found:
-                yield operator, found
-        finally:
-            operator.stop()
-    await server.remove_all(peer.path)
-    await server.remove_all(PODS)
-    cluster.kubectl("delete", "taskqueue", "bench")
+    try:
+        with tempfile.TemporaryDirectory() as folder, postgres.start(die_with_parent=True) as database:
+            operator = _Operator(cluster, database.url, Path(folder) / "operator.log")
+            try:
+                async with watching(server, peer) as found:
+                    yield operator, found
+            finally:
+                operator.stop()
+    finally:
+        await server.remove_all(peer.path)
+        await server.remove_all(PODS)
+        cluster.kubectl("delete", "taskqueue", "bench")
 
 
 async def restart(cluster: Cluster, server: ApiServer, count: int) -> Result:

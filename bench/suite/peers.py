@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from typing import IO, Any
 
 from taskjob_cluster import Cluster, postgres
 
-from . import kueue
+from . import children, kueue
 from .apiserver import Object
 from .work import Ability, Shape, Work
 
@@ -182,10 +181,7 @@ def start_operator(
     environment: Mapping[str, str], output: IO[bytes], under: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
     """An operator that ends with this process, whatever ends that. `under`: options of Python before `-m`."""
-    setpriv = shutil.which("setpriv")
-    bound = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
-    command = [*bound, sys.executable, *under, "-m", "taskjob.main"]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    return children.start([sys.executable, *under, "-m", "taskjob.main"], environment, output)
 
 
 @contextmanager

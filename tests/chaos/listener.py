@@ -16,6 +16,7 @@ from typing import Final, Self
 from urllib.parse import urlencode
 
 import urllib3
+from bench.suite.children import start
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
@@ -46,6 +47,7 @@ class Listener:
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
         self._process: subprocess.Popen[bytes] | None = None
         self.cursor = ""
+        self._whole = True  # no snapshot is being shown
         self.heard = Heard()
         self.times_back = -1
 
@@ -66,9 +68,7 @@ class Listener:
             "TASKJOBS_STREAM_HEARTBEAT_SECONDS": "0.5",
         }
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "taskjob_api"], env=environment, stdout=log, stderr=log
-            )
+            self._process = start([sys.executable, "-m", "taskjob_api"], environment, log)
         until(self._is_known, "the API server knows the client's rights, and the API answers", 40)
         self._thread.start()
         until(lambda: bool(self.cursor), f"the stream begins:\n{self._log.read_text()[-3000:]}", 40)
@@ -119,7 +119,9 @@ class Listener:
                 if frame["type"] == "TRANSITION":
                     self.heard.phases[frame["job"]["id"]].append(frame["to"])
                 elif frame["type"] == "RESET":
-                    self.heard = Heard(resets=self.heard.resets + 1)
+                    self.heard = Heard(resets=self.heard.resets + self._whole)  # a broken snapshot begins anew
+                    self._whole = False
                 elif frame["type"] == "SNAPSHOT":
                     self.heard.snapshot.update((job["id"], job["phase"]) for job in frame["items"])
+                    self._whole = frame["last"]
                 self.cursor = frame["cursor"]

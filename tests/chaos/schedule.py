@@ -68,10 +68,14 @@ class Verdict:
 
 
 class House:
-    """What all schedules share: a control plane with simulated nodes, a PostgreSQL, the wires. As a context manager."""
+    """What all schedules share: a control plane with simulated nodes, a PostgreSQL, the wires. As a context manager.
 
-    def __init__(self, name: str) -> None:
+    `audit`: whether the API server writes the log that the judge reads.
+    """
+
+    def __init__(self, name: str, *, audit: bool = True) -> None:
         self._name = name
+        self._audit = audit
         self._stack = ExitStack()
         self.cluster: Cluster
         self.api: ClusterApi
@@ -82,7 +86,7 @@ class House:
     def __enter__(self) -> House:
         with ExitStack() as stack:
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
-            self.cluster = stack.enter_context(up(self._name, provider="kwok", audit=True, die_with_parent=True))
+            self.cluster = stack.enter_context(up(self._name, provider="kwok", audit=self._audit, die_with_parent=True))
             self.api = stack.enter_context(ClusterApi(self.cluster))
             self.disk = stack.enter_context(small_disk())
             self.postgres = stack.enter_context(start_postgres(self.disk.folder / "pg", die_with_parent=True))
@@ -200,14 +204,14 @@ class Schedule:
                 self._change(site, task, rerun=1)
 
     def _change(self, site: Site, task: Task, **spec: object) -> None:
-        firmly(lambda: site.here.change(task.name, **spec))
+        firmly(lambda: site.here.change(task.name, **spec), done=(404,))  # it may have ended and be removed meanwhile
 
     # ------------------------------------------------------------------ calm
     def _calm(self, site: Site, replicas: Replicas, listener: Listener) -> None:
         self._give_up_at = time.monotonic() + END_SECONDS
         self._wait(lambda: len(site.jobs.seen) and {task.name for task in self.work} <= self.last.keys())
         for task in self.work:
-            if (found := site.jobs.snapshot().get(task.name)) and found["spec"].get("suspend"):
+            if task.suspend or task.born_suspended:  # asked for anew: the witness may not have seen the last change
                 self._change(site, task, suspend=False)
         reruns = {task.name for task in self.work if task.rerun}
         self._wait(lambda: all(ended(self.last[name]) for name in reruns))

@@ -140,13 +140,15 @@ async def load(site: Site, rate: float, course: Course, look: Callable[[], None]
         found.seen = course.seen
         sampling = asyncio.create_task(sample())
         course.begun, made = time.monotonic(), 0
+        psutil.cpu_percent()  # the next call tells of the time from here on
         while made < rate * course.seconds:  # by the minute, so that little has to be remembered
             count = int(min(rate * 60, rate * course.seconds - made) + 0.5) or 1
             works = [Work(f"soak-{made + n}", at=n / rate, seconds=RUNS_SECONDS) for n in range(count)]
             await create(server, PEER, works, found.seen)
             made += count
             open_now = len(found.seen.created) - len(found.seen.finished)
-            print(f"{made} made, {open_now} open, {len(course.strikes)} faults", flush=True)
+            busy = psutil.cpu_percent()  # of all, since the line before: whether the machine is what jobs wait for
+            print(f"{made} made, {open_now} open, {len(course.strikes)} faults, CPUs {busy:.0f} % busy", flush=True)
         sampling.cancel()
         names = list(found.seen.created)
         try:
@@ -217,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     seed = options.seed or random.SystemRandom().randrange(1, 10**6)
     print(f"{options.minutes:g} minutes at {options.rate:g} jobs/s; seed {seed} repeats the faults", flush=True)
-    with House(f"soak-{os.getpid()}") as house:
+    with House(f"soak-{os.getpid()}", audit=False) as house:  # nobody reads it, and each of its lines is waited for
         course = play(house, options.minutes, options.rate, seed)
     print(f"{len(course.strikes)} faults: {', '.join(course.strikes)}")
     if course.restarts:
