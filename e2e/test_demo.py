@@ -45,7 +45,7 @@ def demo(options: list[str]) -> Iterator[subprocess.Popen[str]]:
     yield process
     if process.poll() is None:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=150)
     take_down(NAME)
 
 
@@ -90,7 +90,7 @@ def test_the_demo_does_the_same_in_pods_that_helm_installed(demo: subprocess.Pop
 def test_ctrl_c_ends_the_demo_and_leaves_nothing(demo: subprocess.Popen[str]) -> None:
     said = _until(demo, "split     Running")
     demo.send_signal(signal.SIGINT)
-    rest, _ = demo.communicate(timeout=60)
+    rest, _ = demo.communicate(timeout=150)
 
     assert demo.returncode == 130, said + rest
     assert "interrupted" in rest
@@ -101,7 +101,7 @@ def test_an_operator_that_dies_fails_the_demo_with_the_end_of_its_log(demo: subp
     said = _until(demo, "split     Running")
     parts = json.loads((folder_of(NAME) / "parts.json").read_text())
     os.kill(parts[OPERATOR]["pid"], signal.SIGKILL)
-    rest, _ = demo.communicate(timeout=60)
+    rest, _ = demo.communicate(timeout=150)
 
     assert demo.returncode == 1, said + rest
     assert "The demo failed in: taskjob-operator" in rest
