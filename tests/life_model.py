@@ -144,7 +144,7 @@ class Model:
             yield self.since + self.deadline, 1, lambda: self.must_end(DEADLINE)
         if self.phase is Phase.PENDING:
             if self.patience is not None and not self.suspended:
-                yield self.queued_at + self.patience, 2, lambda: self.happens(WAITED_OUT)
+                yield max(self.queued_at, self.not_before) + self.patience, 2, lambda: self.happens(WAITED_OUT)
             if not self.suspended and not self.held:
                 yield max(self.not_before, self.now), 3, self._launch
             return

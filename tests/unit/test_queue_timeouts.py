@@ -18,6 +18,13 @@ def world() -> World:
     return world
 
 
+def let_the_backoff_pass(world: World, name: str) -> None:
+    """Until the instant from which the job waits for its queue alone."""
+    again_at = world.status(name).not_before
+    assert again_at is not None
+    world.let_pass((again_at - world.now).total_seconds())
+
+
 def test_a_job_that_waits_too_long_fails_with_a_reason_of_its_own(world: World) -> None:
     world.submit(a_job("a").waiting_at_most(60))
     world.let_pass(59)
@@ -64,6 +71,24 @@ def test_suspension_does_not_count(world: World, crash: bool) -> None:
     assert world.status("a").reason is Reason.QUEUE_TIMEOUT_EXCEEDED
 
 
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_backoff_does_not_count(world: World, crash: bool) -> None:
+    world.finish("holder")
+    world.submit(a_job("a").waiting_at_most(60).retrying(1, initial_seconds=300))
+    world.run()
+    world.start("a")
+    world.submit(a_job("next").of_priority("High"))
+    world.fail("a")
+    assert world.status("a").reason is Reason.BACKING_OFF
+    if crash:
+        world.crash()
+    let_the_backoff_pass(world, "a")
+    world.let_pass(59)
+    assert world.phase("a") is Phase.PENDING
+    world.let_pass(1)
+    assert world.status("a").reason is Reason.QUEUE_TIMEOUT_EXCEEDED
+
+
 def test_each_wait_counts_anew(world: World) -> None:
     world.finish("holder")
     world.submit(a_job("a").waiting_at_most(60).retrying(1, initial_seconds=1))
@@ -72,6 +97,7 @@ def test_each_wait_counts_anew(world: World) -> None:
     world.let_pass(3600)
     world.submit(a_job("next").of_priority("High"))
     world.fail("a", failure=FailureClass.EVICTED)
+    let_the_backoff_pass(world, "a")
     world.let_pass(59)
     assert world.phase("a") is Phase.PENDING
     world.let_pass(1)

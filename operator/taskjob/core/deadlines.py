@@ -42,10 +42,10 @@ def deadline_message(job: Job) -> str:
 
 
 def queue_timeout_at(job: Job, ready_at: datetime | None) -> datetime | None:
-    """When a waiting job has waited too long; `ready_at` is when its last dependency ended."""
+    """When a waiting job has waited too long, its backoff not counted; `ready_at` is when its last dependency ended."""
     if job.queue_timeout_seconds is None:
         return None
-    since = max(job.status.queued_at or job.created_at, ready_at or job.created_at)
+    since = max(instant or job.created_at for instant in (job.status.queued_at, job.status.not_before, ready_at))
     return since + timedelta(seconds=job.queue_timeout_seconds)
 
 

@@ -251,7 +251,8 @@ class TaskJobSpec(Part):
     queue_timeout_seconds: PositiveSeconds | None = Field(
         None,
         description="How long the job may wait in its queue; then it has failed. It counts from when nothing else "
-        "held it back: from its creation, the end of its last dependency, of an attempt before, or of its suspension. "
+        "held it back: from its creation, the end of its last dependency, of an attempt before and of the backoff "
+        "after it, or of its suspension. "
         "Absent: as the queue says, else without end.",
     )
     start_timeout_seconds: PositiveSeconds | None = Field(
