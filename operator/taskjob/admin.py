@@ -34,7 +34,7 @@ STUCK_SECONDS: Final = 60.0
 """A loop without a cycle for so long is stuck: it runs one every few seconds even when nothing happens."""
 
 SILENT_SECONDS: Final = 150.0
-"""A watch without even a bookmark for so long is broken, and so is its own repair."""
+"""A watch without even a bookmark for so long is broken; where it was not even tried anew, so is its own repair."""
 
 _process_cpu = Gauge("taskjobs_process_cpu_seconds", "CPU time of the operator's process, user and system.")
 _process_memory = Gauge("taskjobs_process_resident_bytes", "Resident memory of the operator's process.")
@@ -86,14 +86,17 @@ class Admin:
         last_cycle = self.loop.last_cycle if self.loop is not None else None
         if last_cycle is not None and now - last_cycle > STUCK_SECONDS:
             wrong.append(f"no cycle for {now - last_cycle:.0f} s")
-        silent = self.pods.silent_seconds
-        if silent is not None and silent > SILENT_SECONDS:
-            wrong.append(f"the watch of pods has been silent for {silent:.0f} s")
+        stuck = self.pods.stuck_seconds
+        if stuck > SILENT_SECONDS:
+            wrong.append(f"the watch of pods has stood still for {stuck:.0f} s")
         return wrong
 
     def unready(self) -> list[str]:
         """What keeps the operator from being relied on; PostgreSQL does not: scheduling goes on without it."""
         wrong = self.unhealthy()
+        silent = self.pods.silent_seconds
+        if silent > SILENT_SECONDS:
+            wrong.append(f"the watch of pods has been silent for {silent:.0f} s")
         if not self.mirror.synced:
             wrong.append("the cluster has not been listed yet")
         elif self.leader.may_act() and (self.loop is None or self.loop.last_cycle is None):

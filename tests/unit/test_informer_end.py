@@ -10,9 +10,10 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
+from taskjob.admin import SILENT_SECONDS
 from taskjob.core.model import Pod
 from taskjob.kube.clock import ClusterClock
-from taskjob.kube.http import KubeHttp, ListFloor, Reply
+from taskjob.kube.http import KubeHttp, ListFloor, NoAnswerError, Reply
 from taskjob.kube.informer import PodInformer
 from virtual_time import VirtualClock, run
 
@@ -81,6 +82,13 @@ class Overwhelmed:
         yield Ended()
 
 
+class Away(Overwhelmed):
+    """A server that is not there."""
+
+    async def request(self, *_: object, **__: object) -> Reply:
+        raise NoAnswerError("connection refused")
+
+
 class Nobody:
     """Is told, and does nothing."""
 
@@ -124,3 +132,31 @@ def test_watches_that_the_server_ends_in_a_burst_leave_nobody_blind_for_long() -
     assert len(waits) == 12
     assert max(waits) < 1, "it was blind for longer than a second"
     assert min(waits[4:]) > 0.3, "it did not leave the server any time"
+
+
+HOUR = 3600
+
+
+async def an_hour_of(server: Overwhelmed) -> tuple[float, float]:
+    """How silent it was, and how stuck it is, who has followed that server for an hour; the worst of each."""
+    informer = PodInformer(cast("KubeHttp", server), Nobody(), ("a", "b"))
+    following = asyncio.create_task(informer.run())
+    silent = stuck = 0.0
+    for _ in range(HOUR):
+        await asyncio.sleep(1)
+        silent, stuck = max(silent, informer.silent_seconds), max(stuck, informer.stuck_seconds)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    return silent, stuck
+
+
+def test_who_follows_an_api_server_that_is_away_is_not_ready_and_not_to_be_restarted() -> None:
+    """Restarted again and again, it would be in the longest of pauses when the API server comes back."""
+    silent, stuck = run(an_hour_of(Away(times=0)))
+    assert silent == pytest.approx(HOUR, abs=1)
+    assert stuck < SILENT_SECONDS / 2
+
+
+def test_who_neither_hears_nor_tries_anything_is_to_be_restarted() -> None:
+    silent, stuck = run(an_hour_of(Overwhelmed(times=0)))  # no real watch can hang so: its reads have a time limit
+    assert min(silent, stuck) == pytest.approx(HOUR, abs=1)

@@ -138,15 +138,23 @@ class Informer(Generic[_Shape, _Value]):
         self._kind = kind
         self._told = told
         self._paths = tuple(paths)
-        self._active_at = dict.fromkeys(self._paths, http.clock.elapsed())
+        self._heard_at = dict.fromkeys(self._paths, http.clock.elapsed())
+        self._tried_at: dict[str, float] = {}  # from when we follow
         self._synced = asyncio.Event()
         self._listing = asyncio.Lock()
         self.on_failure: Callable[[ListError], object] | None = None  # told of each list that could not be read
 
     @property
     def silent_seconds(self) -> float:
-        """How long nothing has been heard on the most silent watch (bookmarks count): for the liveness probe."""
-        return self._http.clock.elapsed() - min(self._active_at.values())
+        """How long nothing has been heard on the most silent watch (bookmarks count): for the readiness probe."""
+        return self._http.clock.elapsed() - min(self._heard_at.values())
+
+    @property
+    def stuck_seconds(self) -> float:
+        """How long nothing has been heard and nothing tried, either: for the liveness probe, since a restart does not
+        bring back an API server that is away."""
+        now = self._http.clock.elapsed()
+        return max((now - max(tried_at, self._heard_at[path]) for path, tried_at in self._tried_at.items()), default=0)
 
     @property
     def synced(self) -> bool:
@@ -165,6 +173,7 @@ class Informer(Generic[_Shape, _Value]):
         """Follow until cancelled."""
         backoff = _Backoff()
         while True:
+            self._tried_at = dict.fromkeys(self._paths, self._http.clock.elapsed())
             try:
                 versions = await self._list()
             except ListError as error:
@@ -205,12 +214,12 @@ class Informer(Generic[_Shape, _Value]):
         for path in self._paths:
             async for version, items in pages(self._http, path, kind.resource, kind.selectors):
                 versions[path] = version
+                self._heard_at[path] = self._http.clock.elapsed()
                 for item in items:
                     try:
                         found.append(kind.parse(bytes(item)))
                     except UnusableObjectError as error:
                         tell_unusable(kind.resource, error)
-            self._active_at[path] = self._http.clock.elapsed()
         # Of several lists the least version: an object younger than that may merely have been listed too early.
         self._told.replace(min(versions.values()), found)
         self._synced.set()
@@ -221,6 +230,7 @@ class Informer(Generic[_Shape, _Value]):
         watch, backoff = _Watch(self._kind, self._told, version), _Backoff()
         while True:
             why, wait_seconds, before, longest = "it ended", None, watch.version, _LONGEST_PAUSE_SECONDS
+            self._tried_at[path] = self._http.clock.elapsed()
             try:
                 await self._watch(path, watch)
             except (NoAnswerError, BrokenError) as error:
@@ -259,7 +269,7 @@ class Informer(Generic[_Shape, _Value]):
                 raise ExpiredError(reply.message)
             rest = b""
             async for piece in response.content.iter_any():
-                self._active_at[path] = self._http.clock.elapsed()
+                self._heard_at[path] = self._http.clock.elapsed()
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
                     if line:
