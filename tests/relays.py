@@ -22,6 +22,7 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self.muted = False
         self.connections = 0
+        self._dead = 0  # so many of the connections, the oldest
 
     @property
     def url(self) -> str:
@@ -44,6 +45,10 @@ class Relay:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def let_die_silently(self) -> None:
+        """Of the connections that there are nobody hears anything any more, and nobody is told; new ones work."""
+        self._dead = self.connections
+
     async def __aenter__(self) -> Self:
         await self.mend()
         return self
@@ -55,6 +60,7 @@ class Relay:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        number = self.connections
         self._writers.add(writer)
         self._keep(asyncio.current_task())
         try:
@@ -64,18 +70,20 @@ class Relay:
             return
         self._writers.add(there_writer)
         for source, sink, from_server in ((reader, there_writer, False), (there_reader, writer, True)):
-            self._keep(asyncio.create_task(self._pass_on(source, sink, from_server)))
+            self._keep(asyncio.create_task(self._pass_on(source, sink, from_server, number)))
 
     def _keep(self, task: asyncio.Task[None] | None) -> None:
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, from_server: bool) -> None:
+    async def _pass_on(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, from_server: bool, number: int
+    ) -> None:
         try:
             with contextlib.suppress(OSError):
                 while piece := await source.read(65536):
-                    if not (from_server and self.muted):
+                    if not (number <= self._dead or (from_server and self.muted)):
                         sink.write(piece)
                         await sink.drain()
         finally:

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from kube_worlds import RealWorld, eventually
+from relays import Relay
 from taskjob.core.model import Job, Queue, QueueName, Uid
 from taskjob.kube import handlers
 from taskjob.kube.client import job_path
@@ -53,13 +54,14 @@ async def world(cluster: Cluster, namespace: str) -> AsyncIterator[RealWorld]:
 
 
 @contextlib.contextmanager
-def kopf_telling(told: Seen, kubeconfig: Path, namespace: str) -> Iterator[None]:
+def kopf_telling(told: Seen, kubeconfig: Path, namespace: str, server: str | None = None) -> Iterator[None]:
     """kopf, in a thread and a loop of its own: on leaving it cancels whatever else its loop does."""
     handle: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
         stop = asyncio.Event()
         credentials = await Credentials.load(kubeconfig)
+        credentials.server = server or credentials.server
         handle.set_result((asyncio.get_running_loop(), stop))
         await handlers.run(told, credentials, stop, namespaces=[namespace])
 
@@ -104,6 +106,19 @@ async def test_what_was_there_before_is_told(world: RealWorld, cluster: Cluster)
     job, told = await world.make_job("before"), Seen()
     with kopf_telling(told, cluster.kubeconfig, world.namespace):
         await eventually("the job is told", lambda: told.jobs == {job.uid: job})
+
+
+async def test_a_connection_that_has_died_without_a_word_is_noticed_and_nothing_is_missed(
+    world: RealWorld, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "SILENCE_SECONDS", 2.0)
+    job, seen = await world.make_job("before"), Seen()
+    async with Relay(cluster.server) as relay:
+        with kopf_telling(seen, cluster.kubeconfig, world.namespace, relay.url):
+            await eventually("the job is told", lambda: seen.jobs == {job.uid: job})
+            relay.let_die_silently()
+            changed = await world.touch_job(job)
+            await eventually("its change is told, by a new connection", lambda: seen.jobs == {job.uid: changed})
 
 
 async def test_it_starts_for_a_user_without_a_name(

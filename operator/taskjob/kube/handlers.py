@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import kopf
 
@@ -17,6 +17,9 @@ from taskjob.core.model import Job, Queue, QueueName, Uid
 from taskjob.kube.credentials import Credentials
 from taskjob.kube.lists import tell_unusable
 from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError, parse_job, parse_queue
+
+SILENCE_SECONDS: Final = 90.0
+"""Bookmarks come about once a minute; a watch that is silent for longer has died without a word."""
 
 
 class Sink(Protocol):
@@ -75,9 +78,11 @@ def settings() -> kopf.OperatorSettings:
     of.posting.enabled = False
     of.scanning.disabled = True
     of.peering.standalone = True
+    of.networking.request_timeout = 60
     of.watching.server_timeout = 300
     of.watching.client_timeout = 310
     of.watching.connect_timeout = 15
+    of.watching.inactivity_timeout = SILENCE_SECONDS
     # A worker_limit without a short idle_timeout stalls: one worker per object at a time is kopf's own order.
     return of
 
