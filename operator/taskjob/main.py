@@ -43,6 +43,7 @@ from taskjob.kube.informer import PodInformer
 from taskjob.kube.lease import Elector, LeaseRefusedError, Unopposed, claim_epoch, lift_epoch
 from taskjob.kube.lists import ListError, list_jobs, list_queues
 from taskjob.kube.namespaces import TO_GRANT_NAMESPACES, NamespaceWatch
+from taskjob.kube.permitted import LOOK_SECONDS, NamespacesChangedError, permitted, until_changed
 from taskjob.kube.surroundings import TO_GRANT, Surroundings
 from taskjob.ports import DeposedError
 
@@ -53,7 +54,14 @@ CATCH_UP_RETRY_SECONDS: Final = 0.5
 LOOK_AROUND_SECONDS: Final = 15.0
 END_SECONDS: Final = 25.0
 """Within which a process that stops has ended, whatever still hangs: before a kubelet's usual patience is over."""
-FOR_PEOPLE: Final = (ConfigurationError, LeaseRefusedError, FenceRefusedError, DeposedError, StoreRestoredError)
+FOR_PEOPLE: Final = (
+    ConfigurationError,
+    LeaseRefusedError,
+    FenceRefusedError,
+    DeposedError,
+    StoreRestoredError,
+    NamespacesChangedError,
+)
 """What ends the operator and needs no traceback: the message says what is wrong."""
 
 
@@ -71,6 +79,7 @@ class Operator:
     leader: Elector | Unopposed
     admin: Admin
     acting: Acting | None = None
+    configured: tuple[str, ...] = ()  # the namespaces that were asked for; `settings` has those that are followed
     _listing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
@@ -116,6 +125,9 @@ class Operator:
         if isinstance(self.leader, Elector):
             # Beside the work, not in it: a part that hangs does not hide that somebody else may lead.
             ends.append(asyncio.create_task(_until_lost(self.leader)))
+        if len(self.configured) > 1:
+            look = min(LOOK_SECONDS, self.settings.relist_seconds)
+            ends.append(asyncio.create_task(until_changed(self.http, self.configured, self.settings.namespaces, look)))
         try:
             await asyncio.wait([stopped, *ends], return_when=asyncio.FIRST_COMPLETED)
             for end in ends:
@@ -314,7 +326,9 @@ async def serve(settings: OperatorSettings) -> None:
     async with await KubeHttp.connect(
         settings.kubeconfig, in_flight=settings.writes_in_flight, timeout_seconds=settings.request_timeout_seconds
     ) as http:
-        operator = Operator.wire(settings, http)
+        followed = await permitted(http, settings.namespaces)
+        operator = Operator.wire(settings.model_copy(update={"namespaces": followed}), http)
+        operator.configured = settings.namespaces
         if settings.leader_election:
             http.may_write = operator.leader.may_act
         await operator.run()

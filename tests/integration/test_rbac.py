@@ -246,5 +246,48 @@ def test_a_whole_operator_of_one_namespace_works_under_its_roles_and_leaves_the_
         assert "epoch" not in found["status"], "another namespace's job is not touched"
 
 
+def test_a_namespace_that_is_taken_away_stops_none_of_the_others_and_may_come_back(
+    cluster: Cluster, home: str, namespace: str, tmp_path: Path, database_url: str
+) -> None:
+    other = f"{namespace}-b"
+    cluster.kubectl("create", "namespace", other)
+    roles = of_the_operator(home, f"--set=namespaces={{{namespace},{other}}},defaultQueue.create=false")
+    apply(cluster, roles)
+    kubeconfig = kubeconfig_of(cluster, home, OPERATOR, tmp_path / "kubeconfig")
+    settings: dict[str, Any] = {"kubeconfig": str(kubeconfig), "lease_namespace": home, "lease_name": OPERATOR}
+    settings |= {"fence_account": OPERATOR, "namespaces": [namespace, other], "relist_seconds": 5}
+    queue = {"apiVersion": "taskjobs.dev/v1beta1", "kind": "TaskQueue", "metadata": {"name": home}, "spec": {}}
+    cluster.kubectl("create", "-f", "-", input=json.dumps(queue))
+
+    def create(where: str, name: str) -> None:
+        cluster.kubectl("-n", where, "create", "-f", "-", input=json.dumps(a_taskjob(name, queue=home)))
+
+    with OperatorProcess(cluster, database_url, tmp_path / "log", leader_election=True, **settings) as operator:
+        operator.wait_ready()
+        binding = next(
+            found["metadata"]["name"]
+            for found in of_kind(roles, "RoleBinding")
+            if found["metadata"]["namespace"] == other
+        )
+        cluster.kubectl("-n", other, "delete", "rolebinding", binding)
+        assert operator.wait_ended(60) == 1
+        assert f'namespace "{other}" may not be listed any more' in operator.log()
+        assert "Traceback" not in operator.log()
+
+        operator.start()
+        operator.wait_ready()
+        assert f'namespace "{other}" is left out' in operator.log()
+        create(namespace, "here")
+        create(other, "there")
+        until(lambda: phase(cluster, namespace, "here") == "Starting", "the namespace that is left works on")
+
+        apply(cluster, roles)
+        assert operator.wait_ended(60) == 1
+        assert f'namespace "{other}" may be listed again' in operator.log()
+        operator.start()
+        operator.wait_ready()
+        until(lambda: phase(cluster, other, "there") == "Starting", "what waited in the other one is launched")
+
+
 def phase(cluster: Cluster, namespace: str, name: str) -> str:
     return cluster.kubectl("-n", namespace, "get", "taskjob", name, "-o", "jsonpath={.status.phase}")
