@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -113,6 +113,16 @@ SETTLED = {"min_runtime_seconds": 0, "aging_seconds": 0, "max_starts_per_second"
 """Nothing of a queue by which time alone changes who may be evicted."""
 
 
+@example(  # who is passed over takes the room that the first victim leaves; counted twice, it cost two victims more
+    queues={
+        "a": {"quota": {"cpu": 3}, "cohort": "one", "preemption_reclaim": Preempt.NEVER},
+        "b": {"quota": {"cpu": 2}, "cohort": "one", "preemption_reclaim": Preempt.NEVER},
+    },
+    rules=[Preempt.LOWER_PRIORITY] * 2,
+    running=[Asked("b", 0, 1, 0)] * 6,
+    coming=[Asked("a", 0, 1, 0), Asked("a", 0, 1, 0), Asked("b", 0, 1, 0)],
+    dies=True,
+)
 @settings(max_examples=300)
 @given(
     queues=queues,
@@ -126,14 +136,14 @@ def test_a_victim_that_is_slow_to_end_costs_no_other_attempt(
 ) -> None:
     world, names = World(pods_obey=False), count()
 
-    def apply_queues() -> None:
+    def apply_queues(version: int) -> None:
         for rule, (name, its) in zip(rules, queues.items(), strict=True):
-            world.put_queue(a_queue(name, **its | SETTLED | {"preemption_within_queue": rule}))
+            world.put_queue(a_queue(name, version=version, **its | SETTLED | {"preemption_within_queue": rule}))
 
     def evicted() -> set[str]:
         return {job.name for job in world.jobs.values() if job.status.stopping is Stopping.PREEMPTED}
 
-    apply_queues()
+    apply_queues(1)
     for jobs, least in ((running, 0), (coming, 200)):
         for queue, priority, cpu, memory in jobs:
             job = a_job(f"j{next(names):02}").in_queue(queue).of_priority(least + priority)
@@ -142,7 +152,7 @@ def test_a_victim_that_is_slow_to_end_costs_no_other_attempt(
     victims = evicted()
     if dies:
         world.crash()
-    apply_queues()  # that all is looked at again
+    apply_queues(2)  # that all is looked at again
     world.let_pass(5)
     assert evicted() == victims
 

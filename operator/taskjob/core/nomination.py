@@ -25,10 +25,13 @@ from taskjob.core.phases import Preempt, Stopping
 from taskjob.core.preemption import Candidate, Contender, choose, choose_for_less
 from taskjob.core.standing import Standing
 from taskjob.core.state import State
-from taskjob.core.tracked import Order, TrackedJob, TrackedPod, TrackedQueue
+from taskjob.core.tracked import Claim, Order, TrackedJob, TrackedPod, TrackedQueue
 
 MOST = 256
 """How many of a cohort's jobs a look goes through; those behind have their turn when these have started."""
+
+MOST_STEPS = 16 * MOST
+"""How many steps a look has, as it begins again: the next look goes on."""
 
 
 def expected(state: State, queues: Mapping[QueueName, TrackedQueue], now: datetime) -> dict[QueueName, list[Found]]:
@@ -81,11 +84,11 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
             outlook.let_go(running.evict(less, sentences.quota_lowered(name)))
             if queues[name].ledger.overused():
                 state.queues.wakes.at(name, running.changes_at)
-        for _ in range(MOST):
+        for _ in range(MOST_STEPS):
             head = outlook.first()
-            if head is None:
+            if head is None or outlook.admitted >= MOST:
                 break
-            outlook.keep_what_is_claimed(_claimed_before(state, queues, head, now), head.name)
+            outlook.keep_what_is_claimed(_claimed_before(state, queues, outlook, head, now), head.name)
             if outlook.fits(head.name, head.request):
                 outlook.admit(head)
                 state.queues.wakes.at(head.name, patience)
@@ -100,11 +103,13 @@ def preempt(draft: Draft, queues: Mapping[QueueName, TrackedQueue]) -> None:
                 outlook.pass_over(head.name)
                 continue
             outlook.let_go(running.evict(chosen, sentences.preempted(waiter)))
-            outlook.admit(head)
+            # Who was passed over goes before it, and may take what the victims leave: then they are not enough for it.
+            if not outlook.begin_again():
+                outlook.admit(head)
 
 
 def _claimed_before(
-    state: State, queues: Mapping[QueueName, TrackedQueue], head: _Head, now: datetime
+    state: State, queues: Mapping[QueueName, TrackedQueue], outlook: _Outlook, head: _Head, now: datetime
 ) -> dict[str, int]:
     """What others of the cohort claim of the pool and get before that head: what victims leave is no room for it."""
     tracked = queues[head.name]
@@ -112,7 +117,7 @@ def _claimed_before(
     order = order_of(tracked, head.key, head.request, now, counted=not due)
     if not order[0]:
         return {}  # what is its queue's own nobody claims
-    claims = ((name, other.claim) for name, other in queues.items() if other.claim is not None)
+    claims = ((name, outlook.left_of(name, other.claim)) for name, other in queues.items() if other.claim is not None)
     return claimed(claims, but=head.name, before=order)
 
 
@@ -280,6 +285,13 @@ class _Outlook:
         self._gone: list[Held] = []
         self._claimed: tuple[QueueName, dict[str, int]] | None = None
         self._admitted: list[_Head] = []
+        self._passed_over: dict[QueueName, TrackedQueue] = {}
+        self._certain = 0  # so many were admitted before any was passed over
+
+    @property
+    def admitted(self) -> int:
+        """How many are, as it looks now."""
+        return len(self._admitted)
 
     def first(self) -> _Head | None:
         """Whose turn it is, of the first in the lines."""
@@ -298,7 +310,28 @@ class _Outlook:
 
     def pass_over(self, name: QueueName) -> None:
         """The first in that line waits, and so does the line."""
-        del self._open[name]
+        if not self._passed_over:
+            self._certain = len(self._admitted)
+        self._passed_over[name] = self._open.pop(name)
+
+    def begin_again(self) -> bool:
+        """Go back to where the first was passed over; False if none was."""
+        if not self._passed_over:
+            return False
+        self._take_back(self._certain)
+        self._open |= self._passed_over
+        self._passed_over = {}
+        return True
+
+    def left_of(self, name: QueueName, claim: Claim) -> Claim:
+        """What is still to be kept for those of that queue that have not been admitted here."""
+        left = dict(claim.request)
+        for head in self._admitted:
+            if head.name == name:
+                for resource, amount in head.request:
+                    left[resource] = max(0, left.get(resource, 0) - amount)
+        request = tuple(left.items())
+        return Claim(claim.order, request, self._queues[name].ledger.claim(request))
 
     def let_go(self, ending: list[Held]) -> None:
         """As if they had ended."""
@@ -308,11 +341,15 @@ class _Outlook:
 
     def undo(self) -> None:
         """As it is."""
-        for head in self._admitted:
-            self.release(head.name, head.request)
-            self._queues[head.name].line.add(head.key, head.request)
+        self._take_back(0)
         for held in self._gone:
             self.charge(held.name, held.request)
+
+    def _take_back(self, all_but: int) -> None:
+        for head in self._admitted[all_but:]:
+            self.release(head.name, head.request)
+            self._queues[head.name].line.add(head.key, head.request)
+        del self._admitted[all_but:]
 
     def charge(self, queue: QueueName, request: Amounts) -> None:
         self._queues[queue].ledger.charge(request)
