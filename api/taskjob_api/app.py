@@ -112,7 +112,11 @@ def guard(settings: ApiSettings, http: KubeHttp, reader: HistoryReader) -> Guard
 async def serve(settings: ApiSettings, listening: socket.socket) -> None:
     """Serve until a signal ends it. Raises `ConfigurationError`."""
     going = asyncio.Event()
-    limits = StreamLimits(heartbeat_seconds=settings.stream_heartbeat_seconds, clients=settings.stream_clients)
+    limits = StreamLimits(
+        heartbeat_seconds=settings.stream_heartbeat_seconds,
+        clients=settings.stream_clients,
+        followers=settings.log_followers,
+    )
     database_url = settings.database_url.get_secret_value()
     async with (
         await KubeHttp.connect(settings.kubeconfig, timeout_seconds=settings.request_timeout_seconds) as http,

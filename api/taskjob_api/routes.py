@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -38,7 +38,8 @@ from taskjob_api.middleware import LocalOnly, Measured, OnlyOrigins, Sealed
 from taskjob_api.place import Place
 from taskjob_api.problems import Kind, Problem, field_errors, from_fields, unavailable
 from taskjob_api.reviews import Caller
-from taskjob_api.stream import Client, Seats
+from taskjob_api.seats import Seated, Seats
+from taskjob_api.stream import Client
 from taskjob_api.tickets import TICKET_SECONDS, Tickets
 from taskjob_api.views import JobDetail, JobPage, encode, rfc3339
 from taskjob_api.wishes import GroupAnswer, GroupQuery, Wish
@@ -74,11 +75,12 @@ class Ticket(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Bounds of the stream."""
+    """Bounds of the stream and of followed logs."""
 
     heartbeat_seconds: float = 15
     send_seconds: float = 30
     clients: int = 1000
+    followers: int = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ class Service:
         self.limits = limits
         self.going = going  # set when the process is about to end
         self.guard = guard
-        self.seats = Seats(limits.clients)
+        self.seats = Seats(limits.clients, "clients are connected already")
+        self.follower_seats = Seats(limits.followers, "logs are followed already")
         self.tickets = Tickets(reader)
         self._names = Names()
 
@@ -247,12 +250,19 @@ async def get_logs(request: Request, job_id: JobId) -> Response:
     since_time = rfc3339(since.replace(microsecond=0)) if since is not None else None
     if query.follow:
         place = Place.parse(resumed, wanted.run, wanted.attempt)
-        follower = Follower(desk, wanted, query, since_time, place)
-        opened = await follower.open()
-        if isinstance(opened, NoPodLog) and await desk.logs.kept(wanted, query) is None:
-            raise await desk.logs.missing(wanted, query, opened)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(follower.events(opened), media_type="text/event-stream", headers=headers)
+        async with AsyncExitStack() as held:
+            held.enter_context(_service(request).follower_seats.one())
+            follower = Follower(desk, wanted, query, since_time, place)
+            opened = await follower.open()
+            if isinstance(opened, NoPodLog):
+                if await desk.logs.kept(wanted, query) is None:
+                    raise await desk.logs.missing(wanted, query, opened)
+            else:
+                held.push_async_callback(opened.close)
+            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+            response = Seated(follower.events(opened), media_type="text/event-stream", headers=headers)
+            response.held = held.pop_all()
+            return response
     row = await desk.logs.followed(wanted, query)
     if row is not None:
         follower = Follower(desk, wanted, query, since_time, None)

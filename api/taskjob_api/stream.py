@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final, NoReturn
@@ -33,7 +33,7 @@ from taskjob_api import metrics
 from taskjob_api.auth import Rights, Sight
 from taskjob_api.filters import StreamQuery, matcher
 from taskjob_api.hub import Hub, LaggedError
-from taskjob_api.problems import Kind, Problem, unavailable
+from taskjob_api.problems import Kind, Problem
 from taskjob_api.views import encode, past, transition_frame
 
 log = logging.getLogger(__name__)
@@ -64,25 +64,6 @@ class ClosedError(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
-
-
-class Seats:
-    """So many clients at once, and those among them whose rights are still being asked for."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._taken = 0
-
-    @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        """Take one for as long as the client is there. Raises `Problem` if there is none."""
-        if self._taken >= self._number:
-            raise unavailable(f"{self._number} clients are connected already", 10)
-        self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
 
 
 class Client:

@@ -164,6 +164,7 @@ class ApiSettings(CommonSettings):
     stream_heartbeat_seconds: float = Field(15, ge=0.05, le=300, description="Between HEARTBEAT frames.")
     stream_kept: int = Field(8192, ge=16, le=1_000_000, description="Transitions that a slow client may be behind.")
     stream_clients: int = Field(1000, ge=1, le=100_000, description="Clients of the stream at once.")
+    log_followers: int = Field(500, ge=1, le=100_000, description="Logs that are followed at once.")
 
 
 def explain_invalid(error: ValidationError) -> str:
