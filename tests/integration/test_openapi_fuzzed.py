@@ -46,6 +46,9 @@ values = [{uids}]
 """
 
 
+JOBS = 6
+
+
 def settled_jobs(site: Site) -> list[str]:
     """One job of each kind, in the state in which it stays: their UIDs."""
     site.create("done")
@@ -61,7 +64,7 @@ def settled_jobs(site: Site) -> list[str]:
     site.jobs.wait_phase("runs", "Running")
     site.jobs.wait_until(lambda jobs: "gone" not in jobs, 20, "the job is removed")
     told = site.wait_history(
-        lambda told: "gone" in told and told["done"].ended and len(told["done"].logs) == 1, "history has it all"
+        lambda told: len(told) == JOBS and told["done"].ended and len(told["done"].logs) == 1, "history has it all"
     )
     return [one.job["uid"] for one in told.values()]
 

@@ -116,7 +116,7 @@ async def test_the_log_of_a_job_that_ended_between_two_looks_is_shown(capfdbinar
 async def test_a_connection_on_which_nothing_comes_any_more_is_left_for_another(
     capfdbinary: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "_SILENCE_SECONDS", 1.5)
     api = an_api(now(1, "Running"), attempts={1: (200, an_event("end", {"jobPhase": "Succeeded"}))})
     api.turns[LOGS] = [(200, Silence(an_event("message", b"one\n", "7")))]
     assert await ended(taskjob(api, "logs", "-f", "train")) == 0
@@ -128,7 +128,7 @@ async def test_a_connection_on_which_nothing_comes_any_more_is_left_for_another(
 async def test_a_log_of_which_nothing_had_come_when_the_api_left_is_followed_on(
     capfdbinary: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "_SILENCE_SECONDS", 1.5)
     api = an_api(now(1, "Running"), attempts={1: a_log(b"one\n", "Succeeded")})
     api.turns[LOGS] = [(200, Silence(": still here\n\n"))]
     assert await ended(taskjob(api, "logs", "-f", "train")) == 0

@@ -157,14 +157,16 @@ class ApiClient:
         seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A good answer, to be read piece by piece. Raises `CommandError`, also while it is being read."""
+        """A good answer, to be read piece by piece. Raises `CommandError`, also while it is being read. One that has
+        no time limit has one for its silence."""
+        silence = _SILENCE_SECONDS if seconds is None else None
         try:
             async with self._session.request(
                 method,
                 self.place.url + path,
                 params=query,
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10, sock_read=_SILENCE_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10, sock_read=silence),
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:
