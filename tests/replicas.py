@@ -170,10 +170,16 @@ class Replicas:
         return leader
 
     def wait(self, holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
-        """Wait until something holds of the processes."""
+        """Wait until something holds of the processes; while one of them is started again, it does not answer."""
         give_up_at = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < give_up_at, f"not within {seconds:.0f} s: {what}"
+        while True:
+            trouble = ""
+            try:
+                if holds():
+                    return
+            except OSError as error:
+                trouble = f" ({error})"
+            assert time.monotonic() < give_up_at, f"not within {seconds:.0f} s: {what}{trouble}"
             self._stopping.wait(0.02)
 
     def wait_exit(self, name: str, since: int) -> int:
