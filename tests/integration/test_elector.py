@@ -31,7 +31,10 @@ from taskjob_cluster import Cluster
 pytestmark = pytest.mark.cluster
 
 NAME = "taskjobs-operator"
-TIMING = Timing(lease=3, renew_deadline=2, retry=0.2)
+TIMING = Timing(lease=60, renew_deadline=10, retry=0.2)
+"""No test waits this lease out: whoever wins has not waited for it, and a busy machine makes nobody lose it."""
+SHORT = Timing(lease=5, renew_deadline=4, retry=0.2)
+"""Of those tests that wait it out."""
 
 
 @pytest.fixture
@@ -48,15 +51,23 @@ class Candidates:
         self._namespace = namespace
         self.all: list[Elector] = []
 
-    def stand(self, identity: str, *, server: str | None = None, floor: int = 0, namespace: str = "") -> Elector:
+    def stand(
+        self,
+        identity: str,
+        *,
+        server: str | None = None,
+        floor: int = 0,
+        namespace: str = "",
+        timing: Timing = TIMING,
+    ) -> Elector:
         """One more, by way of another address of the server if one is named."""
 
         async def connect() -> KubeHttp:
             credentials = await Credentials.load(self._cluster.kubeconfig)
             credentials.server = server or credentials.server
-            return KubeHttp(credentials, in_flight=1, timeout_seconds=TIMING.request)
+            return KubeHttp(credentials, in_flight=1, timeout_seconds=timing.request)
 
-        elector = Elector(connect, namespace or self._namespace, NAME, identity, TIMING, floor=lambda: floor)
+        elector = Elector(connect, namespace or self._namespace, NAME, identity, timing, floor=lambda: floor)
         self.all.append(elector)
         elector.start()
         return elector
@@ -106,7 +117,7 @@ async def test_a_leader_renews_and_leaves_the_leases_labels_alone_until_it_gives
     assert await won(elector) == elector.epoch == 7
     assert elector.may_act()
     first = (await the_lease(world))["spec"]
-    assert (first["holderIdentity"], first["leaseTransitions"], first["leaseDurationSeconds"]) == ("first", 7, 3)
+    assert (first["holderIdentity"], first["leaseTransitions"], first["leaseDurationSeconds"]) == ("first", 7, 60)
 
     async def renewed() -> bool:
         return bool((await the_lease(world))["spec"]["renewTime"] > first["renewTime"])
@@ -131,12 +142,12 @@ async def test_a_start_under_the_same_name_takes_over_at_once(world: RealWorld, 
         "spec": {"leaseTransitions": 3, "holderIdentity": "pod-a", "leaseDurationSeconds": 60},
     }
     await world.send("POST", lease_path(world), body)
-    assert await won(candidates.stand("pod-a"), 2) == 4
+    assert await won(candidates.stand("pod-a")) == 4
 
 
 async def test_who_may_not_have_the_lease_is_told_why(candidates: Candidates) -> None:
     with pytest.raises(LeaseRefusedError, match="no-such-namespace"):
-        await lost(candidates.stand("first", namespace="no-such-namespace"))
+        await lost(candidates.stand("first", namespace="no-such-namespace", timing=SHORT), 20)
 
 
 async def test_who_is_refused_for_a_moment_only_stands_on(world: RealWorld, candidates: Candidates) -> None:
@@ -174,17 +185,15 @@ async def test_a_lease_that_is_given_back_passes_to_the_other_at_once(candidates
     second = candidates.stand("second")
     with pytest.raises(TimeoutError):
         await won(second, 2 * TIMING.renew_every)
-    resigned_at = time.monotonic()
     await asyncio.to_thread(first.resign)
-    assert await won(second, 2) == 2
-    assert time.monotonic() - resigned_at < 1.5
+    assert await won(second) == 2
 
 
 async def test_a_leader_that_is_cut_off_stops_before_the_other_begins(cluster: Cluster, candidates: Candidates) -> None:
     async with Relay(cluster.server) as relay:
-        first = candidates.stand("first", server=relay.url)
+        first = candidates.stand("first", server=relay.url, timing=SHORT)
         await won(first)
-        second = candidates.stand("second")
+        second = candidates.stand("second", timing=SHORT)
         acted: list[tuple[bool, bool]] = []
         watching = threading.Event()
 
@@ -198,8 +207,8 @@ async def test_a_leader_that_is_cut_off_stops_before_the_other_begins(cluster: C
         try:
             relay.muted = True  # what it asks for is done, and it is not told
             why = await lost(first)
-            assert "could not be renewed for 2 s" in why
-            assert await won(second) > 1
+            assert "could not be renewed for 4 s" in why
+            assert await won(second, 20) > 1
 
             async def seen() -> bool:
                 return acted[-1] == (False, True)
