@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
+import time
 from collections.abc import Callable
+from http.client import HTTPException
 
 from cluster_api import Object, Witness
 from kill_story import ATTEMPT, JOB
-from operator_process import OperatorProcess
+from operator_process import READY_SECONDS, OperatorProcess
 from operators import Site
-
-
-class Trigger:
-    """Set by the `count`-th event of a kind that a witness sees from now on."""
-
-    def __init__(self, witness: Witness, wanted: Callable[[str, Object], bool], count: int) -> None:
-        self._witness = witness
-        self._wanted = wanted
-        self._left = count
-        self._pulled = threading.Event()
-        witness.listeners.append(self._hear)
-
-    def _hear(self, kind: str, found: Object) -> None:
-        if self._wanted(kind, found):
-            self._left -= 1
-            if self._left <= 0:
-                self._pulled.set()
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it was pulled within the time."""
-        pulled = self._pulled.wait(seconds)
-        self._witness.listeners.remove(self._hear)
-        return pulled
 
 
 class Killer:
@@ -55,15 +35,41 @@ class Killer:
             threading.Event().wait(self.draw.uniform(0.05, 0.5))
         elif way < 0.65:
             # As soon as a pod was made: its status write comes later.
-            Trigger(self.site.pods, lambda kind, _: kind == "ADDED", self.draw.randint(1, 6)).wait(3)
+            self._kill_at(self.site.pods, lambda kind, _: kind == "ADDED", self.draw.randint(1, 6))
         elif way < 0.85:
             # As soon as an attempt's end is written: its pod is not removed, its log perhaps not kept.
-            Trigger(self.site.jobs, lambda kind, _: kind == "MODIFIED", self.draw.randint(1, 10)).wait(3)
+            self._kill_at(self.site.jobs, lambda kind, _: kind == "MODIFIED", self.draw.randint(1, 10))
         else:
             threading.Event().wait(self.draw.uniform(0.3, 1.5))
         self.operator.kill()
         self.kills += 1
         self.between += self._is_between()
+
+    def _kill_at(self, witness: Witness, wanted: Callable[[str, Object], bool], count: int) -> None:
+        """SIGKILL at the sight of the `count`-th event of a kind, in the thread that sees it. Return without it once
+        the operator has been ready for 3 s: counted from its start, a busy machine would use them up for nothing."""
+        killed = threading.Event()
+        left = count
+
+        def hear(kind: str, found: Object) -> None:
+            nonlocal left
+            left -= wanted(kind, found)
+            if left <= 0 and not killed.is_set():
+                self.operator.signal(signal.SIGKILL)
+                killed.set()
+
+        witness.listeners.append(hear)
+        give_up_at = time.monotonic() + READY_SECONDS
+        while not (killed.wait(0.05) or self._is_ready() or time.monotonic() > give_up_at):
+            pass
+        killed.wait(3)
+        witness.listeners.remove(hear)
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.operator.ask("/readyz")[0] == 200
+        except (OSError, HTTPException):  # it does not listen yet, or was killed while it answered
+            return False
 
     def _is_between(self) -> bool:
         jobs = self.site.jobs.snapshot()
