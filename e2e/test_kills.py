@@ -29,6 +29,7 @@ from world_of_pods import Bench, a_taskjob
 pytestmark = [pytest.mark.cluster, pytest.mark.real_pods, pytest.mark.timeout(180)]
 
 UID: Final = "taskjobs.dev/job-uid"
+SEED = int(os.environ.get("TASKJOBS_SEED") or 20261130)
 AT_ONCE = 3  # pods at a time: so that the graph outlives its killer
 KILLS = 10  # fewer only where the graph has ended before
 LEAST_KILLS, LEAST_AIMED, LEAST_HITS = 6, 3, 3
@@ -148,11 +149,10 @@ class Killer:
 def test_killing_the_operator_again_and_again_neither_loses_nor_doubles_a_real_pod(
     bench: Bench, operator: OperatorProcess, database: postgres.Postgres, here: InNamespace, narrow: str
 ) -> None:
-    seed = int(os.environ.get("TASKJOBS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-    print(f"seed {seed}: TASKJOBS_SEED={seed} repeats the killer's dice")
+    print(f"TASKJOBS_SEED={SEED} repeats the killer's dice")
     begun = time.monotonic()
     with here.watch_jobs() as jobs, here.watch_pods() as pods:
-        killer = Killer(operator, here, pods, random.Random(seed))
+        killer = Killer(operator, here, pods, random.Random(SEED))
         operator.kill()
         try:
             bench.apply(*(manifest(job, narrow) for job in reversed(GRAPH)))
@@ -167,7 +167,9 @@ def test_killing_the_operator_again_and_again_neither_loses_nor_doubles_a_real_p
         print(f"{killer.kills} kills in {time.monotonic() - begun:.0f} s, {killer.aimed} at the sight of a new pod, "
               f"{killer.hits} between a create and its status: {list(killer.orphans.values())}; "
               f"{before} of {len(GRAPH)} jobs had ended by then")  # fmt: skip
-        assert not (twice := doubled(pods.seen)), "\n".join(twice)  # before any wait that it would make vain
+        assert not (twice := doubled(pods.seen)), "\n".join(
+            [f"seed {SEED}:", *twice]
+        )  # before any wait that it would make vain
         jobs.wait_until(
             lambda objects: len(objects) == len(GRAPH) and all(map(ended, objects.values())), 60, "all jobs end"
         )
@@ -182,9 +184,10 @@ def test_killing_the_operator_again_and_again_neither_loses_nor_doubles_a_real_p
         statuses = {name: found["status"] for name, found in here.jobs().items()}
         judge(pods.seen, statuses, told)
     print(f"all ended and judged after {time.monotonic() - begun:.0f} s")
-    assert killer.kills >= LEAST_KILLS, f"the graph ended after {killer.kills} kills already"
-    assert killer.aimed >= LEAST_AIMED, f"only {killer.aimed} of {killer.kills} kills came at the sight of a new pod"
-    assert killer.hits >= LEAST_HITS, f"only {killer.hits} of {killer.kills} fell between a create and its status"
+    assert killer.kills >= LEAST_KILLS, f"the graph ended after {killer.kills} kills already (seed {SEED})"
+    of_all = f"of {killer.kills} kills (seed {SEED})"
+    assert killer.aimed >= LEAST_AIMED, f"only {killer.aimed} {of_all} came at the sight of a new pod"
+    assert killer.hits >= LEAST_HITS, f"only {killer.hits} {of_all} fell between a create and its status"
 
 
 def doubled(seen: list[tuple[str, Object]]) -> list[str]:
@@ -207,7 +210,7 @@ def judge(seen: list[tuple[str, Object]], statuses: dict[str, Object], history: 
         found += faults_of_logs(job, history[job.name]) if job.name in history else []
         wrong += [f"{job.name}: {fault}" for fault in found]
     print(f"{len(attempts)} pods; ends: { {name: end.phase for name, end in ends.items()} }")
-    assert not wrong, f"{len(wrong)} faults:\n" + "\n".join(wrong)
+    assert not wrong, f"{len(wrong)} faults (seed {SEED}):\n" + "\n".join(wrong)
 
 
 def faults_of_logs(job: Planned, told: Told) -> list[str]:
