@@ -68,7 +68,7 @@ def firmly(what: Callable[[], T], *, done: tuple[int, ...] = ()) -> T | None:
         except RefusedError as error:
             if error.code in done:
                 return None
-            if error.code < 500 or time.monotonic() > give_up_at:
+            if (error.code < 500 and error.code != 429) or time.monotonic() > give_up_at:
                 raise
         except (urllib3.exceptions.HTTPError, OSError):
             if time.monotonic() > give_up_at:
