@@ -201,14 +201,22 @@ class TestFailures:
         assert [row["failure"] for row in told.attempts] == ["Timeout", "Timeout"]
 
     def test_the_deadline_counts_waiting_and_retries_too(self, site: Site) -> None:
-        site.create("late", seconds=600, deadlineSeconds=6, retry={"limit": 9})
-        site.create("held", suspend=True, deadlineSeconds=6)
-        for name in ("late", "held"):
-            found = site.jobs.wait_phase(name, "Failed", 30)
-            assert found["status"]["reason"] == "DeadlineExceeded"
-            made = datetime.fromisoformat(found["metadata"]["creationTimestamp"])
-            assert 5 <= (when(found, "finishedAt") - made).total_seconds() <= 10
-        assert site.jobs["late"]["status"]["attempt"] == 1
+        lasted: list[float] = []
+        # Again, up to three times, if they end too late: a busy machine is late now and then, a wrong sum each time.
+        while not lasted or (lasted[-1] > 10 and len(lasted) < 3):
+            late, held = f"late-{len(lasted)}", f"held-{len(lasted)}"
+            site.create(late, seconds=600, deadlineSeconds=6, retry={"limit": 9})
+            site.create(held, suspend=True, deadlineSeconds=6)
+            both = []
+            for name in (late, held):
+                found = site.jobs.wait_phase(name, "Failed", 30)
+                assert found["status"]["reason"] == "DeadlineExceeded"
+                made = datetime.fromisoformat(found["metadata"]["creationTimestamp"])
+                both.append((when(found, "finishedAt") - made).total_seconds())
+            assert min(both) >= 5
+            assert site.jobs[late]["status"]["attempt"] == 1
+            lasted.append(max(both))
+        assert lasted[-1] <= 10, lasted
 
 
 @pytest.mark.usefixtures("operator")
