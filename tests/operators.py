@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cluster_api import ClusterApi, InNamespace, Object, Witness, a_job
+from cluster_api import MERGE, PODS, ClusterApi, InNamespace, Object, Witness, a_job
+from kill_story import JOB
 from operator_process import OperatorProcess
 from recorded import Told, read_history, wait_history
 from taskjob_cluster import Cluster, up
@@ -54,6 +55,17 @@ class Site:
     def create(self, name: str, **said: Any) -> Object:
         """Create a TaskJob in this test's queue; see `cluster_api.a_job`."""
         return self.here.create(a_job(name, **({"queue": self.queue} | said)))
+
+    def finish(self, name: str) -> None:
+        """Have a job's running pod come to its end now: none that waits for this ends too early on a busy machine."""
+        ends = {"metadata": {"annotations": {"taskjobs.dev/kwok-seconds": "0"}}}
+        running = [
+            pod["metadata"]["name"]
+            for pod in self.here.pods().values()
+            if pod["metadata"]["labels"].get(JOB) == name and pod["status"]["phase"] == "Running"
+        ]
+        assert len(running) == 1, f"the pods of {name} that run: {running}"
+        self.api.call("PATCH", f"{PODS.format(namespace=self.namespace)}/{running[0]}", ends, MERGE)
 
     def history(self) -> dict[str, Told]:
         """History of this namespace, by job name."""

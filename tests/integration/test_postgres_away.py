@@ -32,9 +32,10 @@ def test_scheduling_goes_on_without_postgres_removes_nothing_and_history_is_comp
             site.create(
                 f"before-{number}", seconds=0.3, ttlSecondsAfterFinished=0, dependsOn=after("never"), suspend=True
             )
-        site.create("during", seconds=8)  # it is shown as Running after three
+        site.create("during", seconds=600)
         site.jobs.wait_phase("during", "Running")
         database.kill()
+        site.finish("during")
         site.create("first", exits="1,0", retry={"limit": 1, "backoff": {"initialSeconds": 0}})
         for number in range(20):
             site.create(f"job-{number}", dependsOn=after("first"), ttlSecondsAfterFinished=0, exits=number % 2)
@@ -141,11 +142,12 @@ def test_an_old_operator_that_wakes_up_behind_a_new_one_writes_nothing_and_ends(
     old, new = site.operator(name="old operator"), site.operator(name="new operator")
     with old.start():
         old.wait_ready()
-        site.create("early", seconds=8)
+        site.create("early", seconds=600)
         site.jobs.wait_phase("early", "Running")
         old.pause()
         with new.start():
             new.wait_ready()
+            site.finish("early")
             for number in range(12):
                 site.create(f"job-{number}", seconds=0.5, until=1.5)
             site.jobs.wait_until(lambda jobs: any(map(ended, jobs.values())), 30, "the new one works")

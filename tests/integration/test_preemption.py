@@ -30,10 +30,12 @@ def a_narrow_queue(site: Site) -> str:
 @pytest.mark.usefixtures("operator")
 def test_a_high_job_has_a_normal_one_evicted_which_comes_back_and_succeeds_uncharged(site: Site) -> None:
     narrow = a_narrow_queue(site)
-    site.create("normal", queue=narrow, seconds=8)
+    site.create("normal", queue=narrow, seconds=600)
     site.jobs.wait_phase("normal", "Running")
     site.create("high", queue=narrow, priority="High", seconds=1)
     site.jobs.wait_phase("high", "Succeeded")
+    site.jobs.wait_status("normal", 40, phase="Running", attempt=2)
+    site.finish("normal")
     status = site.jobs.wait_phase("normal", "Succeeded", 40)["status"]
     assert (status["attempt"], status.get("retries", 0)) == (2, 0)
     stops = [found["status"] for _, found in site.jobs.history("normal") if found["status"].get("stopping")]
@@ -53,7 +55,7 @@ def test_an_operator_killed_while_a_victim_ends_goes_on_as_if_nothing_had_been(s
     narrow = a_narrow_queue(site)
     with site.operator().start() as running:
         running.wait_ready()
-        site.create("normal", queue=narrow, seconds=8)
+        site.create("normal", queue=narrow, seconds=600)
         site.create("waiting", queue=narrow, seconds=1)
         site.jobs.wait_phase("normal", "Running")
         site.create("high", queue=narrow, priority="High", seconds=1)
@@ -62,6 +64,8 @@ def test_an_operator_killed_while_a_victim_ends_goes_on_as_if_nothing_had_been(s
     with site.operator(name="next").start() as running:
         running.wait_ready()
         site.jobs.wait_phase("high", "Succeeded", 40)
+        site.jobs.wait_status("normal", 40, phase="Running", attempt=2)
+        site.finish("normal")
         for name in ("normal", "waiting"):
             status = site.jobs.wait_phase(name, "Succeeded", 40)["status"]
             assert status.get("retries", 0) == 0
@@ -74,12 +78,14 @@ def test_an_operator_killed_while_a_victim_ends_goes_on_as_if_nothing_had_been(s
 def test_a_drained_queue_gives_back_what_it_runs_and_goes_on_when_it_is_released(site: Site) -> None:
     drained = f"{site.queue}-drained"
     site.api.create_queue(drained, pods=1)
-    site.create("job", queue=drained, seconds=8)
+    site.create("job", queue=drained, seconds=600)
     site.jobs.wait_phase("job", "Running")
     site.api.change_queue(drained, stopPolicy="HoldAndDrain")
     held = site.jobs.wait_status("job", phase="Pending", reason="QueueHeld")
     assert "spec.stopPolicy" in held["status"]["message"]
     site.pods.wait_until(lambda pods: not pods, 20, "no pod is left")
     site.api.change_queue(drained, stopPolicy="None")
+    site.jobs.wait_status("job", 40, phase="Running", attempt=2)
+    site.finish("job")
     status = site.jobs.wait_phase("job", "Succeeded", 40)["status"]
     assert (status["attempt"], status.get("retries", 0)) == (2, 0)
