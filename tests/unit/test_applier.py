@@ -10,6 +10,7 @@ from applier_world import World, story
 from builders import a_job
 from taskjob.control.apply import REFUSED_STATUS_SECONDS
 from taskjob.control.launcher import FAILED_CREATES
+from taskjob.control.queues import REPORT_SECONDS
 from taskjob.core.phases import Phase, Reason
 from taskjob.ports import Deposed, DeposedError, Gone, Refused, Unreachable
 
@@ -284,6 +285,21 @@ def test_a_defect_in_writing_a_status_is_tried_again() -> None:
         world.fake.answer_next("set_status", RuntimeError("a defect"))
         job = world.fake.create_job(a_job("a").suspended().build())
         await world.until(lambda: world.job(job).status.reason is Reason.SUSPENDED)
+
+    story(tell)
+
+
+def test_after_figures_that_were_refused_the_next_change_is_told_as_soon_as_ever() -> None:
+    async def tell(world: World) -> None:
+        world.fake.answer_next("set_queue_status", Refused(403, "the API server has just started"))
+        world.fake.create_job(a_job("a").suspended().build())
+        await world.until(lambda: world.calls("set_queue_status") == 1)
+        world.fake.create_job(a_job("b").suspended().build())
+        # Where nothing else happens, the loop looks at them every five seconds.
+        await world.until(lambda: bool(world.fake.queue_figures), seconds=REPORT_SECONDS + 5)
+        assert [figures.pending for figures in world.fake.queue_figures.values()] == [2]
+        await world.pass_time(REFUSED_STATUS_SECONDS + 1)
+        assert world.calls("set_queue_status") == 2, "what was refused has been replaced"
 
     story(tell)
 

@@ -48,12 +48,12 @@ class Desk:
         self.submitted.clear()
         self._report()
         for figures in self.submitted if answered else ():
-            self.told(figures, True)
+            self.told(figures)
         return list(self.submitted)
 
-    def told(self, figures: SetQueueStatus, ok: bool) -> None:
-        """What the API server made of a report."""
-        self._report.told(figures, ok)
+    def told(self, figures: SetQueueStatus, *, again: bool = False) -> None:
+        """What became of a report."""
+        self._report.told(figures, again)
 
 
 def gauge(queue: str) -> float | None:
@@ -87,7 +87,7 @@ def test_figures_that_did_not_reach_the_api_server_are_told_again() -> None:
     desk = Desk()
     desk.mirror.observe_queue(a_queue("lost"))
     (figures,) = desk.report(answered=False)
-    desk.told(figures, False)
+    desk.told(figures, again=True)
     assert desk.report() == [figures]
     assert desk.report() == []
 
@@ -99,9 +99,37 @@ def test_while_a_report_is_under_way_no_other_of_its_queue_is_sent_and_then_the_
     for number in range(5):
         desk.mirror.observe_job(a_job(f"job-{number}").in_queue("slow").build())
         assert desk.report() == [], "it could overtake the one before it"
-    desk.told(first, True)
+    desk.told(first)
     assert [each.pending for each in desk.report()] == [5]
     assert desk.report() == []
+
+
+def test_figures_that_were_refused_are_told_again_a_while_later_but_others_at_once() -> None:
+    desk = Desk()
+    desk.mirror.observe_queue(a_queue("refused"))
+    (first,) = desk.report(answered=False)
+    desk.told(first)
+    assert desk.report() == [], "the same could only be refused again"
+    desk.mirror.observe_job(a_job("a").in_queue("refused").build())
+    (second,) = desk.report(answered=False)
+    assert second.pending == 1
+    desk.told(second)
+    desk.told(second, again=True)
+    assert desk.report() == [second]
+
+
+def test_a_refusal_whose_while_is_over_says_nothing_of_the_report_that_followed() -> None:
+    desk = Desk()
+    desk.mirror.observe_queue(a_queue("refused"))
+    (first,) = desk.report(answered=False)
+    desk.told(first)
+    desk.mirror.observe_job(a_job("a").in_queue("refused").build())
+    (second,) = desk.report(answered=False)
+    desk.told(first, again=True)
+    desk.mirror.observe_job(a_job("b").in_queue("refused").build())
+    assert desk.report() == [], "the second is still under way"
+    desk.told(second)
+    assert [each.pending for each in desk.report()] == [2]
 
 
 def conditions(told: SetQueueStatus) -> dict[str, tuple[bool, str]]:

@@ -186,7 +186,7 @@ class Applier:
             case RemoveJob():
                 state.job_not_removed(request.job.uid)
             case SetQueueStatus():
-                self.queue_told(request, False)
+                self.queue_told(request, True)
             case Notice():
                 pass
             case _:
@@ -262,10 +262,9 @@ class Applier:
 
     async def _set_queue_status(self, figures: SetQueueStatus) -> None:
         answer = await self._kube.set_queue_status(figures)
+        self.queue_told(figures, isinstance(answer, Unreachable))
         if isinstance(answer, Refused):  # of an API server that has just started, or it may not be written at all
-            self._later(REFUSED_STATUS_SECONDS, lambda: self.queue_told(figures, False))
-        else:
-            self.queue_told(figures, not isinstance(answer, Unreachable))
+            self._later(REFUSED_STATUS_SECONDS, lambda: self.queue_told(figures, True))
 
     def _announce(self, notice: Notice | None) -> None:
         """Tell it by an Event, when there is nothing better to do; what is too much is dropped."""

@@ -27,14 +27,17 @@ class QueueReporter:
         self._clock = clock
         self._submit = submit
         self._reported: dict[QueueName, SetQueueStatus] = {}
-        self._under_way: set[QueueName] = set()
+        self._under_way: dict[QueueName, SetQueueStatus] = {}
         self._next_at = 0.0
 
-    def told(self, figures: SetQueueStatus, ok: bool) -> None:
-        """What became of a report: the queue's next may follow. Did it not reach the API server, it is news again."""
+    def told(self, figures: SetQueueStatus, again: bool) -> None:
+        """A report was answered, or never will be: the queue's next may follow, as soon as its figures change. With
+        `again` the same are news again. One that was refused is told of twice, the second time a while later: if
+        another of the queue has followed meanwhile, that says nothing of it."""
         name = figures.queue.name
-        self._under_way.discard(name)
-        if not ok and self._reported.get(name) == figures:
+        if self._under_way.get(name) is figures:
+            del self._under_way[name]
+        if again and self._reported.get(name) is figures:
             del self._reported[name]
 
     def __call__(self) -> None:
@@ -59,7 +62,7 @@ class QueueReporter:
                 or replace(before, queue=figures.queue) != figures
             ):
                 self._reported[name] = figures
-                self._under_way.add(name)
+                self._under_way[name] = figures
                 news.append(figures)
         for name in self._reported.keys() - there:  # one that is made anew under the name has no figures yet
             del self._reported[name]
