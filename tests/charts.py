@@ -156,6 +156,7 @@ def wait_for_the_fence(cluster: Cluster, home: str, seconds: float = 30) -> None
     as_operator = (f"--as=system:serviceaccount:{home}:{OPERATOR}", "--as-group=system:masters")
     give_up_at = time.monotonic() + seconds
     while True:
+        otherwise: ClusterError | None = None
         try:
             cluster.kubectl(
                 "-n", "default", "create", "--dry-run=server", "-f", "-", *as_operator, input=yaml.safe_dump(pod)
@@ -163,6 +164,7 @@ def wait_for_the_fence(cluster: Cluster, home: str, seconds: float = 30) -> None
         except ClusterError as error:
             if "is over" in str(error):
                 return
-            raise
-        assert time.monotonic() < give_up_at, "the fence never came into force"
+            otherwise = error  # the service account, the policies' parameter, may not have been seen yet
+        if time.monotonic() > give_up_at:
+            raise AssertionError("the fence never came into force") from otherwise
         time.sleep(0.1)

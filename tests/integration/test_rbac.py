@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ import yaml
 from api_server import a_taskjob
 from builders import launch_of
 from charts import API, OPERATOR, TRIAL, Object, apply, kubeconfig_of, of_kind, of_the_operator, rendered
-from kube_worlds import RealWorld
+from kube_worlds import RealWorld, eventually
 from operator_process import OperatorProcess
 from rights import EPOCH, TABLE, Scene, Verb, leases_of, must_be
 from taskjob.kube.client import job_path, pod_path
-from taskjob.kube.http import KubeHttp
+from taskjob.kube.http import KubeHttp, encode
 from taskjob.kube.lists import list_jobs, list_queues
 from taskjob.kube.schema import GROUP, VERSION
 from taskjob.ports import Launched
@@ -60,6 +61,36 @@ def without(objects: list[Object], right: Verb) -> list[Object]:
     return changed
 
 
+async def granted(http: KubeHttp, objects: list[Object]) -> None:
+    """Wait until each of these roles is known to be this account's: the authorizer learns of roles and of their
+    bindings by watches. A role is known with all of its rules or not at all, so one right of each suffices."""
+    for role in of_kind(objects, "Role", "ClusterRole"):
+        for rule in role["rules"][:1]:
+            resource, _, subresource = rule["resources"][0].partition("/")
+            right = {
+                "namespace": role["metadata"].get("namespace", ""),
+                "verb": rule["verbs"][0],
+                "group": rule["apiGroups"][0],
+                "resource": resource,
+                "subresource": subresource,
+                "name": rule.get("resourceNames", [""])[0],
+            }
+            await eventually(f"the authorizer knows {right}", partial(may, http, right))
+
+
+async def may(http: KubeHttp, right: dict[str, str]) -> bool:
+    kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    reply = await http.request(
+        "POST",
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        verb="probe",
+        resource="probe",
+        body=encode({**kind, "spec": {"resourceAttributes": right}}),
+    )
+    assert reply.code == 201, reply.message
+    return bool(json.loads(reply.body)["status"]["allowed"])
+
+
 @asynccontextmanager
 async def operator_with(
     cluster: Cluster, home: str, namespace: str, objects: list[Object], scratch: Path
@@ -68,6 +99,7 @@ async def operator_with(
     apply(cluster, objects)
     kubeconfig = kubeconfig_of(cluster, home, OPERATOR, scratch / "kubeconfig")
     async with await KubeHttp.connect(cluster.kubeconfig) as admin_http, await KubeHttp.connect(kubeconfig) as http:
+        await granted(http, objects)
         admin = RealWorld(admin_http, namespace)
         job = await admin.make_job("probed")
         made = await admin.port.launch(launch_of(job), EPOCH)
@@ -198,6 +230,7 @@ async def test_the_api_may_ask_who_a_caller_is_and_what_it_may_and_nothing_else(
     kubeconfig = kubeconfig_of(cluster, home, API, tmp_path / "kubeconfig")
 
     async with await KubeHttp.connect(kubeconfig) as http:
+        await granted(http, objects)
         reviews = Reviews(http)
         caller = Caller.bearing(http.credentials.token or "")
         assert (await reviews.user(caller)).username == f"system:serviceaccount:{home}:{API}"
@@ -212,10 +245,12 @@ async def test_without_its_right_the_api_says_what_to_grant(
 ) -> None:
     objects = of_kind(rendered(home, TRIAL), "ServiceAccount", "ClusterRole", "ClusterRoleBinding")
     objects = [found for found in objects if found["metadata"]["name"].endswith("-api")]
-    apply(cluster, without(objects, (right, "create")))
+    objects = without(objects, (right, "create"))
+    apply(cluster, objects)
     kubeconfig = kubeconfig_of(cluster, home, API, tmp_path / "kubeconfig")
 
     async with await KubeHttp.connect(kubeconfig) as http:
+        await granted(http, objects)
         with pytest.raises(Problem, match=f"grant its account to create {right}"):
             await Reviews(http).may(Caller.bearing(http.credentials.token or ""), Right("list", "default"))
 

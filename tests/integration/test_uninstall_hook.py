@@ -17,6 +17,7 @@ import yaml
 from api_server import Server, a_taskjob, a_taskqueue
 from charts import RELEASE, apply, of_the_uninstall, the_hooks
 from taskjob_cluster import Cluster
+from waiting import until
 
 pytestmark = pytest.mark.cluster
 
@@ -59,10 +60,23 @@ def install(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.setenv(name, str(value))
         hooks = the_hooks()
         monkeypatch.setattr(hooks, "ACCOUNT", tmp_path)
+        # With a clock that takes no time, all its tries would be over before the authorizer has seen the bindings.
+        until(lambda: may_list(hooks), "the account's rights are known to the API server")
         monkeypatch.setattr(hooks, "time", Clock())
         return hooks
 
     return done
+
+
+def may_list(hooks: Any) -> bool:
+    """Whether the script is let at all that it asks about."""
+    try:
+        hooks.jobs_of_ours()
+    except urllib.error.HTTPError as error:
+        if error.code != 403:
+            raise
+        return False
+    return True
 
 
 def submit(server: Server, **queues: str) -> None:
