@@ -54,11 +54,14 @@ def test_what_outran_who_follows_it_is_marked_and_every_other_byte_is_the_contai
         number = bench.kubectl("logs", pod, "--limit-bytes=9")
         return int(number) if number.isdecimal() else 0
 
+    def begins_after(line: int) -> int | None:
+        number = begins()
+        return number if number >= line else None
+
     def outrun() -> None:
         """Where the kubelet stands in the file that it sends nobody sees, but what it has sent lies in the buffers on
         the way, which take 20 MB of the 39 that 300,000 lines are: a file that begins after them is a later one."""
-        until(lambda: begins() >= 300_000, 60, "a file that cannot be the one that is being sent")
-        passed = begins()
+        passed = until(lambda: begins_after(300_000), 60, "a file that cannot be the one that is being sent")
         until(lambda: begins() >= passed + 110_000, 40, "a file by which more than 10 MiB are passed over")
 
     text = followed(api, api.job_id(bench, "outruns"), outrun)

@@ -61,12 +61,16 @@ def test_cancelling_ends_the_pod_with_sigterm_and_grace_and_keeps_its_log(bench:
 
 
 def test_a_timeout_holds_while_the_operator_is_down(bench: Bench, operator: OperatorProcess) -> None:
-    bench.apply(a_taskjob("slow", SLEEPS, timeoutSeconds=8))  # time for its status to say Running, too
-    pod = bench.wait("slow", "Running")["podName"]
+    bench.apply(a_taskjob("slow", SLEEPS, timeoutSeconds=8))
+
+    def phases() -> list[str]:
+        return [pod["status"]["phase"] for pod in bench.pods("slow")]
+
+    # The pod itself is asked: its time runs since before it had a sandbox, and the TaskJob says Running seconds later.
+    until(lambda: phases() == ["Running"], what="its pod running")
     operator.kill()
     try:
-        phase = ("get", "pod", pod, "-o", "jsonpath={.status.phase}")
-        until(lambda: bench.kubectl(*phase) == "Failed", what="the kubelet ending the pod")
+        until(lambda: phases() == ["Failed"], what="the kubelet ending the pod")
     finally:
         operator.start().wait_ready()
     status = bench.wait("slow", "Failed")

@@ -44,6 +44,14 @@ def run(cluster: Cluster, *pods: dict[str, object]) -> None:
     cluster.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": pods}))
 
 
+def text_of(note: Path) -> str:
+    """Nothing of a note that is gone: another cluster on this machine may be taking its own away."""
+    try:
+        return note.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def traces(directory: Path) -> dict[str, list[str]]:
     """What a cluster has on the machine besides its folder, by kind of thing."""
     name = mark(directory)
@@ -55,7 +63,7 @@ def traces(directory: Path) -> dict[str, list[str]]:
         "links": [link for link in psutil.net_if_addrs() if link == name],
         "cgroups": [str(place) for place in (CGROUPS / name, *CGROUPS.glob(f"*/{name}")) if place.exists()],
         "network notes": [
-            str(note) for note in Path("/var/lib/cni/results").glob("*") if str(directory) in note.read_text()
+            str(note) for note in Path("/var/lib/cni/results").glob("*") if str(directory) in text_of(note)
         ],
     }
 

@@ -138,10 +138,15 @@ def waits(status: Mapping[str, object] | None) -> bool:
 
 def test_a_finished_job_is_removed_by_one_delete_of_its_own(site: Site, operator: OperatorProcess) -> None:
     bill = Bill(site, operator)
-    for number in range(10):
-        site.create(f"job-{number}", ttlSecondsAfterFinished=0)
-    site.jobs.wait_until(lambda jobs: not jobs, 30, "all are removed")
-    assert len({found["metadata"]["name"] for _, found in site.jobs.seen}) == 10
+    names = {f"job-{number}" for number in range(10)}
+    for name in names:
+        site.create(name, ttlSecondsAfterFinished=0)
+
+    def came_and_went(jobs: Mapping[str, object]) -> bool:
+        """None is there either while the witness has not seen the last one come."""
+        return not jobs and {found["metadata"]["name"] for _, found in site.jobs.seen} == names
+
+    site.jobs.wait_until(came_and_went, 30, "all have come and are removed")
     writes = bill.writes()
     print(f"10 jobs with no time to live: {writes}")
     assert writes["TaskJobs deleted"] <= 10 + 1
