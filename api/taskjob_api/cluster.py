@@ -46,6 +46,7 @@ _READY_SECONDS: Final = 3.0
 _IN_DOUBT: Final = (500, 502, 504)
 """Answers of who does not know himself: a question of his own, to etcd or to the API server, was left without one."""
 _LOG_SILENCE_SECONDS: Final = 3600.0
+_LOG_BUFFER_BYTES: Final = 65_536  # of each, for as long as its client does not read: hundreds may be open
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_page = msgspec.json.Decoder(Page[dict[str, Any]]).decode
 
@@ -187,6 +188,7 @@ class CallersCluster:
                 resource="pods/log",
                 query=wanted,
                 silence_seconds=_LOG_SILENCE_SECONDS if follow else self._http.timeout_seconds,
+                buffer_bytes=_LOG_BUFFER_BYTES,
                 token=self._token,
             ) as response:
                 if response.status == 200:
