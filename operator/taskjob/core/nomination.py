@@ -315,13 +315,17 @@ class _Outlook:
         self._passed_over[name] = self._open.pop(name)
 
     def begin_again(self) -> bool:
-        """Go back to where the first was passed over; False if none was."""
-        if not self._passed_over:
+        """Go back to where the first was passed over, if one of them fits by now. Returns whether it does."""
+        if not any(self._head_fits(name, tracked) for name, tracked in self._passed_over.items()):
             return False
         self._take_back(self._certain)
         self._open |= self._passed_over
         self._passed_over = {}
         return True
+
+    def _head_fits(self, name: QueueName, tracked: TrackedQueue) -> bool:
+        head = tracked.line.first(tracked.capacity)
+        return head is not None and tracked.ledger.fits(head[1])
 
     def left_of(self, name: QueueName, claim: Claim) -> Claim:
         """What is still to be kept for those of that queue that have not been admitted here."""
