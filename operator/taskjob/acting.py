@@ -62,6 +62,7 @@ class Acting:
             epoch=epoch,
             flush_seconds=settings.history_flush_seconds,
             buffer=settings.history_buffer,
+            namespaces=settings.namespaces,
         )
         care = Care(kube, recorder, clock, settings.log_limit_bytes, compile_patterns(settings.log_redact))
         following = Following(settings.log_follow_after_seconds, settings.log_follows)

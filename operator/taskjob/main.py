@@ -326,9 +326,10 @@ async def serve(settings: OperatorSettings) -> None:
     async with await KubeHttp.connect(
         settings.kubeconfig, in_flight=settings.writes_in_flight, timeout_seconds=settings.request_timeout_seconds
     ) as http:
-        followed = await permitted(http, settings.namespaces)
+        named = tuple(dict.fromkeys(settings.namespaces))
+        followed = await permitted(http, named)
         operator = Operator.wire(settings.model_copy(update={"namespaces": followed}), http)
-        operator.configured = settings.namespaces
+        operator.configured = named
         if settings.leader_election:
             http.may_write = operator.leader.may_act
         await operator.run()

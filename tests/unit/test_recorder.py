@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
 from random import Random
 
@@ -27,14 +27,24 @@ from virtual_time import VirtualClock, run
 class Desk:
     """A recorder over a fake history and a mirror that was listed."""
 
-    def __init__(self, history: FakeHistory, jobs: list[Job], *, epoch: int = 1, buffer: int = 1000) -> None:
+    def __init__(
+        self,
+        history: FakeHistory,
+        jobs: list[Job],
+        *,
+        epoch: int = 1,
+        buffer: int = 1000,
+        namespaces: Sequence[str] = (),
+    ) -> None:
         self.history = history
         self.clock = VirtualClock()
         self.mirror = Mirror(State(), self.clock, lambda: None)
         self.mirror.replace_queues(1, [])
         self.mirror.replace_jobs(1, jobs)
         self.mirror.replace_pods(1, [])
-        self.recorder = Recorder(history, self.mirror, self.clock, lambda: None, epoch=epoch, buffer=buffer)
+        self.recorder = Recorder(
+            history, self.mirror, self.clock, lambda: None, epoch=epoch, buffer=buffer, namespaces=namespaces
+        )
         self.task = asyncio.create_task(self.recorder.run())
 
     async def settle(self, seconds: float = 30) -> None:
@@ -89,6 +99,24 @@ def test_a_taskjob_that_left_while_no_operator_looked_is_closed_as_unknown() -> 
         row = history.transitions[-1]
         assert (row.to_phase, row.reason, row.n) == (Phase.CANCELLED, Reason.OUTCOME_UNKNOWN, 1)
         assert history.jobs[job.uid].gone_at is not None
+        await second.stop()
+
+    story(tell)
+
+
+def test_of_a_namespace_that_is_not_followed_any_more_nothing_is_closed() -> None:
+    async def tell() -> None:
+        history = FakeHistory()
+        unseen, left = (a_job(name).in_namespace(name).build() for name in ("unseen", "left"))
+        first = Desk(history, [unseen, left])
+        first.recorder.tell([appeared(unseen), appeared(left)])
+        await first.settle()
+        await first.stop()
+        second = Desk(history, [], epoch=2, namespaces=["left"])
+        await second.settle()
+        assert history.jobs[left.uid].gone_at is not None
+        assert history.jobs[unseen.uid].gone_at is None, "it may be there still"
+        assert len(told(history, unseen.uid)) == 1
         await second.stop()
 
     story(tell)

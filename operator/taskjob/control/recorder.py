@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -100,7 +100,9 @@ class Recorder:
         epoch: int,
         flush_seconds: float = 0.1,
         buffer: int = 200_000,
+        namespaces: Collection[str] = (),
     ) -> None:
+        """`namespaces`: those that are followed, none named: all. Nobody knows whether jobs elsewhere are there."""
         self._history = history
         self._mirror = mirror
         self._clock = clock
@@ -108,6 +110,7 @@ class Recorder:
         self._epoch = epoch
         self._flush_seconds = flush_seconds
         self._buffer = buffer
+        self._namespaces = frozenset(namespaces)
         self._entries: deque[Entry] = deque()
         self._logs: deque[tuple[AttemptId | None, tuple[Log, ...]]] = deque()  # with the attempt that is kept by it
         self._log_bytes = 0
@@ -290,7 +293,7 @@ class Recorder:
                 self._known[uid] = known.recorded
             if uid in state.jobs:
                 state.recorded(uid, known.recorded)
-            elif self._mirror.synced and uid not in leaving:
+            elif self._mirror.synced and uid not in leaving and self._is_followed(known.job.namespace):
                 closed.append(_closing(known, self._clock))
         if closed:
             logger.info("%d TaskJobs left while no operator looked: closed in history", len(closed))
@@ -300,6 +303,9 @@ class Recorder:
             self._dropped = 0
             state.tell_again()
         self._wake()
+
+    def _is_followed(self, namespace: str) -> bool:
+        return not self._namespaces or namespace in self._namespaces
 
     def _remind(self) -> None:
         """Tell again what was confirmed lately, before what was not."""

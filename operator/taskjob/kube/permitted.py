@@ -21,6 +21,8 @@ LOOK_SECONDS: Final = 60.0
 _SURE_SECONDS: Final = 2.0
 """An API server that has just started refuses for some milliseconds what it allows."""
 _ANSWER_SECONDS: Final = 10.0
+_START_SECONDS: Final = 15.0
+"""For all questions at the start, while probes are not answered yet."""
 
 
 class NamespacesChangedError(Exception):
@@ -51,17 +53,28 @@ async def refused(http: KubeHttp, namespaces: Collection[str]) -> dict[str, str]
 
 
 async def permitted(http: KubeHttp, namespaces: Sequence[str]) -> tuple[str, ...]:
-    """Those of several namespaces that may be followed; all where the API server does not say so or allows none."""
-    try:
-        left_out: Mapping[str, str] = await refused(http, namespaces) if len(namespaces) > 1 else {}
-    except ListError as error:
-        log.warning("%s", error)
-        left_out = {}
+    """Those of several namespaces that may be followed; all where the API server does not tell soon or allows none."""
+    left_out: Mapping[str, str] = {}
+    if len(namespaces) > 1:
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                left_out = await _surely_refused(http, namespaces)
+        except (ListError, TimeoutError) as error:
+            log.warning("all named namespaces are followed, it is not known yet whether they may be: %s", error)
     if len(left_out) == len(namespaces):
-        left_out = {}
+        return tuple(namespaces)
     for namespace, why in left_out.items():
         log.warning('namespace "%s" is left out until it may be listed: %s', namespace, why)
     return tuple(namespace for namespace in namespaces if namespace not in left_out)
+
+
+async def _surely_refused(http: KubeHttp, namespaces: Collection[str]) -> dict[str, str]:
+    """Those that are refused now and a moment later. Raises `ListError`."""
+    first = await refused(http, namespaces)
+    if not first:
+        return first
+    await asyncio.sleep(_SURE_SECONDS)
+    return {name: why for name, why in (await refused(http, namespaces)).items() if name in first}
 
 
 async def until_changed(
@@ -72,14 +85,13 @@ async def until_changed(
     while True:
         await asyncio.sleep(every_seconds)
         try:
-            now = await refused(http, namespaces)
-            if now.keys() == left_out or len(now) == len(namespaces):
-                continue
-            await asyncio.sleep(_SURE_SECONDS)
-            if (await refused(http, namespaces)).keys() != now.keys():
-                continue
+            now = await _surely_refused(http, namespaces)
         except ListError:
             continue  # whoever lists in earnest tells of it
-        lost = [f'namespace "{name}" may not be listed any more: {why}' for name, why in now.items()]
+        if now.keys() == left_out or len(now) == len(namespaces):
+            continue
+        lost = [
+            f'namespace "{name}" may not be listed any more: {why}' for name, why in now.items() if name not in left_out
+        ]
         back = [f'namespace "{name}" may be listed again' for name in left_out - now.keys()]
         raise NamespacesChangedError("; ".join(lost + back) + "; the next start follows those that may be listed")
