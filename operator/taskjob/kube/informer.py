@@ -235,7 +235,8 @@ class Informer(Generic[_Shape, _Value]):
                 await self._watch(path, watch)
             except (NoAnswerError, BrokenError) as error:
                 why, longest = str(error), _LONGEST_BACKOFF_SECONDS
-                wait_seconds = error.retry_after_seconds if isinstance(error, BrokenError) else None
+                if isinstance(error, BrokenError) and error.retry_after_seconds is not None:
+                    wait_seconds = min(error.retry_after_seconds, _LONGEST_BACKOFF_SECONDS)
                 metrics.watch_restarts.labels(self._kind.resource, "Broken").inc()
             except ExpiredError:
                 metrics.watch_restarts.labels(self._kind.resource, "Expired").inc()
