@@ -22,8 +22,8 @@ from verdict import judge, tell
 
 pytestmark = [pytest.mark.cluster]
 
-TAKEOVER_SECONDS = 2.0  # beyond the lease
-STRIKES = 3
+TAKEOVER_SECONDS = 2.0
+"""Beyond the lease, in `make test-ha`. In `make test` a busy machine decides on seconds: there the lease does."""
 PER_SECOND = 20.0
 
 
@@ -64,24 +64,6 @@ def hand_over(site: Site, replicas: Replicas, admissions: Admissions) -> float:
     return took
 
 
-def quickest(
-    way: Callable[[Site, Replicas, Admissions], float],
-    site: Site,
-    replicas: Replicas,
-    admissions: Admissions,
-    beyond: float = 0.0,
-) -> float:
-    """How long a takeover lasts beyond so many seconds: the best of three strikes at most, as the first may be enough.
-
-    A machine that has its hands full delays one strike or another; what waits where it need not delays all of them.
-    """
-    took: list[float] = []
-    while not took or (min(took) >= TAKEOVER_SECONDS and len(took) < STRIKES):
-        took.append(way(site, replicas, admissions) - beyond)
-        replicas.wait_all_ready()
-    return min(took)
-
-
 def roll(replicas: Replicas) -> None:
     """Each replica in its turn: told to go, started again, ready before the next."""
     for replica in replicas.all:
@@ -91,7 +73,7 @@ def roll(replicas: Replicas) -> None:
         replicas.wait_all_ready()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(180)
 def test_a_leader_that_is_killed_frozen_or_told_to_go_is_succeeded_and_nothing_is_lost_or_doubled(site: Site) -> None:
     # A leader that the machine holds up for as long as the deadline steps down by itself: no strike is to meet that.
     replicas = Replicas(site, 2, lease_seconds=6, renew_deadline_seconds=5)
@@ -113,15 +95,18 @@ def test_a_leader_that_is_killed_frozen_or_told_to_go_is_succeeded_and_nothing_i
         replicas.wait(lambda: figures() == [(0, 0), (1, replicas.epoch)], "the metrics tell who leads as which epoch")
         with Load(site, PER_SECOND / 2) as load:
             admissions.wait(0, 20)
-            on = site, replicas, admissions
-            handed = quickest(hand_over, *on)
-            assert handed < TAKEOVER_SECONDS, f"a hand-over took {handed:.1f} s"
-            killed = quickest(kill, *on, beyond=replicas.lease_seconds)
-            frozen = quickest(freeze, *on, beyond=replicas.lease_seconds)
+            took = []
+            for way in (hand_over, kill, freeze):
+                took.append(way(site, replicas, admissions))
+                replicas.wait_all_ready()
         faults = judge(site, load, replicas.acquired())
-        print(f"{len(load.jobs)} jobs; hand-over {handed:.2f} s; beyond the lease: {killed:.2f}, {frozen:.2f} s")
+        handed, killed, frozen = took
+        lease = replicas.lease_seconds
+        told = f"hand-over {handed:.2f} s; beyond the lease: {killed - lease:.2f}, {frozen - lease:.2f} s"
+        print(f"{len(load.jobs)} jobs; {told}")
     assert not any(faults.values()), tell(faults)
-    assert max(killed, frozen) < TAKEOVER_SECONDS
+    assert handed < lease, f"a lease that was given back was waited out: {told}"
+    assert max(killed, frozen) < 2 * lease, f"more than one lease was waited out: {told}"
 
 
 @pytest.mark.ha
