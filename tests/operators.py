@@ -67,6 +67,16 @@ class Site:
         assert len(running) == 1, f"the pods of {name} that run: {running}"
         self.api.call("PATCH", f"{PODS.format(namespace=self.namespace)}/{running[0]}", ends, MERGE)
 
+    def launched(self, *names: str) -> list[str]:
+        """The jobs of the pods that were created, in that order, once pods of all these jobs are seen. That a job has
+        ended may be seen before its pod is: two watches tell of them."""
+
+        def seen() -> list[str]:
+            return [pod["metadata"]["labels"].get(JOB, "") for kind, pod in self.pods.seen if kind == "ADDED"]
+
+        self.pods.wait_until(lambda _: set(names) <= set(seen()), 20, f"pods of {names} are seen")
+        return seen()
+
     def history(self) -> dict[str, Told]:
         """History of this namespace, by job name."""
         return read_history(self.database_url, self.namespace)

@@ -69,6 +69,7 @@ def test_a_lease_that_was_deleted_begins_above_the_epochs_that_objects_carry(sit
         pod = site.jobs.wait_phase("waiting", "Succeeded")
         assert pod["status"]["epoch"] > before
         assert int(site.api.call("GET", lease)["spec"]["leaseTransitions"]) > before
+        site.launched("waiting")
         made = [
             pod for kind, pod in site.pods.seen if kind == "ADDED" and pod["metadata"]["name"].startswith("waiting")
         ]

@@ -150,6 +150,7 @@ def test_names_at_their_limits_and_words_of_any_script_reach_the_pod_as_they_are
     site.here.create(job)
     for name in (*names, "last", "words"):
         site.jobs.wait_phase(name, "Succeeded", 30)
+    site.launched("words")
     pods = {pod["metadata"]["ownerReferences"][0]["name"]: pod for _, pod in site.pods.seen}
     container = pods["words"]["spec"]["containers"][0]
     assert container["args"] == TEXTS

@@ -27,17 +27,6 @@ def when(found: Object, field: str) -> datetime:
     return datetime.fromisoformat(found["status"][field])
 
 
-def launched(site: Site, count: int) -> list[str]:
-    """The jobs of the pods that were created, in that order; there are so many. That a job has ended may be seen before
-    its pod is: two watches tell of them."""
-
-    def names() -> list[str]:
-        return [pod["metadata"]["labels"]["taskjobs.dev/job-name"] for kind, pod in site.pods.seen if kind == "ADDED"]
-
-    site.pods.wait_until(lambda _: len(names()) >= count, 20, f"{count} pods are seen")
-    return names()
-
-
 def wait_pod(site: Site, name: str, phase: str, attempt: int = 1, seconds: float = 20) -> Object:
     """Wait until the attempt's pod is in this phase."""
     found: Object = {}
@@ -68,7 +57,7 @@ class TestDependencies:
         site.jobs.wait_phase("report", "Succeeded")
         ends = {name: when(site.jobs[name], "finishedAt") for name in ("count-1", "count-2", "merge")}
         assert when(site.jobs["merge"], "startedAt") >= max(ends["count-1"], ends["count-2"])
-        assert launched(site, 4)[-2:] == ["merge", "report"]
+        assert site.launched("count-1", "count-2", "merge", "report")[-2:] == ["merge", "report"]
 
     @pytest.mark.parametrize(
         ("condition", "exits", "phase"),
@@ -128,7 +117,8 @@ class TestQueues:
             assert "pods" in waiting["status"]["message"]
         site.here.change("holder", cancel=True)
         site.jobs.wait_phase("low", "Succeeded")
-        assert launched(site, 5) == ["holder", "critical", "high", "normal", "low"]
+        in_order = ["holder", "critical", "high", "normal", "low"]
+        assert site.launched(*in_order) == in_order
 
     def test_quota_is_never_exceeded_as_seen_from_the_pods(self, site: Site) -> None:
         narrow = f"{site.queue}-narrow"

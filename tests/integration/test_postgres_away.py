@@ -46,6 +46,7 @@ def test_scheduling_goes_on_without_postgres_removes_nothing_and_history_is_comp
         operator.wait_metrics("history failed", lambda told: told["taskjobs_history_failures_total"] >= 1)
         code, said = operator.ask("/readyz")
         assert code == 200, said
+        site.launched(*names)
         kept = {pod["metadata"]["labels"]["taskjobs.dev/job-name"] for pod in site.pods.snapshot().values()}
         assert kept == names, "pods were removed though history does not hold their outcome"
         assert not [kind for kind, _ in site.jobs.seen if kind == "DELETED"], "TaskJobs were removed without history"

@@ -70,7 +70,7 @@ def test_an_operator_killed_while_a_victim_ends_goes_on_as_if_nothing_had_been(s
             status = site.jobs.wait_phase(name, "Succeeded", 40)["status"]
             assert status.get("retries", 0) == 0
         assert site.jobs["normal"]["status"]["attempt"] == 2
-    started = [pod["metadata"]["labels"]["taskjobs.dev/job-name"] for kind, pod in site.pods.seen if kind == "ADDED"]
+    started = site.launched("normal", "high", "waiting")
     assert list(dict.fromkeys(started)) == ["normal", "high", "waiting"], "what the victim left was kept for high"
 
 
