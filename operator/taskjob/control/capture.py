@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE: Final = 16
 AT_ONCE_OF_A_NODE: Final = 4
 """Pods that ended: so many are read. One whose node does not answer leaves its place to others while it waits for its
-next chance, so that nodes which serve no logs hold up those of no other. With two, a node on which twenty pods end in a
-second fell behind."""
+next chance, so that nodes which serve no logs hold up those of no other."""
 
 RETRY_SECONDS: Final = (0.5, 2.0, 8.0)
 """A node that does not answer gets so many more chances; then the log counts as lost, and history says why."""
