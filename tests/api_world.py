@@ -32,7 +32,8 @@ from taskjob_api.cluster import Cluster
 from taskjob_api.hub import Hub
 from taskjob_api.leader import Leader
 from taskjob_api.reviews import Reviews
-from taskjob_api.routes import Doors, Service, StreamLimits, build
+from taskjob_api.routes import Doors, build
+from taskjob_api.service import Service, StreamLimits
 
 Frame = dict[str, Any]
 PATIENCE_SECONDS = 20.0

@@ -21,7 +21,8 @@ from taskjob.ports import HistoryUnavailableError
 from taskjob_api.auth import Guard
 from taskjob_api.hub import Hub
 from taskjob_api.reviews import Caller, Reviews, Right, User
-from taskjob_api.routes import Service, StreamLimits, build
+from taskjob_api.routes import build
+from taskjob_api.service import Service, StreamLimits
 from taskjob_api.views import encode
 
 PATIENCE_SECONDS = 10.0

@@ -27,7 +27,8 @@ from taskjob_api.hub import Hub
 from taskjob_api.leader import Leader
 from taskjob_api.middleware import is_loopback
 from taskjob_api.reviews import Reviews
-from taskjob_api.routes import Doors, Service, StreamLimits, build
+from taskjob_api.routes import Doors, build
+from taskjob_api.service import Service, StreamLimits
 
 log = logging.getLogger("taskjob_api")
 

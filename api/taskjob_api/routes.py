@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -19,28 +18,25 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Match, Route
 
-from taskjob.history.reader import HistoryReader
 from taskjob.ports import HistoryUnavailableError
 from taskjob_api import openapi
-from taskjob_api.auth import Guard, Rights
+from taskjob_api.auth import Rights
 from taskjob_api.bodies import parse, read_body, submission
-from taskjob_api.cluster import Cluster, NoPodLog
+from taskjob_api.cluster import NoPodLog
 from taskjob_api.desk import Desk
 from taskjob_api.explain import ExplanationView, explain
 from taskjob_api.filters import ListQuery, StreamQuery, read_query
 from taskjob_api.follow import END_IDENTITY, Follower
 from taskjob_api.health import health
-from taskjob_api.hub import Hub
-from taskjob_api.jobs import Jobs, Names
-from taskjob_api.leader import Leader
-from taskjob_api.logs import LogQuery, Logs, ended_at, shown, taken_up
+from taskjob_api.logs import LogQuery, ended_at, shown, taken_up
 from taskjob_api.middleware import LocalOnly, Measured, OnlyOrigins, Sealed
 from taskjob_api.place import Place
 from taskjob_api.problems import Kind, Problem, field_errors, from_fields, unavailable
 from taskjob_api.reviews import Caller
-from taskjob_api.seats import Seated, Seats
+from taskjob_api.seats import Seated
+from taskjob_api.service import Service
 from taskjob_api.stream import Client
-from taskjob_api.tickets import TICKET_SECONDS, Tickets
+from taskjob_api.tickets import TICKET_SECONDS
 from taskjob_api.views import JobDetail, JobPage, encode, rfc3339
 from taskjob_api.wishes import GroupAnswer, GroupQuery, Wish
 
@@ -74,54 +70,11 @@ class Ticket(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """Bounds of the stream and of followed logs."""
-
-    heartbeat_seconds: float = 15
-    send_seconds: float = 30
-    clients: int = 1000
-    followers: int = 500
-
-
-@dataclass(frozen=True, slots=True)
 class Doors:
     """Who is let in. `insecure_local`: everybody of this machine, without a token."""
 
     insecure_local: bool = False
     origins: Sequence[str] = ()  # of pages that may use the API in browsers
-
-
-class Service:
-    """What the routes work with."""
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        reader: HistoryReader,
-        hub: Hub,
-        *,
-        limits: StreamLimits,
-        going: asyncio.Event,
-        guard: Guard,
-        leader: Leader,
-    ) -> None:
-        self.cluster = cluster
-        self.leader = leader
-        self.reader = reader
-        self.hub = hub
-        self.limits = limits
-        self.going = going  # set when the process is about to end
-        self.guard = guard
-        self.seats = Seats(limits.clients, "clients are connected already")
-        self.follower_seats = Seats(limits.followers, "logs are followed already")
-        self.tickets = Tickets(reader)
-        self._names = Names()
-
-    def desk(self, caller: Caller) -> Desk:
-        """For one caller."""
-        rights, cluster = Rights(self.guard, caller), self.cluster.of(caller)
-        jobs = Jobs(cluster, self.reader, self.hub, names=self._names, rights=rights)
-        return Desk(rights, jobs, Logs(cluster, self.reader, rights), self.hub, self.going)
 
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

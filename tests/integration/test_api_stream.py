@@ -16,7 +16,7 @@ from api_world import Frame, Stream, World, a_world, eventually, steps, until
 from builders import a_job
 from history_stories import FULL, a_story, an_entry
 from taskjob.core.model import Entry
-from taskjob_api.routes import StreamLimits
+from taskjob_api.service import StreamLimits
 from taskjob_api.views import JobBrief, JobView
 from taskjob_cluster import Cluster
 from taskjob_cluster.postgres import Postgres

@@ -30,7 +30,8 @@ from taskjob_api.logs import LogQuery, meant_container, taken_up
 from taskjob_api.openapi import parameters
 from taskjob_api.place import Place, lines_of
 from taskjob_api.problems import TYPES, Kind, Problem
-from taskjob_api.routes import Service, build
+from taskjob_api.routes import build
+from taskjob_api.service import Service
 from taskjob_api.views import JobBrief, JobDetail, JobView, encode, live, past, past_detail, rfc3339, transition_frame
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
