@@ -145,3 +145,8 @@ async def following(world: World, path: str, last_id: str = "", **query: Any) ->
         else:
             await response.aread()
         yield Events(response)
+
+
+async def nobody_follows(world: World) -> bool:
+    """Whether the API follows no log for anybody, as its metrics tell."""
+    return "taskjobs_log_followers 0.0" in (await world.http.get("/metrics")).text

@@ -16,11 +16,10 @@ from api_world import Refusal, World, a_world, eventually, known_as, until
 from builders import a_job
 from history_stories import FULL, an_entry
 from kubelets import Kubelet, stamp
-from live_logs import Running, Start, a_log, a_part, a_v1pod, following, running
+from live_logs import Running, Start, a_log, a_part, a_v1pod, following, nobody_follows, running
 from taskjob.core.model import AttemptId, Uid
 from taskjob.core.phases import Phase
 from taskjob.ports import Log, LogChunk, LogGap
-from taskjob_api.routes import StreamLimits
 from taskjob_cluster import Cluster
 
 pytestmark = pytest.mark.cluster
@@ -162,30 +161,6 @@ async def test_a_client_that_leaves_is_not_followed_on(job: Running, world: Worl
     job.kubelet.write(job.pod, "two", at=2 * SECOND)
     await eventually(lambda: nobody_follows(world), "the API noticed")
     job.kubelet.end(job.pod)
-
-
-async def test_no_more_logs_are_followed_at_once_than_the_setting_says(
-    cluster: Cluster, database_url: str, server: Server, kubelet: Kubelet, kubernetes_client: client.ApiClient
-) -> None:
-    async with a_world(cluster.kubeconfig, database_url, limits=StreamLimits(followers=1)) as world:
-        job = await running(world, server, kubelet, kubernetes_client)
-        job.kubelet.write(job.pod, "one", at=1 * SECOND)
-        async with following(world, job.path) as events:
-            await events.read(1)
-            refused = await world.http.get(job.path, params={"follow": "true"})
-            assert Refusal.of(refused) == Refusal(503, "unavailable", ())
-            assert (refused.json()["detail"], refused.headers["retry-after"]) == ("1 logs are followed already", "10")
-            assert (await world.http.get(job.path)).text == "one\n", "whoever only reads finds room"
-        job.kubelet.write(job.pod, "two", at=2 * SECOND)
-        await eventually(lambda: nobody_follows(world), "the API noticed that the client has left")
-        async with following(world, job.path) as events:
-            await events.read(2)
-        assert events.lines == ["one", "two"]
-        job.kubelet.end(job.pod)
-
-
-async def nobody_follows(world: World) -> bool:
-    return "taskjobs_log_followers 0.0" in (await world.http.get("/metrics")).text
 
 
 # ---------------------------------------------------------------- read
