@@ -6,9 +6,7 @@ real kubelet, and the operator is the command that a user types, under the roles
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import threading
 import time
 import zlib
@@ -21,15 +19,17 @@ import yaml
 
 from cluster_api import InNamespace, Object, Witness, after, ended
 from kill_story import ATTEMPT, JOB, Planned, attempts_seen, expected, faults_of_history, faults_of_job
+from killer import kill_at
 from operator_process import OperatorProcess
 from recorded import Told, wait_history
+from seeds import a_seed
 from taskjob_cluster import Cluster, postgres
 from world_of_pods import Bench, a_taskjob
 
 pytestmark = [pytest.mark.cluster, pytest.mark.real_pods, pytest.mark.timeout(180)]
 
 UID: Final = "taskjobs.dev/job-uid"
-SEED = int(os.environ.get("TASKJOBS_SEED") or 20261130)
+SEED = a_seed()
 AT_ONCE = 3  # pods at a time: so that the graph outlives its killer
 KILLS = 10  # fewer only where the graph has ended before
 LEAST_KILLS, LEAST_AIMED, LEAST_HITS = 6, 3, 3
@@ -108,7 +108,9 @@ class Killer:
     def strike(self) -> None:
         """One life of the operator, and its end."""
         self.operator.start()
-        aimed = self.kills % 4 != 2 and self._kill_at_a_new_pod(self.draw.choice((1, 1, 2)))
+        aimed = self.kills % 4 != 2 and kill_at(
+            self.operator, self.pods, lambda kind, _: kind == "ADDED", self.draw.choice((1, 1, 2)), seconds=20
+        )
         if not aimed:  # while it starts, or at work: claiming, listing, taking over what its forerunner left
             threading.Event().wait(self.draw.uniform(0.5, 2.5))
         self.operator.kill()
@@ -117,22 +119,6 @@ class Killer:
         orphans = self._orphans()
         self.hits += bool(orphans)
         self.orphans |= orphans
-
-    def _kill_at_a_new_pod(self, count: int) -> bool:
-        """SIGKILL at the sight of so many new pods; False if they do not come."""
-        dead = threading.Event()
-        left = [count]
-
-        def look(kind: str, _: Object) -> None:
-            left[0] -= kind == "ADDED"
-            if left[0] == 0 and not dead.is_set():
-                self.operator.signal(signal.SIGKILL)
-                dead.set()
-
-        self.pods.listeners.append(look)
-        killed = dead.wait(20)  # an operator that starts on a busy machine takes some of it
-        self.pods.listeners.remove(look)
-        return killed
 
     def _orphans(self) -> dict[str, str]:
         """Asked of the server while no operator runs: pods, not found before, whose attempt no status shows yet."""

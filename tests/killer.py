@@ -15,6 +15,41 @@ from operator_process import READY_SECONDS, OperatorProcess
 from operators import Site
 
 
+def kill_at(
+    operator: OperatorProcess,
+    witness: Witness,
+    wanted: Callable[[str, Object], bool],
+    count: int,
+    seconds: float = 3,
+) -> bool:
+    """SIGKILL at the sight of the `count`-th event of a kind, in the thread that sees it. False, and no kill, once the
+    operator has been ready for so long: counted from its start, a busy machine would use it up for nothing."""
+    killed = threading.Event()
+    left = count
+
+    def hear(kind: str, found: Object) -> None:
+        nonlocal left
+        left -= wanted(kind, found)
+        if left <= 0 and not killed.is_set():
+            operator.signal(signal.SIGKILL)
+            killed.set()
+
+    witness.listeners.append(hear)
+    give_up_at = time.monotonic() + READY_SECONDS
+    while not (killed.wait(0.05) or _is_ready(operator) or time.monotonic() > give_up_at):
+        pass
+    at_its_sight = killed.wait(seconds)
+    witness.listeners.remove(hear)
+    return at_its_sight
+
+
+def _is_ready(operator: OperatorProcess) -> bool:
+    try:
+        return operator.ask("/readyz")[0] == 200
+    except (OSError, HTTPException):  # it does not listen yet, or was killed while it answered
+        return False
+
+
 class Killer:
     """Kills one operator in several ways, until all jobs have ended and it has killed often enough."""
 
@@ -35,41 +70,15 @@ class Killer:
             threading.Event().wait(self.draw.uniform(0.05, 0.5))
         elif way < 0.65:
             # As soon as a pod was made: its status write comes later.
-            self._kill_at(self.site.pods, lambda kind, _: kind == "ADDED", self.draw.randint(1, 6))
+            kill_at(self.operator, self.site.pods, lambda kind, _: kind == "ADDED", self.draw.randint(1, 6))
         elif way < 0.85:
             # As soon as an attempt's end is written: its pod is not removed, its log perhaps not kept.
-            self._kill_at(self.site.jobs, lambda kind, _: kind == "MODIFIED", self.draw.randint(1, 10))
+            kill_at(self.operator, self.site.jobs, lambda kind, _: kind == "MODIFIED", self.draw.randint(1, 10))
         else:
             threading.Event().wait(self.draw.uniform(0.3, 1.5))
         self.operator.kill()
         self.kills += 1
         self.between += self._is_between()
-
-    def _kill_at(self, witness: Witness, wanted: Callable[[str, Object], bool], count: int) -> None:
-        """SIGKILL at the sight of the `count`-th event of a kind, in the thread that sees it. Return without it once
-        the operator has been ready for 3 s: counted from its start, a busy machine would use them up for nothing."""
-        killed = threading.Event()
-        left = count
-
-        def hear(kind: str, found: Object) -> None:
-            nonlocal left
-            left -= wanted(kind, found)
-            if left <= 0 and not killed.is_set():
-                self.operator.signal(signal.SIGKILL)
-                killed.set()
-
-        witness.listeners.append(hear)
-        give_up_at = time.monotonic() + READY_SECONDS
-        while not (killed.wait(0.05) or self._is_ready() or time.monotonic() > give_up_at):
-            pass
-        killed.wait(3)
-        witness.listeners.remove(hear)
-
-    def _is_ready(self) -> bool:
-        try:
-            return self.operator.ask("/readyz")[0] == 200
-        except (OSError, HTTPException):  # it does not listen yet, or was killed while it answered
-            return False
 
     def _is_between(self) -> bool:
         jobs = self.site.jobs.snapshot()

@@ -7,7 +7,6 @@ that it draws, and prints its figures.
 
 from __future__ import annotations
 
-import os
 import random
 import time
 
@@ -18,13 +17,14 @@ from life_hand import REFUSES, Hand, judge, open_ones
 from life_story import counted, endings, random_lives
 from operators import Site
 from replicas import figure
+from seeds import a_seed
 from verdict import tell
 
 pytestmark = [pytest.mark.cluster]
 
 PRIORITY_DECIDES = {"preemption": {"withinQueue": "LowerPriority", "minRuntimeSeconds": 0}}
 QUOTAS = "/api/v1/namespaces/{namespace}/resourcequotas"
-SEED = int(os.environ.get("TASKJOBS_SEED") or 20261130)
+SEED = a_seed()
 
 
 def play(site: Site, seed: int, size: int, kills: int, at_once: int) -> dict[str, list[str]]:
@@ -84,7 +84,7 @@ def test_a_hundred_jobs_of_every_class_end_as_they_must_though_the_operator_is_k
 @pytest.mark.life
 @pytest.mark.timeout(1800)
 def test_the_long_form_prints_its_figures(site: Site, request: pytest.FixtureRequest) -> None:
-    seed = int(os.environ.get("TASKJOBS_SEED") or random.SystemRandom().randrange(1, 10**6))
+    seed = a_seed(random.SystemRandom().randrange(1, 10**6))
     faults = play(site, seed, size=1000, kills=100, at_once=60)
     with request.getfixturevalue("capsys").disabled():
         print()

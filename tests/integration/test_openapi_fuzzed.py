@@ -21,11 +21,12 @@ import pytest
 from api_processes import said_at_start, started
 from cluster_api import InNamespace, after
 from operators import Site
+from seeds import a_seed
 from tenants import LOGS, TENANT, Tenant, a_tenant
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 EXAMPLES = int(os.environ.get("TASKJOBS_FUZZ_EXAMPLES", "20"))
-SEED = os.environ.get("TASKJOBS_SEED") or "20261130"
+SEED = str(a_seed())
 
 # The ids of real jobs stand among those that are made up, as nothing else would be found. What is right by the schema
 # may still be refused by the cluster (a namespace that does not exist, a template that is no pod), so that nothing is
