@@ -17,6 +17,7 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -78,13 +79,14 @@ class Operator:
     namespaces: NamespaceWatch | None  # None: nor may it watch namespaces
     leader: Elector | Unopposed
     admin: Admin
+    configured: Sequence[str] = ()  # the namespaces that were asked for; `settings` has those that are followed
     acting: Acting | None = None
-    configured: tuple[str, ...] = ()  # the namespaces that were asked for; `settings` has those that are followed
     _listing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
-    def wire(cls, settings: OperatorSettings, http: KubeHttp) -> Operator:
-        """Build the parts. Starts nothing."""
+    def wire(cls, settings: OperatorSettings, http: KubeHttp, configured: Sequence[str] = ()) -> Operator:
+        """Build the parts. Starts nothing. `configured`: the namespaces that were asked for, of which `settings` names
+        those that are followed."""
         wakeup = Wakeup()
         state = State(settings.ttl_seconds_after_finished, settings.controller_name)
         mirror = Mirror(state, http.clock, wakeup)
@@ -108,7 +110,7 @@ class Operator:
         leader = _elector(settings, mirror) if settings.leader_election else Unopposed(_identity(settings))
         callers = None if settings.insecure_local else Callers(http, settings.explain_to)
         admin = Admin(mirror, pods, leader, http.clock, settings.admin_host, settings.admin_port, callers)
-        return cls(settings, http, wakeup, mirror, pods, surroundings, namespaces, leader, admin)
+        return cls(settings, http, wakeup, mirror, pods, surroundings, namespaces, leader, admin, configured)
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, then finish what is under way. Raises what a part failed with."""
@@ -328,8 +330,7 @@ async def serve(settings: OperatorSettings) -> None:
     ) as http:
         named = tuple(dict.fromkeys(settings.namespaces))
         followed = await permitted(http, named)
-        operator = Operator.wire(settings.model_copy(update={"namespaces": followed}), http)
-        operator.configured = named
+        operator = Operator.wire(settings.model_copy(update={"namespaces": followed}), http, named)
         if settings.leader_election:
             http.may_write = operator.leader.may_act
         await operator.run()
