@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
+from chaos.api_wire import ApiWire, a_status
 from kube_worlds import RealWorld, eventually
 from relays import Relay
 from taskjob.core.model import Job, Queue, QueueName, Uid
@@ -119,6 +121,41 @@ async def test_a_connection_that_has_died_without_a_word_is_noticed_and_nothing_
             relay.let_die_silently()
             changed = await world.touch_job(job)
             await eventually("its change is told, by a new connection", lambda: seen.jobs == {job.uid: changed})
+
+
+class Gateway(ApiWire):
+    """Answers watches with 503 while it is `unwell`."""
+
+    unwell = False
+    refused = 0
+
+    async def _stream(self, request: web.Request, body: bytes) -> web.StreamResponse:
+        if not self.unwell:
+            return await super()._stream(request, body)
+        self.refused += 1
+        return web.json_response(a_status(500) | {"code": 503}, status=503)
+
+
+async def test_an_api_server_that_answers_5xx_for_long_does_not_end_it(
+    world: RealWorld, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As the real ones stand to each other, but a hundred times as quick.
+    monkeypatch.setattr(handlers, "SILENCE_SECONDS", handlers.SILENCE_SECONDS / 100)
+    monkeypatch.setattr(handlers, "BACKOFFS", [seconds / 100 for seconds in handlers.BACKOFFS])
+    job, seen, gateway = await world.make_job("before"), Seen(), Gateway(cluster.server, cluster.ca_file)
+    await gateway.open()
+    try:
+        with kopf_telling(seen, cluster.kubeconfig, world.namespace, gateway.url):
+            await eventually("the job is told", lambda: seen.jobs == {job.uid: job})
+            gateway.unwell = True
+            await gateway.end_watches(0)
+            changed = await world.touch_job(job)
+            tries = 3 * len(handlers.BACKOFFS)  # of either kind more than one ladder of them
+            await eventually("it is refused again and again", lambda: gateway.refused > tries)
+            gateway.unwell = False
+            await eventually("the change is told", lambda: seen.jobs == {job.uid: changed})
+    finally:
+        await gateway.close()
 
 
 async def test_it_starts_for_a_user_without_a_name(

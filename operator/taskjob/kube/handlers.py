@@ -21,7 +21,7 @@ from taskjob.kube.schema import GROUP, VERSION, UnusableObjectError, parse_job, 
 SILENCE_SECONDS: Final = 70.0
 """Bookmarks come about once a minute; a watch that is silent for longer has died without a word. As kopf's own default:
 the API server remembers events for little longer."""
-_BACKOFFS: Final = (1, 1, 2, 3, 5, 8, 13, 20, 30, 30, 30, 30, 30)
+BACKOFFS: Final = (1, 1, 2, 3, 5, 8, 13, 20, 30, 30, 30, 30, 30)
 """Together longer than that silence, after which kopf begins a watch anew: so an API server that answers nothing but
 5xx for minutes does not end it."""
 
@@ -83,7 +83,7 @@ def settings() -> kopf.OperatorSettings:
     of.scanning.disabled = True
     of.peering.standalone = True
     of.networking.request_timeout = 60
-    of.networking.error_backoffs = _BACKOFFS
+    of.networking.error_backoffs = BACKOFFS
     of.watching.server_timeout = 300
     of.watching.client_timeout = 310
     of.watching.connect_timeout = 15
